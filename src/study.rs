@@ -241,4 +241,65 @@ mod tests {
             assert!(error.starts_with(expected), "{error}");
         }
     }
+
+    /// The names of studies and variants in records and file names, which must not change.
+    #[test]
+    fn studies_have_these_names() {
+        let named = |study: Study| (study.id(), study.variant().unwrap_or_default());
+        for (study, id, variant) in [
+            (Study::Table1, "table1", ""),
+            (Study::Table2 { side: 64 }, "table2", "side064"),
+            (Study::Table2 { side: 384 }, "table2", "side384"),
+            (Study::Figure3 { jitter: 275, crop: 80 }, "figure3", "jitter0275-crop0080"),
+            (Study::Extension, "extension", ""),
+            (Study::SizeMatched, "size_matched", ""),
+            (Study::RandomWeights, "random_weights", ""),
+            (Study::GivenWeights, "given_weights", ""),
+            (Study::Pixels, "pixels", ""),
+            (Study::Ablation(Ablation::MaeTwoPredictions), "mae_two_predictions", ""),
+            (Study::Ablation(Ablation::MaeCrossedViews), "mae_crossed_views", ""),
+            (Study::Ablation(Ablation::MaeAsReleased), "mae_as_released", ""),
+            (Study::Ablation(Ablation::DinoPlainHead), "dino_plain_head", ""),
+            (Study::Ablation(Ablation::DinoHeadNorm), "dino_head_norm", ""),
+            (Study::Ablation(Ablation::AugmentedValidation), "augmented_validation", ""),
+            (Study::Ablation(Ablation::ProbeUnderLars), "probe_under_lars", ""),
+            (Study::Ablation(Ablation::ProbeAsReleased), "probe_as_released", ""),
+            (Study::FineTuned, "fine_tuned", ""),
+            (Study::LabelBudget { defects: 20 }, "label_budget", "defects0020"),
+            (Study::Unseen { rank: 1 }, "unseen", "class01"),
+            (Study::Remedy(Remedy::Unweighted), "remedy", "unweighted"),
+            (Study::Remedy(Remedy::FocalLoss), "remedy", "focal_loss"),
+            (Study::Remedy(Remedy::Oversampling), "remedy", "oversampling"),
+            (Study::Remedy(Remedy::LogitAdjustment), "remedy", "logit_adjustment"),
+            (Study::Tuning { trial: 7 }, "tuning", "trial07"),
+        ] {
+            assert_eq!(named(study), (id, variant.to_owned()));
+        }
+        assert_eq!(Study::SIDES, [64, 128, 224, 384, 512]);
+        assert_eq!((Study::UNSEEN, Study::BUDGETS), ([0, 1, 2], [5, 20, 100]));
+    }
+
+    #[test]
+    fn floors_are_not_trained_and_two_of_them_have_no_seeds() {
+        let kinds = |study: Study| (study.is_floor(), study.is_without_seeds());
+        assert_eq!(kinds(Study::RandomWeights), (true, false));
+        assert_eq!([Study::GivenWeights, Study::Pixels].map(kinds), [(true, true); 2]);
+        let others = [Study::Table1, Study::Extension, Study::FineTuned, Study::Unseen { rank: 0 }];
+        assert_eq!(others.map(kinds), [(false, false); 4]);
+    }
+
+    #[test]
+    fn a_variant_of_another_width_or_size_is_no_variant() {
+        for (id, variant, expected) in [
+            ("figure3", "crop0275-jitter0395", "expected 'jitter' and a number, found 'crop0275'"),
+            ("unseen", "class300", "no class has such a rank"),
+            ("unseen", "class3", "study 'unseen' has no variant 'class3'"),
+            ("label_budget", "defects20", "study 'label_budget' has no variant 'defects20'"),
+            ("table2", "side99999", "'99999' is not a valid number after 'side'"),
+            ("fine_tuned", "x", "study 'fine_tuned' has no variant 'x'"),
+        ] {
+            let error = format!("{:#}", Study::read(id, Some(variant)).unwrap_err());
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
 }

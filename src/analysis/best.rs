@@ -405,4 +405,32 @@ mod tests {
         let ranks = averaged_ranks(&[vec![0.3, 0.1, 0.2], vec![0.5, 0.5, 0.1]]);
         assert_eq!(ranks, [1.25, 2.25, 2.5]);
     }
+
+    /// Each arm keeps its own mean and number of seeds. By hand, with errors of 0.3 between the first two, 0.2 between
+    /// the last two and 0.01 between the others: the third may be above the leader by 0.2 - 0.05, the first by 0.3 - 0.2,
+    /// but it is certainly below the third.
+    #[test]
+    fn arms_are_ordered_by_mean_with_their_own_numbers() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let arms = [(at(0), 0.70, 2), (at(1), 0.90, 5), (at(2), 0.85, 3)];
+        let reach = |own: usize, other: usize| match own + other {
+            1 => 0.3,
+            2 => 0.01,
+            _ => 0.2,
+        };
+        let found = bounded(&arms, reach);
+        let told: Vec<(Scored, f64, usize, bool)> =
+            found.0.iter().map(|arm| (arm.at, arm.mean, arm.seeds, arm.may_be_best)).collect();
+        // The last is 0.15 below the one before it, give or take 0.01.
+        assert_eq!(told, [(at(1), 0.90, 5, true), (at(2), 0.85, 3, true), (at(0), 0.70, 2, false)]);
+        let numbers: Vec<[f64; 2]> = found.0.iter().map(|arm| [arm.above_leader, arm.may_lose]).collect();
+        let expected = [[0.0, 0.15], [0.15, 0.25], [0.1, 0.5]];
+        for (found, expected) in numbers.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-12, "{numbers:?}");
+        }
+        let safe = |margin: f64| found.safe_within(margin).map(|arm| arm.at).collect::<Vec<_>>();
+        assert_eq!((safe(0.14), safe(0.16), safe(0.6)), (vec![], vec![at(1)], vec![at(1), at(2)]));
+        assert_eq!([0.14, 0.16].map(|margin| found.is_settled(margin)), [false, true]);
+        assert_eq!([0.14, 0.16].map(|margin| found.settled_within(margin)), [false, true]);
+    }
 }

@@ -188,4 +188,50 @@ mod tests {
             assert!(error.contains(expected) && error.contains(&cell.id), "{error}");
         }
     }
+
+    /// Cells by the names that other parts build them with.
+    #[test]
+    fn cells_are_built_where_they_belong() {
+        use backbone::Name::{ResNet18, ViTTiny};
+        use method::Name::{Dino, Mae};
+        let stems = [
+            (Axes::trained(Dino, ViTTiny, Share::percent(15)), "table1/dino-vit_tiny-share15"),
+            (Axes::trained(Mae, ViTTiny, Share::percent(30)), "extension/mae-vit_tiny-share30"),
+            (Axes::trained(Mae, ViTTiny, Share::NATURAL), "extension/mae-vit_tiny-natural"),
+            (Axes::random_weights(ViTTiny, Share::percent(2)), "random_weights/none-vit_tiny-share02"),
+            (Axes::given_weights(ResNet18, Share::percent(1)), "given_weights/none-resnet18-share01"),
+            (Axes::pixels(Share::percent(5)), "pixels/none-pixels-share05"),
+            (
+                Axes::table_1(Dino, ResNet18, Share::percent(5)).in_study(Study::FineTuned),
+                "fine_tuned/dino-resnet18-share05",
+            ),
+            (
+                Axes::table_1(Dino, ResNet18, Share::percent(5)).in_study(Study::SizeMatched),
+                "size_matched/dino-resnet18-share05",
+            ),
+        ];
+        let kinds = |cell: &Axes| (cell.is_an_arm(), cell.is_a_candidate(), cell.is_floor());
+        let (arm, candidate, floor, neither) =
+            ((true, true, false), (false, true, false), (false, false, true), (false, false, false));
+        let expected = [arm, arm, arm, floor, floor, floor, candidate, neither];
+        for ((cell, stem), expected) in stems.iter().zip(expected) {
+            assert_eq!((cell.stem().as_str(), kinds(cell)), (*stem, expected));
+        }
+    }
+
+    #[test]
+    fn what_is_scored_is_a_classifier_on_images_with_a_share() {
+        let cell = Axes::table_1(method::Name::Byol, backbone::Name::ResNet18, Share::percent(2));
+        let (training, converged) = (cell.in_training(), cell.converged());
+        assert_eq!(
+            (training.classifier, converged.classifier),
+            (Classifier::InTraining, Classifier::Converged)
+        );
+        assert_eq!((training.validation, converged.validation), (Share::NATURAL, Share::NATURAL));
+        let fewer = converged.on(Share::percent(15));
+        assert_eq!((fewer.validation, fewer.cell.share), (Share::percent(15), Share::percent(2)));
+        assert_eq!((fewer.cell, fewer.classifier), (cell, Classifier::Converged));
+        let half = Share::from_fraction(Some(0.005)).unwrap();
+        assert_eq!([percent(half), percent(Share::percent(45))], ["0.5 %", "45 %"]);
+    }
 }

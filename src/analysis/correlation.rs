@@ -245,4 +245,38 @@ mod tests {
         let expected = (rising - falling) / (rising + falling);
         assert!((found.value.estimate - expected).abs() < 1e-12, "{found:?}, expected {expected}");
     }
+
+    /// Ten points are enough and nine are not; groups of one point are no groups.
+    #[test]
+    fn ten_points_are_correlated_and_nine_are_not() {
+        let rising = |points: i32| (0..points).map(|place| (f64::from(place), f64::from(place))).collect();
+        let of =
+            |points| within(&[rising(points), vec![(7.0, 7.0)]], Coefficient::Spearman, 99, Seed::root(4));
+        assert_eq!(of(9), None);
+        let found = of(10).unwrap();
+        assert_eq!((found.points, found.groups, found.value.estimate), (10, 1, 1.0));
+        // No shuffle of ten is as orderly: one of a hundred, the original.
+        assert!((found.p_value - 0.01).abs() < 1e-12, "{found:?}");
+        assert!((found.value.high - 1.0).abs() < 1e-12 && found.value.low > 0.9, "{found:?}");
+    }
+
+    /// A falling relation is as unlikely by chance as a rising one.
+    #[test]
+    fn p_values_are_of_both_sides() {
+        let of = |side: f64| {
+            let pairs = pairs().into_iter().map(|(first, second)| (first, side * second)).collect();
+            within(&[pairs], Coefficient::Kendall, 400, Seed::root(1)).unwrap()
+        };
+        let (rising, falling) = (of(1.0), of(-1.0));
+        assert!((rising.value.estimate + falling.value.estimate).abs() < 1e-12);
+        assert!(rising.p_value < 0.1 && falling.p_value < 0.1, "{rising:?} {falling:?}");
+        assert!((rising.value.low + falling.value.high).abs() < 1e-12, "{rising:?} {falling:?}");
+    }
+
+    #[test]
+    fn places_and_ranks_by_hand() {
+        assert_eq!(places(&[0.5, -1.0, 0.5, 9.0, -1.0]), [1, 0, 1, 2, 0]);
+        // Two share ranks 1 and 2, two share 3 and 4, one has 5.
+        assert_eq!(ranks(&[1, 0, 1, 2, 0]), [3.5, 1.5, 3.5, 5.0, 1.5]);
+    }
 }

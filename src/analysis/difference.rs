@@ -215,4 +215,52 @@ mod tests {
             assert!((found - 3.0 * 0.01 * 1.25_f64.sqrt()).abs() < 1e-6, "{found} of {before:?}, {after:?}");
         }
     }
+
+    /// Means over each set's own seeds, whatever the order of records; scores that only one set has are no differences.
+    #[test]
+    fn a_difference_is_from_the_first_set_to_the_second() {
+        let first = filed(&[record("byol", 1, 0.30), record("byol", 0, 0.20), record("mae", 0, 0.9)]);
+        let second = filed(&[record("byol", 0, 0.50), record("byol", 1, 0.80), record("simclr", 0, 0.1)]);
+        let found = between(&first, &second);
+        let f1: Vec<&Difference> =
+            found.iter().filter(|difference| difference.metric == Metric::F1).collect();
+        let [byol] = f1[..] else { panic!("{f1:?}") };
+        assert_eq!(byol.at, Axes::table_1(Byol, ResNet18, Share::percent(5)).in_training());
+        assert!((byol.before - 0.25).abs() < 1e-12 && (byol.after - 0.65).abs() < 1e-12, "{byol:?}");
+        // The same seeds in another order are equal; the same scores of exchanged seeds are not.
+        let again = filed(&[record("byol", 0, 0.20), record("byol", 1, 0.30)]);
+        let exchanged = filed(&[record("byol", 0, 0.30), record("byol", 1, 0.20)]);
+        assert_eq!(changes(&between(&first, &again)), [(Byol, Change::Equal)]);
+        assert_eq!(changes(&between(&first, &exchanged)), [(Byol, Change::WithinNoise)]);
+    }
+
+    /// All scores of a cell are compared, cell by cell in the order of tables.
+    #[test]
+    fn every_score_of_a_cell_is_compared_beside_the_others() {
+        let set = |f1: f64| filed(&[record("simclr", 0, f1), record("byol", 0, f1)]);
+        let found = between(&set(0.3), &set(0.3));
+        let with_f1 = |place: usize| (found[place].at.cell.method.unwrap(), found[place].metric);
+        // The example has eight of the twelve scores: no F2_CIW by either reading, and no rate at a fixed rate.
+        assert_eq!(found.len(), 16, "{found:?}");
+        assert_eq!((with_f1(0), with_f1(8)), ((Byol, Metric::F1), (SimClr, Metric::F1)));
+        assert!(found.iter().all(|difference| difference.change == Change::Equal));
+    }
+
+    /// Table 2 prints 0.885 for ViT-Tiny and 0.892 for ResNet-18 at 128 pixels.
+    #[test]
+    fn table_2_is_compared_by_backbone_and_side() {
+        let sized = |backbone: &str, f1: f64| {
+            let mut record = record("supervised", 0, f1);
+            (record.cell.study, record.cell.backbone) = ("table2".to_owned(), backbone.to_owned());
+            (record.cell.variant, record.cell.train_share) = (Some("side128".to_owned()), None);
+            record.cell.id = format!("table2/{backbone}");
+            record
+        };
+        let found = with_paper(&filed(&[sized("resnet18", 0.5), sized("vit_tiny", 0.4)]));
+        let told: Vec<_> = found
+            .iter()
+            .map(|found| (found.at.cell.backbone.unwrap(), found.metric, found.before, found.after))
+            .collect();
+        assert_eq!(told, [(ResNet18, Metric::F1, 0.892, 0.5), (ViTTiny, Metric::F1, 0.885, 0.4)]);
+    }
 }

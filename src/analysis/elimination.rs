@@ -349,4 +349,45 @@ mod tests {
         assert!((level(2) - ALPHA).abs() < 1e-6, "one look has all of it");
         assert!(level(8) < level(3) && level(8) > ALPHA / 7.0, "{}", level(8));
     }
+
+    /// Seed by seed, and within a seed arm by arm in their own order; later one seed more of those that are left.
+    #[test]
+    fn what_is_wanted_and_what_it_costs_is_told_look_by_look() {
+        let rule = Rule::new(ARMS.len(), 4, 0.02).unwrap();
+        let mut race = Elimination::new(&ARMS.map(at), rule);
+        assert_eq!((race.pick(), race.end(), race.trainings(), race.most_left()), (None, None, 0, 16));
+        let wanted = |race: &Elimination| -> Vec<(Name, u64)> {
+            race.wanted().iter().map(|(at, seed)| (at.cell.method.unwrap(), *seed)).collect()
+        };
+        let [a, b, c, d] = ARMS;
+        assert_eq!(wanted(&race), [(a, 0), (b, 0), (c, 0), (d, 0), (a, 1), (b, 1), (c, 1), (d, 1)]);
+        // The third is beaten at once; the others are too uncertain to be.
+        race.look(&[0.80, 0.83, 0.10, 0.81, 0.84, 0.80, 0.101, 0.86]).unwrap();
+        assert_eq!(race.scores(&at(a)), [0.80, 0.84]);
+        assert_eq!(race.scores(&at(d)), [0.81, 0.86]);
+        let dropped: Vec<Scored> = race.dropped().map(|arm| arm.at).collect();
+        assert_eq!((dropped, race.looks()[0].seeds), (vec![at(c)], 2));
+        assert_eq!((race.trainings(), race.most_left()), (8, 6));
+        assert_eq!(wanted(&race), [(a, 2), (b, 2), (d, 2)]);
+        assert_eq!(race.pick(), Some(at(d)), "the highest median among those that are open");
+        let error = race.look(&[0.8, f64::NAN, 0.8]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("seed 2 of ") && error.contains("SimClr") && error.ends_with("scored NaN"),
+            "{error}"
+        );
+    }
+
+    /// With equal means and no margin, no number of seeds tells which is better.
+    #[test]
+    fn what_is_exactly_equal_is_never_settled_without_a_margin() {
+        let race = |margin: f64| {
+            let mut race = Elimination::new(&ARMS.map(at)[..2], Rule::new(2, 5, margin).unwrap());
+            race.look(&[0.5, 0.75, 0.75, 0.5]).unwrap();
+            race.seeds_to_settle(&race.looks()[0].open[0].clone())
+        };
+        assert_eq!(race(0.0), None);
+        // Error e and margin m with two seeds: 2 (e / m)^2; a tenth of the margin needs a hundred times as many.
+        let (coarse, fine) = (race(0.02).unwrap(), race(0.002).unwrap());
+        assert!(coarse > 2.0 && (fine / coarse / 100.0 - 1.0).abs() < 0.01, "{coarse} {fine}");
+    }
 }

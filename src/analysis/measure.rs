@@ -96,6 +96,12 @@ impl fmt::Display for Measure {
     }
 }
 
+/// A measure of any name, for tests that fill a table.
+#[cfg(test)]
+pub(crate) fn of_name(name: &str) -> Measure {
+    Measure::named(name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +119,30 @@ mod tests {
         for name in ["monitor.rankme_bound", "views.images", "views.views", "f1", "monitor.features_mean"] {
             assert_eq!(is(name), (false, false), "{name}");
         }
+    }
+
+    /// The names under which records' values stand in the table.
+    #[test]
+    fn known_measures_have_the_names_that_readers_fill() {
+        let ids: Vec<&str> = Measure::KNOWN.iter().map(Measure::id).collect();
+        assert_eq!(
+            ids,
+            [
+                "normals",
+                "defects",
+                "auroc_error",
+                "cost.epoch_seconds",
+                "cost.train_seconds",
+                "cost.evaluate_seconds",
+                "cost.images_per_second",
+                "monitor.rankme_released",
+                "monitor.rankme",
+                "features.rankme_normalised",
+            ]
+        );
+        assert_eq!(Measure::from(Metric::F2Oracle).id(), "f2_ciw_oracle");
+        assert_eq!(format!("{:>9}|{:<9}|", Measure::NORMALS, Measure::DEFECTS), "  normals|defects  |");
+        let normalised: Vec<bool> = Measure::KNOWN.iter().map(Measure::is_normalised).collect();
+        assert_eq!(normalised, [[false; 9].as_slice(), &[true]].concat());
     }
 }

@@ -374,4 +374,40 @@ mod tests {
             assert!((found / deviation - 1.0).abs() < 4.0 / 8_000_f64.sqrt(), "{found}");
         }
     }
+
+    /// The deviations of the draw of rare classes, share by share.
+    #[test]
+    fn the_draw_of_rare_defects_has_these_deviations() {
+        let oracle: Measure = Metric::F2Oracle.into();
+        let found = [1, 2, 5, 15, 45].map(|percent| sampling(&oracle, Share::percent(percent)));
+        assert_eq!(found, [0.032, 0.02, 0.012, 0.0065, 0.0]);
+        assert_eq!(sampling(&oracle, Share::NATURAL), 0.0);
+        assert_eq!(sampling(&Metric::F2Multilabel.into(), Share::percent(1)), 0.0);
+        assert!(Noise::assumed(0.1).is_assumed() && !noise(&[(LOW, &[0.6, 0.62])]).is_assumed());
+    }
+
+    /// The same cell in two settings has a mean in each: variances 0.02 and 0.0002 with one degree each.
+    #[test]
+    fn seeds_stray_from_the_mean_of_their_own_setting() {
+        let mut builder = FrameBuilder::default();
+        for (setting, scores) in [("small", [0.6, 0.8]), ("full", [0.3, 0.32])] {
+            for (seed, score) in (0..).zip(scores) {
+                builder.begin(setting, LOW, Some(seed));
+                builder.number(Metric::F1, Some(score));
+            }
+        }
+        let found = Noise::measured(&builder.frame()).of(&f1(), &LOW).unwrap();
+        assert!((found.deviation - 0.0101_f64.sqrt()).abs() < 1e-12, "{found:?}");
+        assert_eq!(found.freedom, 2.0);
+    }
+
+    /// Known deviations by hand: 9 / 4 + 4 / 2 with weights 3 and -2.
+    #[test]
+    fn weights_and_seeds_of_a_contrast_are_its_own() {
+        let noise = Noise::assumed(0.1);
+        let weigh = |weight, at, seeds| Weighed { weight, at, seeds };
+        let error = noise.error(&f1(), &[weigh(3.0, LOW, 4), weigh(-2.0, HIGH, 2)]).unwrap();
+        assert!((error.deviation - 0.1 * 4.25_f64.sqrt()).abs() < 1e-12, "{error:?}");
+        assert_eq!(error.freedom, f64::INFINITY);
+    }
 }

@@ -252,4 +252,41 @@ mod tests {
             assert!(found[0] != found[1] && found[1].contains(expected), "{name}: {found:?}");
         }
     }
+
+    /// Each part of the detail tells settings apart, in this order: training and validation labels, sample, side,
+    /// epochs.
+    #[test]
+    fn settings_that_differ_in_all_their_parts_state_all_of_them() {
+        let of = |id: &str, train: &str, validation: &str, sample: &str, numbers: (u64, u64)| {
+            let mut record = record(id, "table1", train, numbers);
+            record.data.validation_digest = validation.repeat(3);
+            record.settings.values.insert("sample".to_owned(), sample.into());
+            record
+        };
+        let first = of("table1/a", "a1b2", "e5f6", "all", (64, 5));
+        let second = of("table1/b", "c3d4", "0789", "half", (96, 7));
+        let both = settings(&[("x", first.clone()), ("x", second)]);
+        assert_eq!(
+            both,
+            [
+                "small scale, short recipe, folder, data a1b2a1b2 e5f6e5f6, sample all, 64 px, 5 epochs",
+                "small scale, short recipe, folder, data c3d4c3d4 07890789, sample half, 96 px, 7 epochs"
+            ]
+        );
+        let third = of("table1/b", "a1b2", "0789", "all", (64, 5));
+        let labels = settings(&[("x", first), ("x", third)]);
+        assert_eq!(labels[0], "small scale, short recipe, folder, data a1b2a1b2 e5f6e5f6, sample all");
+        assert_ne!(labels[0], labels[1], "validation labels alone are another setting");
+    }
+
+    #[test]
+    fn a_name_says_scale_recipe_data_and_precision() {
+        let mut record = example::record();
+        (record.settings.scale, record.settings.recipe) = ("full".to_owned(), "released".to_owned());
+        record.data.source = "csv".to_owned();
+        assert_eq!(name(&record), "full scale, released recipe, csv");
+        record.settings.values.insert("precision".to_owned(), "bf16 with f32 weights".into());
+        assert_eq!(name(&record), "full scale, released recipe, csv, mixed precision");
+        assert_eq!([short_digest("0123456789"), short_digest("0123")], ["01234567", "0123"]);
+    }
 }

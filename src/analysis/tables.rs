@@ -432,4 +432,69 @@ mod tests {
             tables["table1"]
         );
     }
+
+    /// The columns of every table, and where they are written.
+    #[test]
+    fn tables_are_files_with_these_columns() {
+        let mut record = example::record();
+        record.scores = vec![example::score("converged", None)];
+        record.label_free = [("views".to_owned(), [("lidar".to_owned(), 4.5)].into())].into();
+        record.curve = vec![Epoch {
+            epoch: 1,
+            loss: 2.5,
+            probe_loss: None,
+            learning_rate: 0.125,
+            seconds: 7.0,
+            monitors: BTreeMap::new(),
+        }];
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        write(&folder, &reading::of(vec![("a".into(), record)])).unwrap();
+        let head = |name: &str| -> String {
+            let text = std::fs::read_to_string(root.path().join(format!("tables/{name}.csv"))).unwrap();
+            text.lines().next().unwrap().to_owned()
+        };
+        assert_eq!(
+            head("table1"),
+            "study,method,backbone,variant,train_share,seeds,classifier,validation_share,f1,f1_sd,f1_normal,f1_normal_sd,\
+             f2_ciw_oracle,f2_ciw_oracle_sd,f2_ciw_multilabel,f2_ciw_multilabel_sd,precision,precision_sd,recall,recall_sd,\
+             true_positive_rate,true_positive_rate_sd,false_positive_rate,false_positive_rate_sd,auroc,auroc_sd,\
+             average_precision,average_precision_sd,tpr_at_fpr_5,tpr_at_fpr_5_sd,fpr_at_tpr_95,fpr_at_tpr_95_sd,\
+             seconds_per_epoch,images_per_second"
+        );
+        assert_eq!(head("remedies"), head("table1"));
+        assert_eq!(head("figure6"), "cell,epoch,monitor,value");
+        assert_eq!(head("figure7"), "cell,rankme,rankme_bound,rankme_released,f1_in_training,f1_converged");
+        assert_eq!(head("label_free"), "cell,of,metric,value");
+        assert_eq!(
+            head("cost"),
+            "cell,images,epochs,images_per_second,train_seconds,evaluate_seconds,data,updates,monitors,checkpoints,features,\
+             probe,label_free"
+        );
+    }
+
+    /// A mean over the seeds that were trained: 2 and 4 seconds an epoch, 100 and 300 images a second.
+    #[test]
+    fn the_pace_of_a_cell_is_that_of_its_trained_seeds() {
+        let record = |seed: u64, epochs: &[f64], pace: f64| {
+            let mut record = example::record();
+            record.cell.id = format!("{seed}");
+            (record.cell.seed, record.cost.images_per_second) = (seed, pace);
+            let epoch = |(epoch, &seconds): (usize, &f64)| Epoch {
+                epoch,
+                loss: 1.0,
+                probe_loss: None,
+                learning_rate: 0.1,
+                seconds,
+                monitors: BTreeMap::new(),
+            };
+            record.curve = (1..).zip(epochs).map(epoch).collect();
+            record
+        };
+        let records = [record(0, &[50.0, 2.0, 1.0], 100.0), record(1, &[4.0], 300.0), record(2, &[], 7.0)];
+        let all: Vec<&Record> = records.iter().collect();
+        assert_eq!(pace(&all), ["3.000000", "200.000000"]);
+        assert_eq!(pace(&all[2..]), ["", ""]);
+        assert!(median_epoch(&records[2]).is_nan());
+    }
 }

@@ -354,4 +354,95 @@ mod tests {
         // Two models of one seed each.
         assert!((alone.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
     }
+
+    /// The words that comparisons are told by.
+    #[test]
+    fn comparisons_say_what_is_compared() {
+        let evidence = Evidence::assumed("test", &frame(&[]), 0.01);
+        let said = |contrast: Result<MeanContrast, Unmeasured>| contrast.unwrap_err();
+        let at = |cell: Axes| cell.in_training().on(Share::percent(1));
+        let plain = said(evidence.above(Metric::F1, &at(CELL), &OTHER.in_training()));
+        assert_eq!(
+            plain,
+            Unmeasured {
+                what: "f1: simclr on resnet18 at 45 %, validation 1 % minus byol on resnet18 at 45 %"
+                    .to_owned(),
+                unprinted: true
+            }
+        );
+        let converged = said(evidence.above(Metric::Auroc, &OTHER.converged(), &CELL.converged()));
+        assert_eq!(
+            converged.what,
+            "auroc of the converged probe: byol on resnet18 at 45 % minus simclr on resnet18 at 45 %"
+        );
+        let shares = [Share::percent(1), Share::percent(2), Share::percent(15)];
+        let average = evidence.compare(Yardstick::AurocAverage, Metric::F1, [[CELL, OTHER]], &shares);
+        assert_eq!(average.len(), 1);
+        assert_eq!(
+            average.into_iter().next().unwrap().unwrap_err().what,
+            "auroc of the converged probe: simclr on resnet18 minus byol on resnet18, average over 3 shares"
+        );
+        let each =
+            evidence.compare(Yardstick::Paper, Metric::Recall, [[CELL, OTHER], [OTHER, CELL]], &shares[1..]);
+        let each: Vec<String> = each.into_iter().map(|contrast| contrast.unwrap_err().what).collect();
+        assert_eq!(
+            each,
+            [
+                "recall: simclr on resnet18 at 2 % minus byol on resnet18 at 2 %",
+                "recall: simclr on resnet18 at 15 % minus byol on resnet18 at 15 %",
+                "recall: byol on resnet18 at 2 % minus simclr on resnet18 at 2 %",
+                "recall: byol on resnet18 at 15 % minus simclr on resnet18 at 15 %",
+            ]
+        );
+    }
+
+    /// Each mean has its own weight, cell, seeds and spread; the sum is 0.5 x 0.8 - 2 x 0.3.
+    #[test]
+    fn a_contrast_is_made_of_its_parts() {
+        let rows = [(CELL, 0, 0.7), (CELL, 1, 0.9), (OTHER, 0, 0.2), (OTHER, 1, 0.3), (OTHER, 2, 0.4)];
+        let rows = rows.map(|(cell, seed, f1)| (cell.in_training(), seed, f1));
+        let evidence = Evidence::assumed("test", &frame(&rows), 0.06);
+        let (first, second) = (CELL.in_training(), OTHER.in_training());
+        let terms = [evidence.term(0.5, Metric::F1, &first), evidence.term(-2.0, Metric::F1, &second)];
+        let found = evidence.contrast("x", Metric::F1, &terms).unwrap();
+        assert!((found.value.estimate + 0.2).abs() < 1e-12, "{found:?}");
+        assert!((found.error.deviation - 0.06 * (0.125_f64 + 4.0 / 3.0).sqrt()).abs() < 1e-12, "{found:?}");
+        let parts: Vec<_> = found
+            .parts
+            .iter()
+            .map(|part| (part.cells.clone(), part.weight, part.seeds, part.spread.deviation))
+            .collect();
+        assert_eq!(parts, [(vec![first], 0.5, 2, 0.06), (vec![second], -2.0, 3, 0.06)]);
+        let means: Vec<f64> = found.parts.iter().map(|part| part.mean).collect();
+        assert!((means[0] - 0.8).abs() < 1e-12 && (means[1] - 0.3).abs() < 1e-12, "{means:?}");
+        assert!(found.is_of_a_score() && found.fixed == 0.0);
+        let rank = MeanContrast { measure: Measure::RANKME, ..found };
+        assert!(!rank.is_of_a_score());
+        // Of one seed each, measured, nothing is known of others.
+        let alone = Evidence::measured("test", &frame(&[rows[0], rows[2]]));
+        let why = alone.above(Metric::F1, &first, &second).unwrap_err();
+        assert_eq!(
+            why,
+            Unmeasured {
+                what: "f1: simclr on resnet18 at 45 % minus byol on resnet18 at 45 % (one seed: the spread over seeds is unknown)"
+                    .to_owned(),
+                unprinted: false
+            }
+        );
+    }
+
+    /// A pair of cells is one mean of their differences: what is planned for one of them holds for both.
+    #[test]
+    fn paired_cells_are_one_part() {
+        let (first, second) = (CELL.in_training(), OTHER.in_training());
+        let rows = [(first, 0, 0.8), (first, 1, 0.9), (second, 0, 0.5), (second, 1, 0.2), (second, 2, 0.1)];
+        let evidence = Evidence::measured("test", &frame(&rows));
+        let found = evidence.paired("x", Metric::F1, [&first, &second]).unwrap();
+        let [part] = &found.parts[..] else { panic!("{found:?}") };
+        assert_eq!((&part.cells[..], part.weight, part.seeds), (&[first, second][..], 1.0, 2));
+        // Differences 0.3 and 0.7: a deviation of 0.4 / sqrt 2, an error of 0.2.
+        assert!((part.mean - 0.5).abs() < 1e-12 && (part.spread.deviation - 0.08_f64.sqrt()).abs() < 1e-12);
+        assert!((found.error.deviation - 0.2).abs() < 1e-12 && found.error.freedom == 1.0, "{found:?}");
+        assert_eq!((found.what.as_str(), found.measure.id()), ("x", "f1"));
+    }
 }

@@ -186,4 +186,71 @@ mod tests {
         assert_eq!(evidence.seeds(Metric::F1, &CELL.converged()), [0.8]);
         assert_eq!(evidence.spread(Metric::F1, &CELL.in_training()), None, "one seed");
     }
+
+    /// Known deviations: of four seeds 0.04 / 2, and 1.96 of these to each side.
+    #[test]
+    fn a_cell_has_its_seeds_their_mean_and_its_interval() {
+        let other = CELL.converged();
+        let rows = [
+            (CELL.in_training(), 3, 0.5),
+            (CELL.in_training(), 1, 0.7),
+            (other, 1, 0.2),
+            (CELL.in_training(), 2, 0.9),
+            (CELL.in_training(), 9, 0.3),
+        ];
+        let evidence = Evidence::assumed("test", &frame(&rows), 0.04).with_margin(0.07);
+        let at = CELL.in_training();
+        assert_eq!(
+            evidence.runs(Metric::F1, &at),
+            [(Some(3), 0.5), (Some(1), 0.7), (Some(2), 0.9), (Some(9), 0.3)]
+        );
+        assert!((evidence.mean(Metric::F1, &at).unwrap() - 0.6).abs() < 1e-12);
+        let found = evidence.interval(Metric::F1, &at).unwrap();
+        for (found, expected) in
+            [(found.estimate, 0.6), (found.low, 0.6 - 1.959_964 * 0.02), (found.high, 0.6 + 1.959_964 * 0.02)]
+        {
+            assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+        }
+        assert_eq!((evidence.margin(), evidence.name.as_str(), evidence.frame().height()), (0.07, "test", 5));
+        let elsewhere = at.on(Share::percent(5));
+        assert_eq!(evidence.mean(Metric::F1, &elsewhere), None);
+        assert_eq!(evidence.interval(Metric::F1, &elsewhere), None);
+        assert_eq!(evidence.mean(Metric::Recall, &at), None);
+        assert_eq!(Evidence::measured("x", &frame(&rows)).margin(), 0.02);
+    }
+
+    /// A difference of two printed numbers has the deviation of two; measured rows have their own.
+    #[test]
+    fn another_table_of_the_same_setting_has_its_name_and_margin() {
+        let rows = frame(&[(CELL.in_training(), 0, 0.5), (CELL.in_training(), 1, 0.7)]);
+        let other = frame(&[(CELL.in_training(), 0, 0.1), (CELL.in_training(), 1, 0.4)]);
+        let assumed = Evidence::assumed("paper", &rows, 0.3).with_margin(0.11).about(&other);
+        let deviation =
+            |evidence: &Evidence| evidence.spread(Metric::F1, &CELL.in_training()).unwrap().deviation;
+        assert!((deviation(&assumed) - 2_f64.sqrt() * 0.005).abs() < 1e-12);
+        assert_eq!((assumed.name.as_str(), assumed.margin()), ("paper", 0.11));
+        assert_eq!(assumed.seeds(Metric::F1, &CELL.in_training()), [0.1, 0.4]);
+        let measured = Evidence::measured("ours", &rows).with_margin(0.12).about(&other);
+        assert!((deviation(&measured) - 0.045_f64.sqrt()).abs() < 1e-12, "{}", deviation(&measured));
+        assert_eq!((measured.name.as_str(), measured.margin()), ("ours", 0.12));
+    }
+
+    /// A correlation is computed once for each question: yardstick, metric, and whether within groups.
+    #[test]
+    fn correlations_are_kept_by_what_was_asked() {
+        let evidence = Evidence::assumed("test", &frame(&[]), 0.1);
+        let found = |points| Correlation { value: Interval::unknown(0.5), p_value: 0.5, points, groups: 1 };
+        let questions = [
+            (Yardstick::Paper, Measure::RANKME, false),
+            (Yardstick::Paper, Measure::RANKME, true),
+            (Yardstick::Auroc, Measure::RANKME, false),
+            (Yardstick::Paper, Measure::RANKME_RELEASED, false),
+        ];
+        for (points, asked) in (10..).zip(questions.clone()) {
+            assert_eq!(evidence.correlation(asked, || Some(found(points))), Some(found(points)));
+        }
+        for (points, asked) in (10..).zip(questions) {
+            assert_eq!(evidence.correlation(asked, || None), Some(found(points)));
+        }
+    }
 }

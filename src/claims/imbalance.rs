@@ -217,4 +217,90 @@ mod tests {
         assert_eq!(sampling(&evidence, Metric::F1, &at), 0.0);
         assert_eq!(sampling(&evidence, Metric::Recall, &at.on(MOST)), 0.0, "nothing was measured there");
     }
+
+    /// A change is the first share minus the second of the same seed, and spreads by the draw of the defects of the
+    /// first.
+    #[test]
+    fn a_change_is_of_one_model_and_spreads_as_its_defects_are_drawn() {
+        let at = Axes::table_1(SimClr, backbone::Name::ResNet18, Share::percent(5)).in_training();
+        let mut rows = FrameBuilder::default();
+        for (seed, least, most) in [(0, 0.5, 0.8), (1, 0.7, 0.9), (2, 0.6, 1.0)] {
+            for (share, recall, defects) in [(LEAST, least, 20.0), (MOST, most, 900.0)] {
+                rows.begin("test", at.on(share), Some(seed));
+                rows.number(Metric::Recall, Some(recall));
+                rows.number(Metric::F1, Some(recall / 2.0));
+                rows.number(Measure::DEFECTS, Some(defects));
+            }
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        let of = |metric, shares| {
+            let [Ok(found)] = &moved(&evidence, metric, shares)[..] else { panic!("one model") };
+            found.clone()
+        };
+        let found = of(Metric::Recall, [LEAST, MOST]);
+        assert_eq!(found.what, "recall at 1 % minus at 45 %: simclr on resnet18 at 5 %");
+        // -0.3, -0.2 and -0.4: a deviation of 0.1, and sqrt(0.6 x 0.4 / 20) of the defects drawn.
+        assert!((found.value.estimate + 0.3).abs() < 1e-12, "{found:?}");
+        assert!((found.fixed - 0.012_f64.sqrt()).abs() < 1e-12, "{found:?}");
+        assert!((found.error.deviation - (0.01 / 3.0 + 0.012_f64).sqrt()).abs() < 1e-9, "{found:?}");
+        let other = of(Metric::F1, [MOST, LEAST]);
+        assert_eq!(
+            (other.what.as_str(), other.fixed),
+            ("f1 at 45 % minus at 1 %: simclr on resnet18 at 5 %", 0.0)
+        );
+        assert!((other.value.estimate - 0.15).abs() < 1e-12, "{other:?}");
+        // Four shares are compared with the highest; of three there is nothing.
+        let all = moves(&evidence, Metric::Recall);
+        let told: Vec<String> = all
+            .into_iter()
+            .map(|found| found.map_or_else(|missing| missing.what, |found| found.what))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "recall at 1 % minus at 45 %: simclr on resnet18 at 5 %",
+                "recall at 2 % minus at 45 %",
+                "recall at 5 % minus at 45 %",
+                "recall at 15 % minus at 45 %"
+            ]
+        );
+    }
+
+    /// The first seed's scores at five shares, made by one pair of rates, for two models; the second has one score 3
+    /// points off.
+    #[test]
+    fn what_is_arithmetic_is_told_model_by_model_the_worst_first() {
+        use crate::analysis::prevalence::Rates;
+        let mut rows = FrameBuilder::default();
+        let rates = Rates { true_positive: 0.8, false_positive: 0.1 };
+        for (method, off) in [(SimClr, 0.0), (Supervised, 0.03)] {
+            let at = Axes::table_1(method, backbone::Name::ViTTiny, Share::percent(2)).in_training();
+            for share in SHARES {
+                let part = share.fraction().unwrap();
+                let off = if share == Share::percent(15) { off } else { 0.0 };
+                for (seed, off) in [(0, off), (1, 0.3)] {
+                    rows.begin("test", at.on(share), Some(seed));
+                    rows.number(Metric::F1, Some(rates.f1(part) + off));
+                    rows.number(Metric::F1Normal, Some(rates.f1_normal(part)));
+                }
+            }
+        }
+        let finding = arithmetic(&Evidence::measured("test", &rows.frame()));
+        assert_eq!((finding.verdict, finding.evidence.len()), (Verdict::Holds, 3));
+        let starts: Vec<&str> = finding.evidence.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(
+            starts,
+            ["all rows together", "supervised on vit_tiny at 2 %", "simclr on vit_tiny at 2 %"]
+        );
+        assert!(
+            finding.evidence[2].ends_with(": 100.00 % explained, largest residual 0.0 points"),
+            "{finding:?}"
+        );
+        assert!(
+            finding.evidence[1].contains(" points") && !finding.evidence[1].contains("100.00"),
+            "{finding:?}"
+        );
+        let nothing = arithmetic(&Evidence::measured("test", &FrameBuilder::default().frame()));
+        assert_eq!(nothing.missing, ["F1 and F1_Normal at several validation shares"]);
+    }
 }

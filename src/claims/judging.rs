@@ -245,4 +245,54 @@ mod tests {
         assert_eq!(decide(within, &[0.01, -0.08], &reaches, None, true), Verdict::Undecided);
         assert_eq!(decide(within, &[0.01, -0.1], &reaches, None, true), Verdict::Fails);
     }
+
+    /// With known errors of 0.01 sqrt 2, ends are 1.95996 of them away, of two comparisons 2.24140 (scipy,
+    /// `norm.isf(0.0125)`).
+    #[test]
+    fn comparisons_are_told_the_strongest_against_the_claim_first() {
+        let at = CELL.in_training();
+        let evidence = Evidence::assumed("test", &frame(&[(at, 0, 0.7)]), 0.01).with_margin(0.033);
+        let by = |what: &str, difference: f64| {
+            let first = evidence.term(1.0, Metric::F1, &at);
+            let second = Term { weight: -1.0, scores: vec![0.7 - difference], ..first.clone() };
+            evidence.contrast(what, Metric::F1, &[first, second])
+        };
+        let above = evidence.all_above(vec![by("a", 0.1), by("b", 0.05)]);
+        assert_eq!(
+            above.evidence,
+            [
+                "b: 0.050 [0.022, 0.078]; for 2 comparisons up to 0.082",
+                "a: 0.100 [0.072, 0.128]; for 2 comparisons up to 0.132"
+            ]
+        );
+        assert_eq!((above.verdict, above.open), (Verdict::Holds, None));
+        let within = evidence.all_within(vec![by("a", 0.01), by("b", -0.05)], 0.06);
+        assert_eq!(
+            within.evidence,
+            [
+                "b: -0.050 [-0.078, -0.022]; for 2 comparisons [-0.082, -0.018]",
+                "a: 0.010 [-0.018, 0.038]; for 2 comparisons [-0.022, 0.042]"
+            ]
+        );
+        let open = within.open.unwrap();
+        let words: Vec<&str> = open.contrasts.iter().map(|contrast| contrast.what.as_str()).collect();
+        assert_eq!((open.says, open.margin, words), (Says::Within(0.06), Some(0.033), vec!["b", "a"]));
+        assert_eq!(evidence.all_above(vec![by("a", 0.1)]).evidence, ["a: 0.100 [0.072, 0.128]"]);
+    }
+
+    /// What is missing is told in order, and where something is, nothing can be planned.
+    #[test]
+    fn what_is_missing_is_told_with_its_reason() {
+        let at = CELL.in_training();
+        let evidence = Evidence::assumed("test", &frame(&[(at, 0, 0.7)]), 0.01);
+        let term = evidence.term(1.0, Metric::F1, &at);
+        let other = Term { weight: -1.0, ..term.clone() };
+        let equal = || evidence.contrast("x", Metric::F1, &[term.clone(), other.clone()]);
+        let gap = |what: &str, unprinted| Err(Unmeasured { what: what.to_owned(), unprinted });
+        let found = evidence.all_above(vec![gap("y", true), equal(), gap("z", false)]);
+        assert_eq!(found.missing, ["y (no legible number in print)", "z"]);
+        assert_eq!((found.verdict, found.open), (Verdict::Undecided, None));
+        let whole = evidence.all_above(vec![equal(), equal(), gap("y", true)]);
+        assert!(whole.open.is_some_and(|open| open.says == Says::Above && open.contrasts.len() == 2));
+    }
 }

@@ -297,4 +297,147 @@ mod tests {
         // 5 x place modulo 12 has no order; with twelve models the interval extends beyond 0.3.
         assert_eq!(verdict(|place| f64::from(5 * place % 12)), Verdict::Undecided);
     }
+
+    /// Two methods of twelve models each, seeds of three shares: within each RankMe falls as scores rise, between them
+    /// it rises. F1 of the classifier in training and AUROC of the converged probe move oppositely; rows of other
+    /// studies, shares of validation and classifiers do not count.
+    fn two_groups() -> Evidence {
+        let mut rows = FrameBuilder::default();
+        for (method, base) in [(Byol, 0.2), (SimClr, 0.7)] {
+            for (place, share) in Share::STUDY[..3].iter().enumerate() {
+                for seed in 0..4 {
+                    let step = f64::from(4 * place as u32 + seed as u32);
+                    let cell = Axes::table_1(method, backbone::Name::ResNet18, *share);
+                    let f1 = base + 0.01 * step;
+                    rows.begin("test", cell.in_training(), Some(seed));
+                    rows.number(Metric::F1, Some(f1));
+                    rows.number(RELEASED, Some(100.0 * base - step));
+                    rows.begin("test", cell.converged(), Some(seed));
+                    rows.number(Metric::Auroc, Some(1.0 - f1));
+                    rows.number(Metric::F1, Some(0.5 * step.sin()));
+                    rows.number(RELEASED, Some(9.0 + step.cos()));
+                    for other in [
+                        cell.in_training().on(Share::percent(1)),
+                        cell.in_study(Study::SizeMatched).in_training(),
+                    ] {
+                        rows.begin("test", other, Some(seed));
+                        rows.number(Metric::F1, Some(0.3));
+                        rows.number(RELEASED, Some(1.0 + step.cos()));
+                    }
+                }
+            }
+        }
+        Evidence::measured("test", &rows.frame())
+    }
+
+    #[test]
+    fn models_are_correlated_over_all_or_within_their_kind() {
+        let evidence = two_groups();
+        let of = |yardstick, inside| {
+            let found = correlation(&evidence, yardstick, &RELEASED, inside).unwrap();
+            (found.value.estimate, found.points, found.groups)
+        };
+        // Pooled: 24 ranks, of which two runs of twelve fall: 1 - 6 x 2 x sum over odd d of d^2 ... / (24 x 575);
+        // within: -1.
+        let squares: f64 = (0..12).map(|place| f64::from(11 - 2 * place).powi(2)).sum();
+        let pooled = 1.0 - 6.0 * 2.0 * squares / (24.0 * 575.0);
+        let near = |found: (f64, usize, usize), expected: (f64, usize, usize)| {
+            assert!((found.0 - expected.0).abs() < 1e-9, "{found:?}, expected {expected:?}");
+            assert_eq!((found.1, found.2), (expected.1, expected.2));
+        };
+        near(of(Yardstick::Paper, false), (pooled, 24, 1));
+        near(of(Yardstick::Paper, true), (-1.0, 24, 2));
+        near(of(Yardstick::Auroc, false), (-pooled, 24, 1));
+        near(of(Yardstick::Auroc, true), (1.0, 24, 2));
+        let tau = kendall(&evidence, Yardstick::Paper, &RELEASED, true).unwrap();
+        assert!((tau.value.estimate + 1.0).abs() < 1e-12, "{tau:?}");
+        // Of 276 pairs 144 lie between the methods and agree, 132 within and do not.
+        let tau = kendall(&evidence, Yardstick::Paper, &RELEASED, false).unwrap();
+        assert!((tau.value.estimate - 12.0 / 276.0).abs() < 1e-12, "{tau:?}");
+        assert_eq!(correlation(&evidence, Yardstick::Paper, &Measure::RANKME, false), None);
+    }
+
+    #[test]
+    fn findings_say_metric_coefficient_and_models() {
+        let evidence = two_groups();
+        let inside = uncorrelated(&evidence, Yardstick::Paper, &RELEASED, true);
+        assert_eq!(inside.verdict, Verdict::Fails);
+        assert!(
+            inside.evidence[0].starts_with("monitor.rankme_released: Spearman -1.000 [-1.000, -")
+                && inside.evidence[0].ends_with("24 models in 2 groups"),
+            "{:?}",
+            inside.evidence
+        );
+        let missing = uncorrelated(&evidence, Yardstick::Auroc, &Measure::RANKME, false);
+        assert_eq!(missing.missing, ["monitor.rankme and auroc of the same 10 models or more"]);
+        let found = Correlation {
+            value: crate::analysis::Interval { estimate: 0.12, low: -0.34, high: 0.56 },
+            p_value: 0.0789,
+            points: 30,
+            groups: 4,
+        };
+        assert_eq!(
+            line(&Measure::RANKME, &found),
+            "monitor.rankme: Spearman 0.120 [-0.340, 0.560], p 0.079, 30 models in 4 groups"
+        );
+    }
+
+    /// Metrics are listed by how far they are from 0; those of size are none.
+    #[test]
+    fn metrics_that_choose_within_a_kind_are_ranked() {
+        let mut rows = FrameBuilder::default();
+        let named = crate::analysis::measure::of_name;
+        for seed in 0..16 {
+            let step = f64::from(seed as u32);
+            rows.begin(
+                "test",
+                Axes::table_1(Byol, backbone::Name::ResNet18, Share::percent(5)).in_training(),
+                Some(seed),
+            );
+            rows.number(Metric::F1, Some(0.01 * step));
+            rows.number(named("features.noise"), Some((5.0 * step) % 16.0));
+            rows.number(named("views.falls"), Some(-step));
+            rows.number(named("features.rows"), Some(step));
+            rows.number(named("features.x_normalised"), Some(step));
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        let ids: Vec<String> =
+            metrics_within(&evidence).iter().map(|metric| metric.id().to_owned()).collect();
+        assert_eq!(ids, ["features.noise", "views.falls"]);
+        let finding = leaderboard_claim(&evidence, Yardstick::Paper);
+        assert_eq!(finding.verdict, Verdict::Fails);
+        let starts: Vec<&str> = finding.evidence.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(starts, ["views.falls", "features.noise"]);
+        let missing = leaderboard_claim(&evidence, Yardstick::Auroc).missing;
+        assert_eq!(missing, ["label-free metrics and auroc of the same 10 models or more"]);
+    }
+
+    /// Half a million pairs at most, at least a hundred rounds and no more than five hundred.
+    #[test]
+    fn many_models_are_resampled_less_often() {
+        assert_eq!(
+            [0, 10, 1_000, 2_000, 4_999, 5_001, 100_000].map(rounds),
+            [500, 500, 500, 250, 100, 100, 100]
+        );
+    }
+
+    /// With a correlation of nothing in many models, the interval lies within 0.3.
+    #[test]
+    fn many_models_without_a_relation_do_not_correlate() {
+        let mut rows = FrameBuilder::default();
+        let mut stream = Seed::root(3).stream();
+        for share in Share::STUDY {
+            for seed in 0..80 {
+                rows.begin(
+                    "test",
+                    Axes::table_1(Byol, backbone::Name::ResNet18, share).in_training(),
+                    Some(seed),
+                );
+                rows.number(Metric::F1, Some(stream.normal()));
+                rows.number(RELEASED, Some(stream.normal()));
+            }
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        assert_eq!(uncorrelated(&evidence, Yardstick::Paper, &RELEASED, false).verdict, Verdict::Holds);
+    }
 }

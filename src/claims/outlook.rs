@@ -194,7 +194,7 @@ pub(super) fn foretold(mean: f64, old: usize, spread: Uncertainty, seeds: usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{analysis::Measure, results::Metric};
+    use crate::{analysis::Measure, claims::judging::Says, results::Metric};
 
     /// With a known error: 1.96 errors for significance on either side, and 0.8416 more for detection in four of five
     /// studies (scipy, `norm.isf(0.025)` and `norm.isf(0.2)`).
@@ -212,5 +212,132 @@ mod tests {
         let found = detectable(&contrast);
         let expected = 0.01 * (1.959_964 + 0.841_621);
         assert!((found / expected - 1.0).abs() < 1e-3, "{found}, expected {expected}");
+    }
+
+    fn at(place: usize) -> Scored {
+        use crate::{backbone::Name::ResNet18, data::Share, method::Name};
+        Axes::table_1(Name::PAPER[place], ResNet18, Share::percent(5)).in_training()
+    }
+
+    fn part(place: usize, weight: f64, mean: f64, seeds: usize, deviation: f64) -> Part {
+        Part { cells: vec![at(place)], weight, mean, seeds, spread: Uncertainty::known(deviation) }
+    }
+
+    fn contrast(parts: Vec<Part>, error: Uncertainty, fixed: f64) -> MeanContrast {
+        let estimate = parts.iter().map(|part| part.weight * part.mean).sum();
+        let (what, measure) = (String::new(), Measure::from(Metric::F1));
+        MeanContrast { what, measure, value: error.about(estimate, 1), error, parts, fixed }
+    }
+
+    #[test]
+    fn an_outlook_is_one_sentence() {
+        let plan = Plan {
+            seeds: 8,
+            cells: vec![(at(0).cell, 3), (at(1).cell, 5), (at(2).cell, 9)],
+            chance: 0.874,
+            minutes: Some(12.2),
+        };
+        assert_eq!(plan.trainings(), 5 + 3);
+        let shown = "these records show differences of 0.043 or more in four cases of five";
+        let outlook = |plan| Outlook { could_have_shown: 0.0429, plan }.sentence();
+        assert_eq!(
+            outlook(Some(plan.clone())),
+            format!(
+                "{shown}; 8 seeds of 3 cells (8 more trainings, about 13 minutes) would decide it with a chance of 87 %"
+            )
+        );
+        assert_eq!(
+            outlook(Some(Plan { minutes: None, ..plan })),
+            format!("{shown}; 8 seeds of 3 cells (8 more trainings) would decide it with a chance of 87 %")
+        );
+        assert_eq!(outlook(None), format!("{shown}; 30 seeds of each cell would probably not decide it"));
+    }
+
+    /// By hand: variances 4 x 0.02^2 / 4 and 0.04^2 / 5, of which one cell has more seeds than planned, and what seeds
+    /// do not change.
+    #[test]
+    fn more_seeds_shorten_the_reach_of_their_own_cells() {
+        let error = Uncertainty { deviation: 0.5, freedom: 6.0 };
+        let parts = vec![part(0, 2.0, 0.5, 3, 0.02), part(1, -1.0, 0.4, 5, 0.04)];
+        let open = Open { says: Says::Above, contrasts: vec![contrast(parts, error, 0.01); 3], margin: None };
+        let forecast = Forecast::new(&open);
+        let expected = |variance: f64, freedom: f64| {
+            let error = Uncertainty { deviation: variance.sqrt(), freedom };
+            Reach { alone: error.beyond(0.025), among_all: error.beyond(0.025 / 3.0) }
+        };
+        for (seeds, variance, freedom) in
+            [(4, 0.0004 + 0.0016 / 5.0 + 0.0001, 6.0), (8, 0.0002 + 0.0002 + 0.0001, 9.0)]
+        {
+            let (found, expected) = (forecast.reach(&open.contrasts[1], seeds), expected(variance, freedom));
+            assert!((found.alone / expected.alone - 1.0).abs() < 1e-9, "{seeds}: {found:?}, {expected:?}");
+            assert!(
+                (found.among_all / expected.among_all - 1.0).abs() < 1e-9,
+                "{seeds}: {found:?}, {expected:?}"
+            );
+        }
+    }
+
+    /// A mean that two comparisons share is drawn once for both, and its cell is listed once.
+    #[test]
+    fn shared_means_count_once() {
+        let error = Uncertainty::known(0.1);
+        let first = contrast(vec![part(2, 1.0, 0.5, 3, 0.1), part(0, -1.0, 0.4, 4, 0.1)], error, 0.0);
+        let second = contrast(vec![part(1, 1.0, 0.5, 5, 0.1), part(0, -0.5, 0.4, 4, 0.1)], error, 0.0);
+        let open = Open { says: Says::Above, contrasts: vec![first, second], margin: None };
+        let forecast = Forecast::new(&open);
+        assert_eq!(forecast.weights, [[(1.0, 0), (-1.0, 1)], [(1.0, 2), (-0.5, 1)]]);
+        assert_eq!(forecast.parts.iter().map(|part| part.seeds).collect::<Vec<_>>(), [3, 4, 5]);
+        let mut expected = [(at(2).cell, 3), (at(0).cell, 4), (at(1).cell, 5)];
+        expected.sort();
+        assert_eq!(forecast.cells(), expected);
+    }
+
+    /// A difference of three errors is decided by a few more seeds; the largest difference that might have been missed
+    /// is that of the least certain comparison.
+    #[test]
+    fn a_plan_is_the_fewest_seeds_that_probably_decide() {
+        use crate::analysis::frame::FrameBuilder;
+        let mut rows = FrameBuilder::default();
+        for (place, middle, minutes) in [(0, 0.5, 2.0), (1, 0.44, 4.0)] {
+            for (seed, side) in (0..).zip([-0.05, 0.05, 0.0]) {
+                rows.begin("x", at(place), Some(seed));
+                rows.number(Metric::F1, Some(middle + side));
+                rows.number(Measure::TRAIN_SECONDS, Some(60.0 * minutes));
+                rows.number(Measure::EVALUATE_SECONDS, Some(0.0));
+            }
+        }
+        let evidence = Evidence::measured("x", &rows.frame());
+        let made = evidence.above(Metric::F1, &at(0), &at(1)).unwrap();
+        let certain = contrast(vec![part(0, 1.0, 0.5, 3, 0.001)], Uncertainty::known(0.001), 0.0);
+        let open = Open { says: Says::Above, contrasts: vec![made.clone(), certain], margin: None };
+        let outlook = Outlook::of(&evidence, &open).unwrap();
+        assert_eq!(outlook.could_have_shown, detectable(&made));
+        let plan = outlook.plan.unwrap();
+        assert_eq!(plan.cells, [(at(0).cell, 3), (at(1).cell, 3)]);
+        let place = CONSIDERED.iter().position(|seeds| *seeds == plan.seeds).unwrap();
+        let forecast = Forecast::new(&open);
+        assert!(place > 0 && plan.chance >= CHANCE && plan.chance == forecast.chance(plan.seeds), "{plan:?}");
+        assert!(CONSIDERED[1..place].iter().all(|seeds| forecast.chance(*seeds) < CHANCE), "{plan:?}");
+        // Two and four minutes for each seed.
+        assert_eq!(plan.minutes, Some(6.0 * (plan.seeds - 3) as f64));
+        let assumed = Evidence::assumed("x", evidence.frame(), 0.1);
+        assert_eq!(Outlook::of(&assumed, &open), None);
+        let nothing = Open { says: Says::Above, contrasts: Vec::new(), margin: None };
+        assert_eq!(Outlook::of(&evidence, &nothing), None);
+    }
+
+    /// By hand: the mean of two old seeds and six new ones strays by those new ones about a truth that the old ones
+    /// tell to within 0.1 / sqrt 2: 0.75^2 x 0.01 / 2 + 0.01 x 6 / 64.
+    #[test]
+    fn new_seeds_stray_about_a_truth_that_is_not_known() {
+        let mut stream = Seed::root(5).stream();
+        let spread = Uncertainty::known(0.1);
+        let draws: Vec<f64> = (0..20_000).map(|_| foretold(0.7, 2, spread, 8, &mut stream)).collect();
+        let middle = crate::analysis::intervals::mean(&draws);
+        let found = crate::analysis::intervals::deviation(&draws).unwrap();
+        let expected = (0.75_f64.powi(2) * 0.01 / 2.0 + 0.01 * 6.0 / 64.0).sqrt();
+        assert!((middle - 0.7).abs() < 4.0 * expected / 20_000_f64.sqrt(), "{middle}");
+        assert!((found / expected - 1.0).abs() < 4.0 / 40_000_f64.sqrt(), "{found}, expected {expected}");
+        assert_eq!(foretold(0.7, 5, spread, 3, &mut stream), 0.7, "no new seed");
     }
 }

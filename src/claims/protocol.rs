@@ -293,4 +293,115 @@ mod tests {
         assert_eq!(highest_above_the_line(&[0.5, 0.58, 0.6], &[10.0, 15.0, 20.0]), 1);
         assert_eq!(highest_above_the_line(&[0.5, 0.58, 0.6], &[10.0, 19.0, 20.0]), 2);
     }
+
+    use crate::analysis::frame::FrameBuilder;
+
+    fn table(rows: &[(Scored, &[f64])], metric: Metric) -> Evidence {
+        let mut table = FrameBuilder::default();
+        for (at, scores) in rows {
+            for (seed, score) in (0..).zip(*scores) {
+                table.begin("test", *at, Some(seed));
+                table.number(metric, Some(*score));
+                table.number(Measure::EPOCH_SECONDS, Some(10.0));
+            }
+        }
+        Evidence::measured("test", &table.frame())
+    }
+
+    /// A cell beside the same cell as released, told by the names of both.
+    #[test]
+    fn steps_are_compared_with_the_released_ones() {
+        let (cell, ablation) = (at_45(Dino), Ablation(DinoPlainHead));
+        let evidence = table(
+            &[(cell.in_training(), &[0.7, 0.9]), (cell.in_study(ablation).in_training(), &[0.4, 0.5])],
+            Metric::F1,
+        );
+        let found = soundly(&evidence, Yardstick::Paper, cell, [Table1, ablation]);
+        assert!(
+            found.evidence[0].starts_with("f1: dino on resnet18 corrected minus dino_plain_head: 0.350 ["),
+            "{found:?}"
+        );
+        let found = soundly(&evidence, Yardstick::Auroc, cell, [Ablation(DinoHeadNorm), ablation]);
+        assert_eq!(found.missing, ["auroc: dino on resnet18 dino_head_norm minus dino_plain_head"]);
+    }
+
+    /// Inside the region the mean of two cells, outside that of three: 0.8 - 0.5.
+    #[test]
+    fn a_region_is_compared_with_the_rest_of_its_grid() {
+        let at = |jitter, crop| {
+            let study = Study::Figure3 { jitter, crop };
+            Axes::table_1(Supervised, backbone::Name::ResNet18, Share::NATURAL).in_study(study).in_training()
+        };
+        let rows: [(Scored, &[f64]); 5] = [
+            (at(450, 605), &[0.9, 0.91]),
+            (at(100, 395), &[0.7, 0.69]),
+            (at(451, 500), &[0.5, 0.52]),
+            (at(100, 394), &[0.4, 0.38]),
+            (at(100, 606), &[0.6, 0.6]),
+        ];
+        let found = optimum(&table(&rows, Metric::F1), Yardstick::Paper);
+        assert!(found.evidence[0].starts_with("f1: inside minus outside the region: 0.300 ["), "{found:?}");
+        let inside = optimum(&table(&rows[..2], Metric::F1), Yardstick::Auroc);
+        assert_eq!(inside.missing, ["auroc over the grid of Figure 3"]);
+    }
+
+    /// Each side's chance is told; without seconds, or with one seed of each side, there is none.
+    #[test]
+    fn the_knee_is_told_by_side() {
+        let at = |side| sized(backbone::Name::ViTTiny, side);
+        let sides = |scores: &'static [&'static [f64]]| -> Vec<(Scored, &'static [f64])> {
+            Study::SIDES.into_iter().map(at).zip(scores.iter().copied()).collect()
+        };
+        let knee = |scores: &'static [&'static [f64]]| {
+            knee_on(&table(&sides(scores), Metric::F1), Yardstick::Paper, backbone::Name::ViTTiny)
+        };
+        // All sides take as long, so the highest score is the knee.
+        let found = knee(&[&[0.1, 0.11], &[0.9, 0.91], &[0.2, 0.21], &[0.3, 0.31], &[0.4, 0.41]]);
+        assert_eq!(found.verdict, Verdict::Fails);
+        assert_eq!(
+            found.evidence,
+            ["vit_tiny: the knee lies at 64 px 0 %, 128 px 100 %, 224 px 0 %, 384 px 0 %, 512 px 0 %"]
+        );
+        let found = knee(&[&[0.1, 0.11], &[0.2, 0.21], &[0.9, 0.91], &[0.3, 0.31], &[0.4, 0.41]]);
+        assert_eq!(found.verdict, Verdict::Holds);
+        assert_eq!(knee(&[&[0.1], &[0.2]]).missing, ["f1 and seconds an epoch at five sides"]);
+        let alone = knee(&[&[0.1], &[0.2], &[0.9], &[0.3], &[0.4]]);
+        assert_eq!(alone.missing, ["f1: more than one seed of any side"]);
+    }
+
+    /// Of two findings: one that fails decides, two that hold hold; what is open is that with the larger error.
+    #[test]
+    fn two_findings_make_one() {
+        use Verdict::{Fails, Holds, Same, Undecided};
+        let of = |verdict: Verdict, line: &str| Finding {
+            missing: vec![format!("{line} missing")],
+            ..Finding::of(verdict, vec![line.to_owned()])
+        };
+        for (first, second, expected) in [
+            (Holds, Holds, Holds),
+            (Holds, Fails, Fails),
+            (Fails, Undecided, Fails),
+            (Same, Same, Same),
+            (Same, Holds, Undecided),
+            (Undecided, Holds, Undecided),
+        ] {
+            let found = both(of(first, "a"), of(second, "b"));
+            assert_eq!(found.verdict, expected, "{first:?} {second:?}");
+            assert_eq!(
+                (found.evidence, found.missing),
+                (vec!["a".into(), "b".into()], vec!["a missing".into(), "b missing".into()])
+            );
+        }
+        let (cell, ablation) = (at_45(Dino), Ablation(DinoPlainHead));
+        let open = |scores: &[f64]| {
+            let rows =
+                [(cell.in_training(), scores), (cell.in_study(ablation).in_training(), &[0.5, 0.52][..])];
+            soundly(&table(&rows, Metric::F1), Yardstick::Paper, cell, [Table1, ablation])
+        };
+        let (wide, narrow) = (open(&[0.1, 0.9]), open(&[0.5, 0.6]));
+        assert!(wide.open.is_some() && narrow.open.is_some());
+        for found in [both(wide.clone(), narrow.clone()), both(narrow, wide.clone())] {
+            assert_eq!(found.open, wide.open);
+        }
+    }
 }

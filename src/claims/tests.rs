@@ -259,3 +259,259 @@ fn the_best_trade_is_where_the_knee_is() {
     assert_eq!(verdict([0.5, 0.6, 0.9, 0.91, 0.92]), Verdict::Holds);
     assert_eq!(verdict([0.5, 0.9, 0.91, 0.92, 0.93]), Verdict::Fails);
 }
+
+/// All methods on both backbones at all shares: `best` leads (`way` 1) or lags on its own ground, and does the
+/// opposite elsewhere. Supervised training is above all and counts for nothing.
+fn ranked(way: f64, metric: Metric, best: Name, ground: backbone::Name, shares: &[Share]) -> World {
+    let mut world = World::new();
+    for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr] {
+        for backbone in backbone::Name::STUDY {
+            for share in Share::STUDY {
+                let there = backbone == ground && shares.contains(&share);
+                let score = match method {
+                    Supervised => 0.9,
+                    _ if method == best && there => 0.6 + way * 0.1,
+                    _ if method == best => 0.6 - way * 0.1,
+                    _ => 0.6,
+                };
+                let at = Axes::table_1(method, backbone, share).in_training();
+                world.add(at, &[(metric.into(), score)]);
+            }
+        }
+    }
+    world
+}
+
+/// MAE is below these methods, and above all others, on ViT-Tiny.
+fn below(way: f64, methods: &[Name]) -> World {
+    let mut world = World::new();
+    for method in [Byol, BarlowTwins, Dino, SimClr] {
+        let side = if methods.contains(&method) { way } else { -way };
+        for share in Share::STUDY {
+            world.f1(Axes::table_1(method, ViTTiny, share).in_training(), 0.5 + side * 0.1);
+        }
+    }
+    for share in Share::STUDY {
+        world.f1(Axes::table_1(Mae, ViTTiny, share).in_training(), 0.5);
+    }
+    world
+}
+
+/// The gap of one method below the others of its network is larger at some share, or smaller.
+fn lags(way: f64, method: Name, gap: fn(backbone::Name, Share, f64) -> f64) -> World {
+    let mut world = World::new();
+    for backbone in backbone::Name::STUDY {
+        for share in Share::STUDY {
+            for other in [Byol, BarlowTwins, Dino, Mae, SimClr] {
+                let lag = if other == method { gap(backbone, share, way) } else { 0.0 };
+                world.f1(Axes::table_1(other, backbone, share).in_training(), 0.6 - lag);
+            }
+        }
+    }
+    world
+}
+
+/// Supervised training is above or below the others on both networks at every share.
+fn labelled(way: f64) -> World {
+    let mut world = World::new();
+    for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr] {
+        for backbone in backbone::Name::STUDY {
+            for share in Share::STUDY {
+                let f1 = if method == Supervised { 0.6 + way * 0.1 } else { 0.6 };
+                world.f1(Axes::table_1(method, backbone, share).in_training(), f1);
+            }
+        }
+    }
+    world
+}
+
+/// F1 at the lowest validation share is below or above that at the highest, for two models.
+fn falls(way: f64) -> World {
+    let mut world = World::new();
+    for method in [SimClr, Supervised] {
+        for (share, f1) in [(LEAST, 0.5 - way * 0.1), (MOST, 0.5)] {
+            world.f1(cell(method, ResNet18).in_training().on(share), f1);
+        }
+    }
+    world
+}
+
+#[test]
+fn claims_of_table_1_hold_where_they_are_true_and_fail_where_the_opposite_is() {
+    type Drawn = fn(f64) -> World;
+    let worlds: [(&str, Drawn); 12] = [
+        ("joint_embedding_beats_mae", |way| below(way, &[SimClr, BarlowTwins])),
+        ("mae_weakest_everywhere", |way| below(way, &[Byol, BarlowTwins, Dino, SimClr])),
+        ("mae_weakest_at_45", |way| {
+            lags(way, Mae, |_, share, way| if share == MOST { 0.1 + way * 0.05 } else { 0.1 })
+        }),
+        ("simclr_best_from_5", |way| ranked(way, Metric::F1, SimClr, ResNet18, &Share::STUDY[3..])),
+        ("byol_best_at_1", |way| ranked(way, Metric::F1, Byol, ResNet18, &[LEAST])),
+        ("byol_best_at_1_f2", |way| ranked(way, Metric::F2Oracle, Byol, ResNet18, &[LEAST])),
+        ("barlow_twins_at_extreme_imbalance", |way| {
+            ranked(way, Metric::F1, BarlowTwins, ResNet18, &Share::STUDY[..2])
+        }),
+        ("dino_fails_on_resnet_only", |way| {
+            lags(way, Dino, |backbone, share, way| match (backbone, share.in_percent()) {
+                (ResNet18, Some(..3.0)) => way * 0.2,
+                (ResNet18, _) => -0.1,
+                _ => 0.02,
+            })
+        }),
+        ("supervised_beats_all", labelled),
+        ("f1_falls_with_imbalance", falls),
+        ("f2_stays_stable", |way| stable(way, Metric::F2Oracle)),
+        ("method_matters_more_than_backbone_without_dino", matters),
+    ];
+    for (id, world) in worlds {
+        assert_eq!(world(1.0).verdict(id), Verdict::Holds, "{id} is true");
+        assert_eq!(world(-1.0).verdict(id), Verdict::Fails, "the opposite of {id} is true");
+    }
+}
+
+/// DINO alone differs, and the network: with it the method is the larger factor, without it the network.
+#[test]
+fn dino_is_left_out_where_the_claim_says_so() {
+    let world = || {
+        let mut world = World::new();
+        for method in [Byol, BarlowTwins, Dino, SimClr] {
+            for (backbone, moved) in [(ResNet18, 0.05), (ViTTiny, 0.0)] {
+                for share in Share::STUDY {
+                    let f1 = if method == Dino { 0.1 } else { 0.7 };
+                    world.f1(Axes::table_1(method, backbone, share).in_training(), f1 + moved);
+                }
+            }
+        }
+        world
+    };
+    assert_eq!(world().verdict("method_matters_more_than_backbone"), Verdict::Holds);
+    assert_eq!(world().verdict("method_matters_more_than_backbone_without_dino"), Verdict::Fails);
+}
+
+/// Every cell that a claim asks for, with two seeds of what `numbers` gives to each classifier.
+fn everything(numbers: impl Fn(Classifier) -> Option<Metric>) -> Evidence {
+    let mut cells: Vec<Axes> = Vec::new();
+    for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr] {
+        for backbone in backbone::Name::STUDY {
+            cells.extend(Share::STUDY.map(|share| Axes::table_1(method, backbone, share)));
+        }
+    }
+    for backbone in backbone::Name::STUDY {
+        let natural = Axes::table_1(Supervised, backbone, Share::NATURAL);
+        cells.extend(Study::SIDES.map(|side| natural.in_study(Study::Table2 { side })));
+        cells.extend([100, 800].map(|jitter| natural.in_study(Study::Figure3 { jitter, crop: 395 })));
+    }
+    cells.extend(Ablation::ALL.map(|ablation| cell(Dino, ResNet18).in_study(Study::Ablation(ablation))));
+    let (mut rows, mut stream) = (FrameBuilder::default(), Seed::root(2).stream());
+    for (place, cell) in cells.into_iter().enumerate() {
+        for seed in 0..2 {
+            for at in [cell.in_training(), cell.converged()] {
+                rows.begin("everything", at, Some(seed));
+                rows.number(Measure::EPOCH_SECONDS, Some(1.0 + place as f64));
+                for rank in [Measure::RANKME_RELEASED, Measure::RANKME] {
+                    rows.number(rank, Some(5.0 + stream.normal()));
+                }
+                if let Some(metric) = numbers(at.classifier) {
+                    rows.number(metric, Some(0.5 + 0.1 * stream.normal()));
+                }
+            }
+        }
+    }
+    Evidence::measured("everything", &rows.frame())
+}
+
+/// The paper's score is F1 of the classifier in training, the other AUROC of the converged probe; no claim takes one
+/// for the other, nor either score of the other classifier.
+#[test]
+fn every_claim_is_judged_by_the_score_of_its_yardstick() {
+    use Classifier::{Converged, InTraining};
+    let papers = everything(|classifier| (classifier == InTraining).then_some(Metric::F1));
+    let ours = everything(|classifier| (classifier == Converged).then_some(Metric::Auroc));
+    let crossed = everything(|classifier| match classifier {
+        InTraining => Some(Metric::Auroc),
+        _ => Some(Metric::F1),
+    });
+    let claims = all().into_iter().filter(|claim| claim.yardsticks.contains(&Yardstick::Auroc));
+    let claims: Vec<&Claim> = claims.collect();
+    assert_eq!(claims.len(), 19);
+    for claim in claims {
+        for &yardstick in claim.yardsticks {
+            let is_known = |evidence: &Evidence| {
+                let finding = claim.judge_by(evidence, yardstick);
+                finding.missing.is_empty()
+                    && !finding.evidence.iter().any(|line| line.starts_with("of 0 pairs"))
+            };
+            let found = (is_known(&papers), is_known(&ours), is_known(&crossed));
+            let expected = (!yardstick.is_auroc(), yardstick.is_auroc(), false);
+            assert_eq!(found, expected, "{} by {yardstick}", claim.id);
+        }
+    }
+}
+
+/// Claims that have all yardsticks compare once for each pair on average, otherwise once at each of their shares.
+#[test]
+fn averages_are_over_the_shares_that_are_otherwise_compared_one_by_one() {
+    let evidence = everything(|classifier| match classifier {
+        Classifier::InTraining => Some(Metric::F1),
+        _ => Some(Metric::Auroc),
+    });
+    for (id, pairs, shares) in [
+        ("joint_embedding_beats_mae", 2, 5),
+        ("mae_weakest_everywhere", 4, 5),
+        ("simclr_best_from_5", 3, 2),
+        ("barlow_twins_at_extreme_imbalance", 3, 2),
+        ("supervised_beats_all", 9, 5),
+    ] {
+        let claim = all().into_iter().find(|claim| claim.id == id).unwrap();
+        let judged = claim.judge_all(&evidence);
+        let yardsticks: Vec<Yardstick> = judged.iter().map(|(yardstick, _)| *yardstick).collect();
+        assert_eq!(yardsticks, Yardstick::ALL, "{id}");
+        for (yardstick, finding) in judged {
+            let lines = finding.evidence;
+            let averaged =
+                lines.iter().filter(|line| line.contains(&format!("average over {shares} shares")));
+            let count = averaged.count();
+            match yardstick.averages() {
+                true => assert_eq!((lines.len(), count), (pairs, pairs), "{id} by {yardstick}"),
+                false => assert_eq!((lines.len(), count), (pairs * shares, 0), "{id} by {yardstick}"),
+            }
+        }
+    }
+}
+
+/// The paper prints no AUROC, so its numbers are judged by its own score only; records are judged by all yardsticks.
+#[test]
+fn the_papers_numbers_are_judged_by_its_own_scores() {
+    let paper = paper();
+    assert!(paper.name == PAPER && paper.noise().is_assumed());
+    let claim = all()[0];
+    let by = |evidence: &Evidence| -> Vec<Yardstick> {
+        claim.judge_all(evidence).into_iter().map(|(yardstick, _)| yardstick).collect()
+    };
+    assert_eq!(by(&paper), [Yardstick::Paper, Yardstick::PaperAverage]);
+    assert_eq!(by(&Evidence::measured("ours", paper.frame())), Yardstick::ALL);
+    let ids: Vec<&str> = Verdict::ALL.iter().map(|verdict| verdict.id()).collect();
+    assert_eq!(ids, ["holds", "fails", "the same", "undecided"]);
+}
+
+/// A claim has a name of its own, its words, and a condition; questions of ours quote nobody.
+#[test]
+fn claims_have_names_of_their_own() {
+    let claims = all();
+    let ids: std::collections::BTreeSet<&str> = claims.iter().map(|claim| claim.id).collect();
+    assert_eq!((claims.len(), ids.len()), (33, 33));
+    for claim in &claims {
+        assert_eq!(claim.quote.is_empty(), claim.section == "ours", "{}", claim.id);
+        assert!(claim.predicate.len() > 20 && claim.yardsticks[0] == Yardstick::Paper, "{}", claim.id);
+    }
+    let order = [0, 13, 19, 26].map(|place| claims[place].id);
+    assert_eq!(
+        order,
+        [
+            "joint_embedding_beats_mae",
+            "f1_falls_with_imbalance",
+            "rankme_does_not_correlate",
+            "larger_images_score_higher"
+        ]
+    );
+}

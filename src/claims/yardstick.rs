@@ -59,3 +59,49 @@ impl Yardstick {
         if self.is_auroc() { Scored { classifier: Classifier::Converged, ..papers } } else { papers }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{analysis::Axes, backbone::Name::ResNet18, data::Share, method::Name::Byol};
+
+    /// For each yardstick: its name, what it averages, and whose score it takes in place of recall of the classifier in
+    /// training.
+    #[test]
+    fn yardsticks_differ_in_score_and_in_averaging() {
+        let at = Axes::table_1(Byol, ResNet18, Share::percent(5)).in_training().on(Share::percent(2));
+        let told: Vec<_> = Yardstick::ALL
+            .iter()
+            .map(|yardstick| {
+                let found = yardstick.at(at);
+                assert_eq!((found.cell, found.validation), (at.cell, at.validation));
+                let measure = yardstick.measure(Metric::Recall);
+                (yardstick.id(), yardstick.averages(), measure.id().to_owned(), found.classifier.id())
+            })
+            .collect();
+        let expected = [
+            ("paper", false, "recall", "in_training"),
+            ("paper_average", true, "recall", "in_training"),
+            ("auroc", false, "auroc", "converged"),
+            ("auroc_average", true, "auroc", "converged"),
+        ];
+        let expected = expected.map(|(id, averages, measure, at)| (id, averages, measure.to_owned(), at));
+        assert_eq!(told, expected);
+        assert_eq!(Yardstick::SCORES.map(Yardstick::id), ["paper", "auroc"]);
+        assert_eq!(Yardstick::PAPER_ONLY.map(Yardstick::id), ["paper"]);
+    }
+
+    #[test]
+    fn labels_say_the_score_and_the_shares() {
+        let labels = Yardstick::ALL.map(Yardstick::label);
+        assert_eq!(
+            labels,
+            [
+                "the paper's score, every share",
+                "the paper's score, average over shares",
+                "AUROC of the converged probe, every share",
+                "AUROC of the converged probe, average over shares"
+            ]
+        );
+    }
+}

@@ -462,4 +462,23 @@ mod tests {
         assert!(message(&[1.0], &[true, false]).contains("1 scores for 2 labels"));
         assert!(message(&[1.0, 2.0], &[true, true]).contains("2 defective and 0 normal"));
     }
+
+    /// Four true, three false positives; two false, five true negatives.
+    #[test]
+    fn each_count_is_of_its_own_kind() {
+        let counts =
+            Confusion { true_positives: 4, false_positives: 3, true_negatives: 5, false_negatives: 2 };
+        let rates = [
+            counts.f1(),
+            counts.f1_normal(),
+            counts.precision(),
+            counts.recall(),
+            counts.false_positive_rate(),
+        ];
+        assert_eq!(rates, [8.0 / 13.0, 10.0 / 15.0, 4.0 / 7.0, 4.0 / 6.0, 3.0 / 8.0]);
+        let logits = [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, -1.0, -2.0, -3.0, -4.0, -5.0, -1.0, -2.0];
+        let defects =
+            [true, true, true, true, false, false, false, false, false, false, false, false, true, true];
+        assert_eq!(Confusion::new(&logits, &defects).unwrap(), counts);
+    }
 }

@@ -198,4 +198,28 @@ mod tests {
             assert_eq!((logits.len(), farthest), (20, 0.0), "{name}: {logits:?}");
         }
     }
+
+    /// By hand: of normal features 0, 1, 2, 4, 7, 11 and 16 the mean distances to the five nearest others are 5, 4.2,
+    /// 3.8, 3.8, 5, 7 and 11, of which the largest is usual. 3 is 2.2 from its five nearest, 30 is 22. From the mean,
+    /// 41/7, the farthest is 71/7 away, 3 is 20/7 and 30 is 169/7, in deviations of sqrt(447/7 - (41/7)^2). Rows
+    /// between them are no normal images.
+    #[test]
+    fn distances_from_normal_images_by_hand() {
+        let train = [0.0, 100.0, 1.0, 2.0, 4.0, -50.0, 7.0, 11.0, 16.0];
+        let found = of_features(&train, &[0, 2, 3, 4, 6, 7, 8], &[3.0, 30.0], 1).unwrap();
+        let [near, central] = &found[..] else { panic!("{} detectors", found.len()) };
+        assert_eq!((near.name, central.name), ("normals_neighbours", "normals_mahalanobis"));
+        let close = |found: &[f64], expected: [f64; 2]| {
+            let apart = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+            assert!(found.len() == 2 && apart.fold(0.0, f64::max) < 1e-9, "{found:?}, expected {expected:?}");
+        };
+        close(&near.logits, [2.2 - 11.0, 22.0 - 11.0]);
+        let deviation = (447.0 / 7.0 - (41.0_f64 / 7.0).powi(2)).sqrt();
+        close(&central.logits, [(20.0 - 71.0) / 7.0 / deviation, (169.0 - 71.0) / 7.0 / deviation]);
+        let Some(Scorer::Mahalanobis { usual, .. }) = &central.scorer else { panic!("it is kept") };
+        assert!(near.scorer.is_none() && (usual - 71.0 / 7.0 / deviation).abs() < 1e-9, "{usual}");
+        // Five neighbours need a sixth image.
+        assert!(of_features(&train, &[0, 2, 3, 4, 6], &[3.0], 1).unwrap().is_empty());
+        assert_eq!(of_features(&train, &[0, 2, 3, 4, 6, 7], &[3.0], 1).unwrap().len(), 2);
+    }
 }

@@ -94,4 +94,70 @@ mod tests {
         assert!(largest > 0.0 && apart <= 1e-5 * largest, "{apart} apart, {largest} the largest");
         assert!(values() == before, "nothing of the encoder moves, running statistics neither");
     }
+
+    /// Stripes that differ from image to image, of which the third is torn.
+    struct Torn(Vec<crate::data::Labels>);
+
+    impl crate::data::Dataset for Torn {
+        fn labels(&self) -> &[crate::data::Labels] {
+            &self.0
+        }
+
+        fn open(&self, index: usize) -> Result<crate::data::Image> {
+            anyhow::ensure!(index != 2, "torn");
+            let pixels =
+                (0..32 * 32 * 3).map(|place| if place % (index + 3) == 0 { 200 } else { 30 }).collect();
+            Ok(crate::data::Image::new(32, 32, pixels))
+        }
+
+        fn place(&self, index: usize) -> String {
+            index.to_string()
+        }
+
+        fn digest(&self) -> String {
+            "torn".to_owned()
+        }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_read_has_no_row() {
+        let vit = VitSize { patch: 4, width: 8, depth: 1, heads: 2 };
+        let architecture =
+            Architecture { name: Name::ResNet18, side: 32, resnet_width: 8, resnet_stem: Stem::Small, vit };
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
+        let encoder = architecture.build(&mut builder).unwrap();
+        let labels = crate::data::Labels { defect: false, classes: crate::data::ClassSet::EMPTY, stratum: 0 };
+        let torn = Torn(vec![labels; 4]);
+        let of = |indices: &[usize]| {
+            let loader = Loader {
+                dataset: &torn,
+                indices,
+                views: &[ViewRecipe::whole(32)],
+                normalisation: &Normalisation::SEWER_ML,
+                sampling: Sampling::Each,
+                repeats: 1,
+                batch_size: 2,
+                on_bad_image: OnBadImage::Skip,
+                device: &Device::Cpu,
+                numbers: DType::F32,
+                seed: Seed::root(0),
+            };
+            extract(&*encoder, &loader).unwrap()
+        };
+        let found = of(&[3, 2, 0, 1]);
+        assert_eq!((&found.indices[..], &found.skipped[..]), (&[3, 0, 1][..], &[2][..]));
+        assert_eq!(found.rows.len(), 3 * found.width);
+        let rows = found.tensor(&Device::Cpu).unwrap();
+        assert_eq!(rows.dims(), [3, found.width]);
+        // Each image has its own row.
+        for (row, image) in rows.to_vec2::<f32>().unwrap().iter().zip([3, 0, 1]) {
+            let alone = of(&[image]).rows;
+            let largest = alone.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            let apart = row.iter().zip(&alone).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(largest > 0.0 && apart <= 1e-5 * largest, "{image}: {apart} of {largest}");
+            let other = of(&[(image + 1) % 2]).rows;
+            assert!(row.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-3 * largest), "images differ");
+        }
+    }
 }

@@ -226,4 +226,25 @@ mod tests {
                 && few.distances(&normals).unwrap().iter().all(|distance| distance.is_finite())
         );
     }
+
+    /// Of a hundred distances 0 to 99, in any order, 95 lie below the usual one.
+    #[test]
+    fn five_of_a_hundred_normal_images_are_unusual() {
+        let own = (0..100).map(|place| f64::from(37 * place % 100)).collect();
+        assert_eq!(usual(own), 95.0);
+        assert_eq!((usual(vec![3.0]), usual(vec![2.0, 7.0, 5.0])), (3.0, 7.0));
+    }
+
+    /// By hand: distances of 2 from 0, 1, 5 and 9 are 2, 1, 3 and 7, and of two features the length of both.
+    #[test]
+    fn neighbours_by_hand() {
+        let rows = |values: &[f32], width| Rows::new(values, width).unwrap();
+        let normals = rows(&[0.0, 9.0, 1.0, 5.0], 1);
+        let of = |count| neighbour_distances(&normals, &rows(&[2.0, 20.0], 1), count).unwrap();
+        assert_eq!((of(1), of(2), of(4)), (vec![1.0, 11.0], vec![1.5, 13.0], vec![3.25, 16.25]));
+        let plane = neighbour_distances(&rows(&[3.0, 4.0, 6.0, 8.0], 2), &rows(&[0.0, 0.0], 2), 2).unwrap();
+        assert_eq!(plane, [7.5]);
+        let error = neighbour_distances(&normals, &rows(&[1.0, 2.0], 2), 1).unwrap_err().to_string();
+        assert_eq!(error, "2 features, expected 1");
+    }
 }

@@ -86,4 +86,25 @@ mod tests {
         assert!(point(&[], &mask).is_err() && point(&[vec![0.0], vec![]], &mask).is_err());
         assert!(point(&vec![vec![0.0; 4]; 5], &mask).is_err());
     }
+
+    /// Six pixels across and two down: the right two above and the left one below show the defect. Places of 2 x 1
+    /// pixels.
+    #[test]
+    fn a_map_lies_on_a_picture_that_is_wider_than_high() {
+        let defect = |place: usize| matches!(place, 4 | 5 | 6);
+        let mask = Mask { width: 6, height: 2, pixels: (0..12).map(defect).collect() };
+        let pointed = |map: &[Vec<f64>]| point(map, &mask).unwrap().unwrap();
+        let found = pointed(&[vec![0.1, 0.2, 0.3], vec![0.9, 0.5, 0.6]]);
+        assert_eq!(found, Pointed { hit: 0.5, chance: 0.25, ceiling: 1.0 });
+        assert_eq!(pointed(&[vec![0.1, 0.2, 0.9], vec![0.3, 0.5, 0.6]]).hit, 1.0);
+        assert_eq!(pointed(&[vec![0.0; 3], vec![0.0; 3]]).hit, 0.0, "of equal places the first");
+        assert_eq!(pointed(&[vec![0.0; 6], vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]).hit, 0.0);
+        let error = |map: &[Vec<f64>]| point(map, &mask).unwrap_err().to_string();
+        assert_eq!(
+            error(&[vec![0.0; 3], vec![0.0; 3], vec![0.0; 3]]),
+            "a map of 3 x 3 places on 2 x 6 pixels"
+        );
+        assert_eq!(error(&[vec![0.0; 7]]), "a map of 1 x 7 places on 2 x 6 pixels");
+        assert_eq!(error(&[vec![0.0; 2], vec![0.0; 3]]), "a map of 2 rows, of which the first has 2 places");
+    }
 }

@@ -451,4 +451,27 @@ mod tests {
             probe.logits(&broken.narrow(0, 0, 1).unwrap()).unwrap_err().to_string().contains("2 features")
         );
     }
+
+    /// Two defects of five: equal sums are 5/4 and 5/6 each.
+    #[test]
+    fn images_weigh_by_their_class() {
+        let defects = [true, false, false, true, false];
+        let of = |weighting| importances(&defects, weighting).unwrap();
+        assert_eq!(of(Weighting::Uniform), [1.0; 5]);
+        assert_eq!(of(Weighting::Balanced), [1.25, 5.0 / 6.0, 5.0 / 6.0, 1.25, 5.0 / 6.0]);
+        assert_eq!(of(Weighting::Defects(7.0)), [7.0, 1.0, 1.0, 7.0, 1.0]);
+        for weight in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+            let error = importances(&defects, Weighting::Defects(weight)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("probe: a defect weighs {weight}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_logit_is_a_weighted_sum_and_the_bias() {
+        let convergence = Convergence { steps: 0, gradient: 0.0, objective: 0.0 };
+        let probe = Probe { weights: vec![2.0, -3.0, 0.5], bias: 0.25, convergence };
+        assert_eq!(probe.logit(&[1.0, 2.0, 4.0]), -1.75);
+        let rows = Tensor::new(&[[1.0_f32, 2.0, 4.0], [0.0, -1.0, 2.0]], &Device::Cpu).unwrap();
+        assert_eq!(probe.logits(&rows).unwrap(), [-1.75, 4.25]);
+    }
 }

@@ -324,4 +324,87 @@ mod tests {
         let seen = scorer.score(&*encoder, &images, false).unwrap();
         assert_eq!(seen.into_iter().map(|seen| seen.logit).collect::<Vec<f64>>(), detected.logits);
     }
+
+    #[test]
+    fn scorers_have_their_names_labels_and_widths() {
+        let encoder = encoder(Name::ResNet18);
+        let told: Vec<_> = all(&*encoder)
+            .iter()
+            .map(|scorer| (scorer.name(), Scorer::label(scorer.name()).unwrap(), scorer.width()))
+            .collect();
+        let width = encoder.width();
+        assert_eq!(
+            told,
+            [
+                ("converged", "a probe on its features", Some(width)),
+                (
+                    "normals_mahalanobis",
+                    "how far its features lie from those of normal images (Mahalanobis distance)",
+                    Some(width)
+                ),
+                (
+                    "normals_patchcore",
+                    "the patch that lies farthest from those of normal images (PatchCore)",
+                    None
+                ),
+            ]
+        );
+        assert_eq!(Scorer::label("in_training"), None);
+    }
+
+    /// Logits by hand from features: weights and bias of the probe, distances minus what is usual.
+    #[test]
+    fn a_scorer_scores_features_by_its_own_numbers() {
+        let encoder = encoder(Name::ViTTiny);
+        let others = images(4);
+        let features = numbers(&encoder.embed(&others, Mode::Evaluate).unwrap()).unwrap();
+        let width = encoder.width();
+        for scorer in all(&*encoder) {
+            let seen = scorer.score(&*encoder, &others, false).unwrap();
+            let expected: Vec<f64> = match &scorer {
+                Scorer::Probe { weights, bias } => features
+                    .chunks_exact(width)
+                    .map(|row| row.iter().zip(weights).map(|(x, w)| f64::from(*x) * w).sum::<f64>() + bias)
+                    .collect(),
+                Scorer::Mahalanobis { cloud, usual } => {
+                    let rows = Rows::new(&features, width).unwrap();
+                    cloud.distances(&rows).unwrap().iter().map(|distance| distance - usual).collect()
+                }
+                Scorer::PatchCore { .. } => panic!("a transformer has no middle features"),
+            };
+            let found: Vec<f64> = seen.iter().map(|seen| seen.logit).collect();
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9), "{found:?} {expected:?}");
+        }
+        let core = PatchCore::of(&[&[0.0, 1.0], &[2.0, 3.0]]);
+        let error = Scorer::PatchCore { core, usual: 0.0 }.score(&*encoder, &others, false).unwrap_err();
+        assert_eq!(error.to_string(), "this encoder has no middle features");
+    }
+
+    #[test]
+    fn numbers_that_are_no_scorer_are_refused() {
+        let row = |values: &[f64]| Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
+        let read = |name: &str, parts: &[(&str, Tensor)]| {
+            let parts = parts.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();
+            Scorer::from_tensors(name, &parts)
+        };
+        let error = |name: &str, parts: &[(&str, Tensor)]| read(name, parts).err().unwrap().to_string();
+        let two = row(&[1.0, 2.0]);
+        assert_eq!(
+            error("converged", &[("weight", two.clone()), ("bias", two.clone())]),
+            "'converged.bias' has 2 numbers, expected one"
+        );
+        assert_eq!(
+            error(
+                "normals_mahalanobis",
+                &[("mean", two.clone()), ("covariance", two.clone()), ("usual", row(&[1.0]))]
+            ),
+            "a covariance of 2 features has 3 numbers, found 2"
+        );
+        assert_eq!(
+            error("x", &[]),
+            "no scorer 'x'; there is converged, normals_mahalanobis, normals_patchcore"
+        );
+        let known = read("converged", &[("weight", row(&[3.0, -1.5])), ("bias", row(&[0.75]))]).unwrap();
+        assert!(matches!(known, Scorer::Probe { weights, bias } if weights == [3.0, -1.5] && bias == 0.75));
+    }
 }

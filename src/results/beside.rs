@@ -227,4 +227,67 @@ mod tests {
         record.scores[0].normals = 5;
         assert!(message(read(&at, &record, Part::Logits)).contains("2 rows, but the record states 6"));
     }
+
+    #[test]
+    fn parts_lie_beside_their_record() {
+        let at = Path::new("out/table1/a.b-seed0.json");
+        let paths = Part::ALL.map(|part| (part.id(), part.of(at)));
+        assert_eq!(
+            paths,
+            [
+                ("weights", PathBuf::from("out/table1/a.b-seed0.safetensors")),
+                ("detector", PathBuf::from("out/table1/a.b-seed0.detector.safetensors")),
+                ("logits", PathBuf::from("out/table1/a.b-seed0.logits.csv")),
+            ]
+        );
+        // BLAKE3 of nothing, from its specification.
+        let nothing = record::Beside::of(b"", Some(0));
+        assert_eq!((nothing.bytes, nothing.rows), (0, Some(0)));
+        assert_eq!(nothing.blake3, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+    }
+
+    /// The messages about a file of another size, of the same size, and about none.
+    #[test]
+    fn what_is_wrong_with_a_file_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("x.json");
+        let mut record = example::record();
+        record.beside.insert("detector".into(), record::Beside::of(b"detector", None));
+        fs::write(&at, "").unwrap();
+        let path = Part::Detector.of(&at);
+        let said = || message(read(&at, &record, Part::Detector));
+        assert!(said().starts_with(&format!("{}: cannot be read", path.display())), "{}", said());
+        let told = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>();
+        assert_eq!(
+            told(faults(&at, &record).unwrap()),
+            [format!("{}: not there, though the record states it", path.display())]
+        );
+        fs::write(&path, b"short").unwrap();
+        let remedy = "does not belong to its record, table1/simclr-resnet18-share05-seed0; run the command that made the \
+                      cell to write it again";
+        assert_eq!(said(), format!("{}: {remedy}: 5 bytes, the record states 8", path.display()));
+        assert_eq!(
+            told(faults(&at, &record).unwrap()),
+            [format!("{}: not the detector of its record", path.display())]
+        );
+        fs::write(&path, b"Detector").unwrap();
+        let [found, stated] =
+            [b"Detector", b"detector"].map(|bytes| blake3::hash(bytes).to_hex().to_string());
+        assert_eq!(
+            said(),
+            format!(
+                "{}: {remedy}: digest {}, the record states {}",
+                path.display(),
+                &found[..12],
+                &stated[..12]
+            )
+        );
+        // A file that is older than its record is compared by its size only.
+        let earlier = fs::metadata(&at).unwrap().modified().unwrap() - std::time::Duration::from_secs(5);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(earlier).unwrap();
+        assert_eq!(faults(&at, &record).unwrap(), []);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(said().ends_with("not a file, but a folder, a pipe or a device"), "{}", said());
+    }
 }

@@ -149,3 +149,110 @@ impl View for Numbers {
         self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        evaluate::patches::{PatchCore, Patches},
+        results::{Folder, example},
+        seed::Seed,
+    };
+
+    /// Two pictures that are wider than high, and two scorers with logits of their own.
+    fn detector() -> Detector {
+        let picture = |first: u8| Image::new(3, 2, (first..first + 18).collect());
+        let patches = Patches { values: vec![0.5, 1.5, 2.5, 3.5, 4.5, 5.5], width: 3 };
+        let core = PatchCore::fit(&[patches], &Seed::root(0)).unwrap();
+        let probe = Scorer::Probe { weights: vec![0.1, -0.2], bias: 0.7 };
+        Detector {
+            scorers: vec![
+                (probe, vec![1.25, -2.5]),
+                (Scorer::PatchCore { core, usual: 4.0 }, vec![0.1, 0.3]),
+            ],
+            pictures: vec![picture(0), picture(100)],
+            usual_size: Some([640, 480]),
+        }
+    }
+
+    #[test]
+    fn a_detector_is_read_back_from_beside_its_record() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let mut record = example::record();
+        let stated = folder.write_detector(&record.cell.id, &detector()).unwrap();
+        assert_eq!(stated.rows, None);
+        record.beside.insert("detector".to_owned(), stated);
+        let at = folder.write(&record).unwrap();
+        assert_eq!(folder.detector(&record.cell.id), Part::Detector.of(&at));
+        let found = Detector::read(&at, &record).unwrap();
+        assert_eq!((found.usual_size, found.pictures), (Some([640, 480]), detector().pictures));
+        let [(Scorer::Probe { weights, bias }, first), (Scorer::PatchCore { core, usual }, second)] =
+            &found.scorers[..]
+        else {
+            panic!("two scorers")
+        };
+        assert_eq!((&weights[..], *bias, &first[..]), (&[0.1, -0.2][..], 0.7, &[1.25, -2.5][..]));
+        let Scorer::PatchCore { core: written, .. } = &detector().scorers[1].0 else { panic!("a bank") };
+        assert_eq!((core.rows(), core.width(), *usual), (written.rows(), 3, 4.0));
+        assert_eq!(second, &[0.1, 0.3]);
+    }
+
+    #[test]
+    fn tensors_have_these_names_and_shapes() {
+        let told: Vec<_> = detector()
+            .tensors()
+            .unwrap()
+            .into_iter()
+            .map(|(name, numbers)| (name, numbers.kind, numbers.shape, numbers.bytes.len()))
+            .collect();
+        let expected = [
+            ("examples.pictures", Dtype::U8, vec![2, 2, 3, 3], 36),
+            ("converged.bias", Dtype::F64, vec![1], 8),
+            ("converged.examples", Dtype::F64, vec![2], 16),
+            ("converged.weight", Dtype::F64, vec![2], 16),
+            ("normals_patchcore.bank", Dtype::F32, vec![2, 3], 24),
+            ("normals_patchcore.examples", Dtype::F64, vec![2], 16),
+            ("normals_patchcore.usual", Dtype::F64, vec![1], 8),
+        ];
+        assert_eq!(told, expected.map(|(name, kind, shape, bytes)| (name.to_owned(), kind, shape, bytes)));
+    }
+
+    #[test]
+    fn what_is_no_detector_is_refused() {
+        let bytes = detector().serialised().unwrap();
+        let whole: BTreeMap<String, Tensor> =
+            candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap().into_iter().collect();
+        let error = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+            let mut tensors = whole.clone();
+            change(&mut tensors);
+            Detector::from_tensors(&tensors).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(error(&|_| ()), "");
+        assert_eq!(
+            error(&|tensors| drop(tensors.remove("examples.pictures"))),
+            "no tensor 'examples.pictures'"
+        );
+        let one = Tensor::from_slice(&[1.0_f64], 1, &Device::Cpu).unwrap();
+        assert_eq!(
+            error(&|tensors| drop(tensors.insert("converged.examples".to_owned(), one.clone()))),
+            "2 examples have 1 logits of 'converged'"
+        );
+        assert_eq!(
+            error(&|tensors| tensors.retain(|name, _| !name.ends_with(".examples"))),
+            "no scorer; there could be converged, normals_mahalanobis, normals_patchcore"
+        );
+        let grey = Tensor::zeros((2, 2, 3, 1), DType::U8, &Device::Cpu).unwrap();
+        assert_eq!(
+            error(&|tensors| drop(tensors.insert("examples.pictures".to_owned(), grey.clone()))),
+            "examples have unexpected shapes"
+        );
+        // Another record's file is refused, and so is one that is none.
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let at = folder.write(&example::record()).unwrap();
+        std::fs::write(Part::Detector.of(&at), b"x").unwrap();
+        let error = format!("{:#}", Detector::read(&at, &example::record()).err().unwrap());
+        assert!(error.contains(": not the detector of a cell that this program trained"), "{error}");
+    }
+}

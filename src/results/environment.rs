@@ -141,4 +141,48 @@ mod tests {
         }
         assert_eq!(super::super::files(root.path()).unwrap().len(), 0, "none is taken for a record");
     }
+
+    /// What is noted of a command: how often it was started, its first provenance and its latest cells.
+    #[test]
+    fn a_command_keeps_its_first_start_and_its_latest_cells() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        assert_eq!(folder.runs().unwrap(), []);
+        let started = |time: u64, device: &str, cell: &str, times: usize| {
+            let mut run = run("x");
+            (run.provenance.started_unix, run.provenance.device) = (time, device.to_owned());
+            (run.times, run.cells) = (times, vec![(cell.to_owned(), 40)]);
+            run
+        };
+        folder.note_run(started(10, "cpu", "a", 1)).unwrap();
+        folder.note_run(started(20, "cuda", "b", 1)).unwrap();
+        folder.note_run(started(30, "cpu", "c", 2)).unwrap();
+        assert_eq!(folder.runs().unwrap(), [started(10, "cpu", "c", 3), started(20, "cuda", "b", 1)]);
+        let text = fs::read_to_string(root.path().join("environment.json")).unwrap();
+        assert!(text.starts_with("{\n  \"schema\": 2,\n  \"runs\": [") && text.ends_with("}\n"), "{text}");
+        // One of an older schema is read.
+        fs::write(root.path().join(ENVIRONMENT), text.replacen("\"schema\": 2", "\"schema\": 1", 1)).unwrap();
+        assert_eq!(folder.runs().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_result_of_tuning_is_read_back() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let error = format!("{:#}", folder.tuning().unwrap_err());
+        assert!(error.contains("tuning.json: missing, torn, or written by another build"), "{error}");
+        let tuning = |source: &str| Tuning {
+            schema: SCHEMA,
+            train_share: Some(0.05),
+            source: source.to_owned(),
+            train_digest: "a".to_owned(),
+            validation_digest: "b".to_owned(),
+            code: "c".to_owned(),
+            pairs: Vec::new(),
+        };
+        for source in ["synthetic", "folder"] {
+            folder.write_tuning(&tuning(source)).unwrap();
+            assert_eq!(folder.tuning().unwrap(), tuning(source));
+        }
+    }
 }

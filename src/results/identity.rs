@@ -217,4 +217,110 @@ mod tests {
         text.settings.values.insert("side".into(), json!("64"));
         assert_ne!(text.fingerprint(None), others[2].fingerprint(None));
     }
+
+    /// All that may differ, in order: what is stored first, then what is requested; digests by their beginning.
+    #[test]
+    fn differences_are_listed_with_what_is_stored_first() {
+        let identity = |text: &str, number: u64, more: &[(&str, serde_json::Value)]| {
+            let digest = |part: &str| format!("{text}-{part}-{}", "0".repeat(20));
+            let mut values: std::collections::BTreeMap<String, serde_json::Value> =
+                [("side".to_owned(), json!(number)), ("views".to_owned(), json!("whole"))].into();
+            values.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            Identity {
+                cell: format!("{text}/cell"),
+                settings: Settings { scale: format!("{text}-s"), recipe: format!("{text}-r"), values },
+                train_digest: digest("train"),
+                validation_digest: digest("valid"),
+                code: digest("code"),
+                device: format!("{text}-d"),
+            }
+        };
+        let (there, asked) =
+            (identity("a", 64, &[("clip", json!(0.5))]), identity("b", 96, &[("epochs", json!([1, 2]))]));
+        assert_eq!(
+            there.differences(&asked),
+            [
+                "scale: a-s stored, b-s requested",
+                "recipe: a-r stored, b-r requested",
+                "clip: 0.5 stored, nothing requested",
+                "side: 64 stored, 96 requested",
+                "epochs: nothing stored, [1,2] requested",
+                "cell: a/cell stored, b/cell requested",
+                "device: a-d stored, b-d requested",
+                "names and labels of training images: a-train-0000 stored, b-train-0000 requested",
+                "names and labels of validation images: a-valid-0000 stored, b-valid-0000 requested",
+                "code that computes numbers: a-code-00000 stored, b-code-00000 requested",
+            ]
+        );
+        assert_eq!(there.differences(&there), [""; 0]);
+        let (a, b) = (there.without_code(), asked.without_code());
+        assert!(a.differences(&b).len() == 9 && a.code.is_empty() && a.cell == there.cell);
+    }
+
+    /// An identity is read from these fields of a record.
+    #[test]
+    fn a_record_has_the_identity_that_it_states() {
+        let mut record = example::record();
+        (record.data.train_digest, record.data.validation_digest) = ("train".into(), "validation".into());
+        (record.provenance.device, record.provenance.code) = ("cuda".into(), Some("code".into()));
+        record.settings.values.insert("side".into(), json!(64));
+        assert_eq!(
+            Identity::of(&record),
+            Some(Identity {
+                cell: "table1/simclr-resnet18-share05-seed0".into(),
+                settings: record.settings.clone(),
+                train_digest: "train".into(),
+                validation_digest: "validation".into(),
+                code: "code".into(),
+                device: "cuda".into(),
+            })
+        );
+    }
+
+    #[test]
+    fn settings_are_read_by_name() {
+        let mut settings = example::record().settings;
+        assert!(settings.normalisation().is_none() && !settings.mixed_precision());
+        for (name, value) in [
+            ("normalisation.mean", json!([0.1, 0.2, 0.3])),
+            ("normalisation.deviation", json!([0.4, 0.5, 0.6])),
+            ("precision", json!("f32")),
+            ("epochs", json!(5)),
+            ("views", json!("whole")),
+        ] {
+            settings.values.insert(name.to_owned(), value);
+        }
+        let found = settings.normalisation().unwrap();
+        assert_eq!((found.mean, found.std), ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]));
+        let texts = ["epochs", "views", "nothing"].map(|name| settings.text(name));
+        assert_eq!(texts, [Some("5".to_owned()), Some("whole".to_owned()), None]);
+        assert!(!settings.mixed_precision());
+        settings.values.insert("precision".to_owned(), json!("bf16 with f32 weights"));
+        assert!(settings.mixed_precision());
+        settings.values.insert("normalisation.mean".to_owned(), json!([0.1, 0.2]));
+        assert!(settings.normalisation().is_none());
+    }
+
+    /// Lengths keep neighbours apart: a text cannot move from one part to the next.
+    #[test]
+    fn a_fingerprint_knows_which_part_is_which() {
+        let identity = Identity::of(&example::record()).unwrap();
+        let of = |change: fn(&mut Identity)| {
+            let mut other = identity.clone();
+            change(&mut other);
+            other.fingerprint(None)
+        };
+        let all = [
+            of(|other| (other.train_digest, other.validation_digest) = ("x".into(), "y".into())),
+            of(|other| (other.train_digest, other.validation_digest) = ("y".into(), "x".into())),
+            of(|other| (other.train_digest, other.validation_digest) = ("xy".into(), String::new())),
+            of(|other| (other.settings.scale, other.settings.recipe) = ("x".into(), "y".into())),
+            of(|other| (other.settings.scale, other.settings.recipe) = ("y".into(), "x".into())),
+            of(|other| (other.code, other.device) = ("x".into(), "y".into())),
+            of(|other| (other.code, other.device) = ("y".into(), "x".into())),
+        ];
+        let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        assert!(all.iter().all(|digest| digest.len() == 64));
+    }
 }

@@ -318,4 +318,101 @@ mod tests {
         assert_eq!(files.sketch(0), source.train.files().unwrap().sketch(0));
         assert!(files.sketch(0).is_some() && files.sketch(2).is_none());
     }
+
+    /// A row of what is known, with a number of its own in each column.
+    #[test]
+    fn what_is_known_of_a_file_is_written_and_read_back_column_by_column() {
+        use crate::data::examine::{Format, Pixels};
+        let known = Known {
+            stamp: Stamp { bytes: 123, modified: 456 },
+            digest: std::array::from_fn(|place| place as u8),
+            sketch: Some(Sketch {
+                hash: std::array::from_fn(|place| 0xff - place as u8),
+                width: 640,
+                height: 480,
+                format: Format::Jpeg,
+                pixels: Pixels::Grey,
+                turned: true,
+                bits: 12,
+            }),
+        };
+        let row = written(Some(known));
+        let told: Vec<String> =
+            COLUMNS[KNOWN..].iter().zip(&row).map(|(name, cell)| format!("{name} {cell}")).collect();
+        let hash: String = (0..HASH).map(|place| format!("{:02x}", 0xff - place)).collect();
+        assert_eq!(
+            told,
+            [
+                "bytes 123",
+                "modified 456",
+                "blake3_16 000102030405060708090a0b0c0d0e0f",
+                "width 640",
+                "height 480",
+                "format jpeg",
+                "pixels grey",
+                "turned 1",
+                "bits 12",
+                &format!("dct_hash {hash}"),
+            ]
+        );
+        let plain = Known { sketch: None, ..known };
+        assert_eq!(written(Some(plain))[..3], row[..3]);
+        assert!(written(Some(plain))[3..].iter().chain(&written(None)).all(String::is_empty));
+
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("images-x.csv");
+        // Columns are found by name, whatever their order; of an unknown file nothing is remembered.
+        let columns: Vec<&str> = COLUMNS[KNOWN..].iter().rev().copied().chain(["path"]).collect();
+        let line = |cells: [String; COLUMNS.len() - KNOWN], name: &str| {
+            cells.into_iter().rev().chain([name.to_owned()]).collect::<Vec<_>>().join(",")
+        };
+        let lines = [
+            columns.join(","),
+            line(row, "a.png"),
+            line(written(None), "b.png"),
+            line(written(Some(plain)), "'-c.png"),
+        ];
+        fs::write(&path, lines.join("\n")).unwrap();
+        let mut found = Vec::new();
+        read(&path, &mut |name, known| found.push((name.to_owned(), known))).unwrap();
+        assert_eq!(found, [("a.png".to_owned(), known), ("-c.png".to_owned(), plain)]);
+    }
+
+    /// Lists of both splits are named by their split and the digest of their own images.
+    #[test]
+    fn each_split_has_its_own_list() {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/folder");
+        let source = data::folder::source(&fixture).unwrap();
+        let results = Folder::open(root.path()).unwrap();
+        results.write_images(&source).unwrap();
+        for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
+            let path = results.images(split, &**dataset);
+            let name = format!("images-{split}-{}.csv", &dataset.digest()[..12]);
+            assert_eq!(path, root.path().join(name));
+            let text = fs::read_to_string(path).unwrap();
+            let mut lines = text.lines();
+            assert_eq!(
+                lines.next(),
+                Some(
+                    "position,split,path,defect,class,group,left_out,bytes,modified,blake3_16,width,height,format,pixels,\
+                     turned,bits,dct_hash"
+                )
+            );
+            let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+            assert_eq!(rows.len(), dataset.labels().len());
+            for (index, (row, labels)) in rows.iter().zip(dataset.labels()).enumerate() {
+                let defect = u8::from(labels.defect).to_string();
+                assert_eq!(row[..4], [&index.to_string(), split, &dataset.name(index), &defect]);
+            }
+        }
+    }
+
+    #[test]
+    fn digits_of_another_length_are_no_digest() {
+        assert_eq!(unhex::<2>("0aff").unwrap(), [0x0a, 0xff]);
+        assert_eq!(hex(&[0x0a, 0xff, 1]), "0aff01");
+        assert_eq!(unhex::<2>("0af").unwrap_err().to_string(), "expected 4 digits, found '0af'");
+        assert!(unhex::<2>("0axx").is_err() && unhex::<1>("ä").is_err());
+    }
 }

@@ -182,4 +182,106 @@ mod tests {
         assert_eq!(columns[3], ("in_training".into(), vec![0.1, -3.5]));
         assert_eq!(columns[4], ("converged".into(), double));
     }
+
+    /// Images of which one has everything that data can say about it.
+    struct Told;
+
+    impl Dataset for Told {
+        fn labels(&self) -> &[Labels] {
+            const LABELS: [Labels; 2] = [
+                Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 },
+                Labels { defect: true, classes: ClassSet::EMPTY, stratum: 9 },
+            ];
+            &LABELS
+        }
+
+        fn open(&self, _index: usize) -> Result<crate::data::Image> {
+            anyhow::bail!("no picture")
+        }
+
+        fn place(&self, index: usize) -> String {
+            format!("row {index}")
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+
+        fn name(&self, index: usize) -> String {
+            format!("{index}.png")
+        }
+
+        fn kind(&self, index: usize) -> Option<&str> {
+            ["normal", "crack"].get(index).copied()
+        }
+
+        fn group(&self, index: usize) -> Option<&str> {
+            ["pipe 7", "pipe 8"].get(index).copied()
+        }
+    }
+
+    #[test]
+    fn an_image_is_described_as_its_data_do() {
+        let expected = Validated {
+            position: 1,
+            name: "1.png".to_owned(),
+            labels: Labels { defect: true, classes: ClassSet::EMPTY, stratum: 9 },
+            kind: Some("crack".to_owned()),
+            group: Some("pipe 8".to_owned()),
+        };
+        assert_eq!(Validated::of(&Told, 1), expected);
+        assert_eq!(Validated::of(&Told, 1).sole_class().as_deref(), Some("crack"));
+        assert_eq!(Validated::of(&Told, 0).sole_class(), None, "a normal image has no class of defects");
+    }
+
+    #[test]
+    fn only_one_class_is_the_class_of_an_image() {
+        let [first, second] = [DefectClass::ALL[2], DefectClass::ALL[5]];
+        let of = |classes: &[DefectClass], kind: Option<&str>| {
+            let classes = classes.iter().copied().collect();
+            let labels = Labels { defect: true, classes, stratum: 0 };
+            let kind = kind.map(str::to_owned);
+            Validated { position: 0, name: String::new(), labels, kind, group: None }.sole_class()
+        };
+        assert_eq!(of(&[first], None).as_deref(), Some(first.code()));
+        assert_eq!(of(&[first, second], None), None);
+        assert_eq!(of(&[], None), None);
+        assert_eq!(of(&[first], Some("crack")).as_deref(), Some("crack"), "the data's own word comes first");
+    }
+
+    /// Without groups there is no column of groups; what is stated is read back from beside the record.
+    #[test]
+    fn logits_are_read_from_beside_their_record() {
+        use crate::results::{Folder, example};
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let image = |position: usize, defect: bool| Validated {
+            position,
+            name: format!("{position}.png"),
+            labels: Labels { defect, classes: ClassSet::EMPTY, stratum: 0 },
+            kind: None,
+            group: None,
+        };
+        let logits = Logits {
+            images: vec![image(3, true), image(5, false), image(8, true)],
+            classifiers: vec![
+                ("a".to_owned(), vec![1.5, -2.0, 0.25]),
+                ("b".to_owned(), vec![4.0, 5.0, -6.5]),
+            ],
+        };
+        let mut record = example::record();
+        let stated = folder.write_logits(&record.cell.id, &logits).unwrap();
+        assert_eq!(stated.rows, Some(3));
+        record.beside.insert("logits".to_owned(), stated);
+        let at = folder.path(&record.cell.id);
+        let expected = [
+            ("position", vec![3.0, 5.0, 8.0]),
+            ("defect", vec![1.0, 0.0, 1.0]),
+            ("a", vec![1.5, -2.0, 0.25]),
+            ("b", vec![4.0, 5.0, -6.5]),
+        ];
+        assert_eq!(read(&at, &record).unwrap(), expected.map(|(name, column)| (name.to_owned(), column)));
+        let error = format!("{:#}", parse(b"defect,a\n1,x\n").unwrap_err());
+        assert!(error.starts_with("'x' in column 'a'"), "{error}");
+    }
 }

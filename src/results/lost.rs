@@ -55,4 +55,24 @@ mod tests {
         );
         assert_eq!(lost("{"), [""; 0]);
     }
+
+    /// Every part that holds measurements is looked through, in their order; fields that may be null are no numbers.
+    #[test]
+    fn every_part_with_measurements_is_looked_through() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{
+            "cost": {"train_seconds": null, "parts": {"probe": null}},
+            "scores": [{"auroc": null}, {"auroc": null, "recall": 1, "f2_ciw_multilabel": null}],
+            "label_free": {"views": {"lidar": null}},
+            "probe": {"gradient": null},
+            "curve": [{"loss": null, "probe_loss": null}, {"loss": 1, "seconds": null}],
+            "data": {"content": null},
+            "cell": {"train_share": null}
+        }"#;
+        std::fs::write(file.path(), text).unwrap();
+        let lost = lost_numbers(file.path());
+        let expected = ["loss", "seconds", "gradient", "lidar", "auroc", "probe", "train_seconds"];
+        assert_eq!(lost, expected);
+        assert!(lost_numbers(Path::new("/nowhere/at/all.json")).is_empty());
+    }
 }

@@ -145,4 +145,43 @@ mod tests {
             assert_eq!(metric.of(&score), fields[metric.id()].as_f64(), "{metric}");
         }
     }
+
+    #[test]
+    fn scores_have_these_labels() {
+        let told: Vec<String> = Metric::ALL
+            .iter()
+            .map(|metric| {
+                let side = if metric.higher_is_better() { "higher" } else { "lower" };
+                format!("{metric}: {}, {side}", metric.label())
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "f1: F1, higher",
+                "f1_normal: F1_Normal, higher",
+                "f2_ciw_oracle: F2_CIW, higher",
+                "f2_ciw_multilabel: F2_CIW, multi-label, higher",
+                "precision: Precision, higher",
+                "recall: Recall, higher",
+                "true_positive_rate: True positive rate, higher",
+                "false_positive_rate: False positive rate, lower",
+                "auroc: AUROC, higher",
+                "average_precision: Average precision, higher",
+                "tpr_at_fpr_5: TPR at 5 % FPR, higher",
+                "fpr_at_tpr_95: FPR at 95 % TPR, lower",
+            ]
+        );
+        assert!(Metric::ALL.iter().all(|metric| metric.bounds() == (0.0, 1.0) && metric.unit() == "1"));
+        let unlabelled = Classifier::NORMALS_ONLY.map(Classifier::id);
+        assert_eq!(
+            unlabelled,
+            ["normals_neighbours", "normals_mahalanobis", "normals_patchcore", "normals_padim"]
+        );
+        let others = Classifier::ALL.iter().filter(|classifier| !unlabelled.contains(&classifier.id()));
+        assert_eq!(
+            others.map(|classifier| classifier.id()).collect::<Vec<_>>(),
+            ["in_training", "in_training_augmented", "in_training_adjusted", "converged", "neighbours"]
+        );
+    }
 }

@@ -111,4 +111,61 @@ mod tests {
         // Pinned exactly in Cargo.toml.
         assert_eq!(versions["candle-core"], "0.11.1");
     }
+
+    #[test]
+    fn versions_are_those_of_the_names_above_them() {
+        let lock = "[[package]]\nname = \"faer\"\nversion = \"0.1\"\n\n[[package]]\nname = \"gem\"\nversion = \"0.2\"\n\n\
+                    [[package]]\nname = \"gemm\"\nversion = \"0.3\"\nversion = \"0.4\"\n";
+        let found = locked_versions(lock, &["gemm", "faer", "image"]);
+        let expected = [("faer", "0.1"), ("gemm", "0.3")];
+        assert!(
+            found.iter().map(|(name, version)| (name.as_str(), version.as_str())).eq(expected),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_record_says_what_made_it() {
+        let made = collect(&candle_core::Device::Cpu);
+        assert_eq!(made.device, "cpu");
+        assert_eq!(made.code.as_deref(), Some(CODE));
+        assert_eq!(made.skewbench, env!("CARGO_PKG_VERSION"));
+        assert_eq!(made.crates.len(), CRATES.len());
+        assert_eq!(made.threads, rayon::current_num_threads());
+        assert_eq!(made.cpu, cpu_model());
+        assert_eq!(made.system, format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+        // After this was written, and before the next ice age.
+        assert!(made.started_unix > 1_750_000_000 && made.started_unix < 100_000_000_000, "{made:?}");
+        assert!(!made.revision.is_empty());
+    }
+
+    #[test]
+    fn digests_are_shown_by_their_beginning() {
+        assert_eq!(short("0123456789abcdef"), "0123456789ab");
+        assert_eq!(short("0123456789ab"), "0123456789ab");
+        assert_eq!(short("xyz"), "xyz");
+    }
+
+    /// A commit, with a mark while files differ from it; files that git does not know are no difference.
+    #[test]
+    fn a_revision_says_whether_files_differ_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let done = Command::new("git").arg("-C").arg(folder.path()).args(arguments).output();
+            done.is_ok_and(|done| done.status.success())
+        };
+        if !git(&["init", "-q"]) {
+            return;
+        }
+        assert_eq!(revision_of(folder.path()), None, "no commit yet");
+        std::fs::write(folder.path().join("a"), "1").unwrap();
+        let who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"];
+        assert!(git(&["add", "a"]) && git(&[&who[..], &["commit", "-q", "-m", "a"]].concat()));
+        let clean = revision_of(folder.path()).unwrap();
+        assert!(clean.len() == 12 && clean.bytes().all(|digit| digit.is_ascii_hexdigit()), "{clean}");
+        std::fs::write(folder.path().join("b"), "2").unwrap();
+        assert_eq!(revision_of(folder.path()), Some(clean.clone()));
+        std::fs::write(folder.path().join("a"), "3").unwrap();
+        assert_eq!(revision_of(folder.path()), Some(format!("{clean}-dirty")));
+    }
 }

@@ -423,3 +423,128 @@ impl TunedPair {
             .map(|scores| scores.iter().sum::<f64>() / scores.len() as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::example;
+
+    /// The mean over the finalists' seeds only, and of the trial that was asked for.
+    #[test]
+    fn a_trial_has_a_mean_if_all_seeds_were_trained() {
+        let trial = |trial: u16, auroc: &[(u64, f64)]| Trial {
+            trial,
+            learning_rate: 0.1,
+            weight_decay: 0.2,
+            views: "whole".to_owned(),
+            constant: None,
+            auroc: auroc.iter().copied().collect(),
+        };
+        let pair = TunedPair {
+            method: "simclr".to_owned(),
+            backbone: "resnet18".to_owned(),
+            constant: None,
+            seeds: vec![3, 5],
+            chosen: 4,
+            trials: vec![
+                trial(0, &[(0, 0.1), (3, 0.5), (5, 0.75)]),
+                trial(4, &[(3, 0.25), (5, 0.5)]),
+                trial(7, &[(0, 0.9), (5, 0.9)]),
+            ],
+        };
+        let means = [0, 4, 7, 9].map(|trial| pair.mean(trial));
+        assert_eq!(means, [Some(0.625), Some(0.375), None, None]);
+        assert_eq!(TunedPair { seeds: Vec::new(), ..pair }.mean(0), None);
+    }
+
+    /// Every field that a record may lack: nothing is written for it, and a record without it is read.
+    #[test]
+    fn what_a_record_does_not_have_is_not_written() {
+        let mut record = example::record();
+        record.scores = vec![example::score("converged", None)];
+        let bare = serde_json::to_value(&record).unwrap();
+        let keys = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+        assert_eq!(
+            keys(&bare),
+            [
+                "cell",
+                "cost",
+                "curve",
+                "data",
+                "fingerprint",
+                "label_free",
+                "probe",
+                "provenance",
+                "schema",
+                "scores",
+                "settings"
+            ]
+        );
+        assert_eq!(keys(&bare["cost"]), ["evaluate_seconds", "images_per_second", "train_seconds"]);
+        assert_eq!(keys(&bare["probe"]), ["gradient", "iterations"]);
+        assert_eq!(keys(&bare["cell"]), ["backbone", "id", "method", "seed", "study", "train_share"]);
+        let absent = [
+            "auroc_error",
+            "tpr_at_fpr_5",
+            "fpr_at_tpr_95",
+            "recall_by_class",
+            "auroc_by_class",
+            "operating_points",
+        ];
+        assert!(absent.iter().all(|name| bare["scores"][0].get(name).is_none()), "{bare}");
+        assert!(bare["scores"][0]["f2_ciw_oracle"].is_null() && bare["data"].get("content").is_none());
+        assert_eq!(serde_json::from_value::<Record>(bare.clone()).unwrap(), record);
+        let mut older = bare;
+        older.as_object_mut().unwrap().remove("label_free");
+        assert_eq!(serde_json::from_value::<Record>(older.clone()).unwrap(), record);
+        older.as_object_mut().unwrap().insert("accuracy".to_owned(), 1.into());
+        assert!(serde_json::from_value::<Record>(older).is_err(), "a field that is not ours");
+    }
+
+    /// Every optional field of a record is written and read back.
+    #[test]
+    fn what_a_record_has_is_read_back() {
+        let mut record = example::record();
+        let of = |name: &str, value: f64| -> BTreeMap<String, f64> { [(name.to_owned(), value)].into() };
+        let pointing = |images, hit| Pointing { images, hit, chance: 0.125, ceiling: 0.75 };
+        record.cell.variant = Some("side064".to_owned());
+        record.data.content = Some("abc".to_owned());
+        record.label_free = [("views".to_owned(), of("lidar", 2.5))].into();
+        record.probe.c = Some(0.01);
+        record.curve = vec![Epoch {
+            epoch: 1,
+            loss: 0.5,
+            probe_loss: Some(0.25),
+            learning_rate: 0.125,
+            seconds: 2.0,
+            monitors: of("rankme", 3.5),
+        }];
+        record.label_budgets = vec![Budget {
+            defects: 5,
+            normals: 7,
+            auroc: vec![0.5],
+            average_precision: vec![0.25],
+            neighbours_auroc: vec![0.75],
+        }];
+        (record.pointing, record.pointing_patches) = (Some(pointing(3, 0.5)), Some(pointing(4, 0.25)));
+        record.beside =
+            [("logits".to_owned(), Beside { bytes: 9, blake3: "ff".to_owned(), rows: Some(2) })].into();
+        (record.cost.resumed, record.cost.parts) = (2, of("probe", 1.5));
+        record.scores = vec![Score {
+            auroc_error: Some(0.01),
+            tpr_at_fpr_5: Some(0.02),
+            fpr_at_tpr_95: Some(0.03),
+            recall_by_class: [("crack".to_owned(), [1, 2])].into(),
+            auroc_by_class: of("crack", 0.6),
+            f2_ciw_oracle: Some(0.04),
+            f2_ciw_multilabel: Some(0.05),
+            operating_points: vec![[0.1, 0.2, 0.3]],
+            ..example::score("converged", Some(0.05))
+        }];
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&value["cost"]["resumed"], &value["pointing_patches"]["images"]), (&2.into(), &4.into()));
+        assert_eq!((SCHEMA, OLDEST_SCHEMA), (2, 1));
+    }
+}

@@ -68,3 +68,106 @@ fn only(names: impl Iterator<Item = String>) -> String {
     }
     lists.into_iter().map(|list| format!("--only {list}")).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone::Name::{ResNet18, ViTTiny},
+        claims::{
+            Evidence,
+            decision::{Step, cards},
+        },
+        method::Name::{self, Byol, Dino, SimClr, Supervised},
+        results::Metric,
+    };
+
+    const FIVE: Share = Share::percent(5);
+
+    /// A card whose next step is these seeds of these cells.
+    fn card(share: Share, cells: &[Axes], seeds: usize) -> Card {
+        let mut rows = crate::analysis::frame::FrameBuilder::default();
+        rows.begin("x", Axes::trained(SimClr, ResNet18, share).converged(), Some(0));
+        rows.number(Metric::Auroc, Some(0.5));
+        let mut card = cards(&Evidence::measured("x", &rows.frame())).remove(0);
+        let cells = cells.iter().map(|cell| (*cell, 1)).collect();
+        card.next = Next::Seeds(Step { seeds, cells, chance: None, minutes: None });
+        card
+    }
+
+    fn arm(method: Name) -> Axes {
+        Axes::trained(method, ResNet18, FIVE)
+    }
+
+    #[test]
+    fn commands_ask_for_exactly_the_cells_of_a_step() {
+        let unknown = "# and the other flags of the run that made these records";
+        let commands = |card: &Card| card.commands(&[]);
+        assert_eq!(
+            commands(&card(FIVE, &[arm(Byol), Axes::trained(Dino, ViTTiny, FIVE)], 7)),
+            [format!(
+                "cargo xtask reproduce --study table1 --only byol-resnet18,dino-vit_tiny --shares 5% --seeds 7 {unknown}"
+            )]
+        );
+        // Methods that the paper does not have are asked for by their own study.
+        let ours = Name::ALL.into_iter().find(|method| !method.is_the_papers()).unwrap();
+        let natural = Axes::trained(ours, ResNet18, Share::NATURAL);
+        assert_eq!(
+            commands(&card(Share::NATURAL, &[natural], 4)),
+            [format!(
+                "cargo xtask reproduce --study table1,methods --only {ours}-resnet18 --shares natural --seeds 4 {unknown}"
+            )]
+        );
+        // A fine-tuned encoder needs the cell that it starts from.
+        let tuned = arm(SimClr).in_study(Study::FineTuned);
+        assert_eq!(
+            commands(&card(FIVE, &[arm(Supervised), tuned], 5)),
+            [format!(
+                "cargo xtask reproduce --study table1,fine_tuned --only table1/supervised-resnet18,table1/simclr-resnet18 --only \
+                 fine_tuned/simclr-resnet18 --shares 5% --seeds 5 {unknown}"
+            )]
+        );
+        let thirty = Share::percent(30);
+        let tuned = Axes::trained(SimClr, ResNet18, thirty).in_study(Study::FineTuned);
+        assert_eq!(
+            commands(&card(thirty, &[tuned], 5)),
+            [format!(
+                "cargo xtask reproduce --study table1,fine_tuned --only extension/simclr-resnet18,fine_tuned/simclr-resnet18 \
+                 --shares 30% --seeds 5 {unknown}"
+            )]
+        );
+    }
+
+    /// Of two commands that made an arm the last continues it; cells whose names only begin alike are others.
+    #[test]
+    fn the_last_command_that_made_an_arm_continues_it() {
+        let made =
+            |command: &str, cells: &[String]| Made { command: command.to_owned(), cells: cells.to_vec() };
+        let seed = |cell: Axes, seed: usize| format!("{}-seed{seed}", cell.stem());
+        let card = card(FIVE, &[arm(Byol), arm(SimClr)], 3);
+        let commands = card.commands(&[
+            made("first", &[seed(arm(Byol), 0), seed(arm(SimClr), 0)]),
+            made("second", &[seed(arm(Dino), 0), seed(arm(Byol), 1)]),
+            made("third", &[format!("{}x-seed0", arm(SimClr).stem())]),
+        ]);
+        let asked = |only: &str| format!("--study table1 --only {only} --shares 5% --seeds 3");
+        assert_eq!(
+            commands,
+            [format!("first {}", asked("simclr-resnet18")), format!("second {}", asked("byol-resnet18"))]
+        );
+        for next in [Next::Nothing, Next::Settled, Next::Beyond(30)] {
+            assert!(Card { next, ..card.clone() }.commands(&[]).is_empty());
+        }
+        let Next::Seeds(step) = card.next.clone() else { panic!() };
+        assert_eq!(Card { next: Next::First(step), ..card }.commands(&[]).len(), 1);
+    }
+
+    /// Lists of at most 56 letters.
+    #[test]
+    fn long_lists_are_cut_to_fit_a_line() {
+        let names = ["a".repeat(27), "b".repeat(28), "c".repeat(55), "d".to_owned(), "e".repeat(60)];
+        let [a, b, c, d, e] = &names;
+        assert_eq!(only(names.iter().cloned()), format!("--only {a},{b} --only {c} --only {d} --only {e}"));
+        assert_eq!(only(["x".to_owned(), "y".to_owned()].into_iter()), "--only x,y");
+    }
+}

@@ -137,3 +137,93 @@ impl Forecast {
         settled.count() as f64 / Self::ROUNDS as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::{Measure, frame::FrameBuilder},
+        backbone::Name::ResNet18,
+        data::Share,
+        method::Name,
+        results::Metric,
+    };
+
+    fn at(place: usize) -> Axes {
+        Axes::trained(Name::PAPER[place], ResNet18, Share::percent(5))
+    }
+
+    /// Arms with the AUROC of each seed; a training of the first takes one minute, of the second two, and so on.
+    fn evidence(arms: &[Vec<f64>], margin: f64) -> Evidence {
+        let mut rows = FrameBuilder::default();
+        for (place, scores) in arms.iter().enumerate() {
+            for (seed, score) in (0..).zip(scores) {
+                rows.begin("x", at(place).converged(), Some(seed));
+                rows.number(Metric::Auroc, Some(*score));
+                rows.number(Measure::TRAIN_SECONDS, Some(60.0 * (place + 1) as f64));
+                rows.number(Measure::EVALUATE_SECONDS, Some(0.0));
+            }
+        }
+        Evidence::measured("x", &rows.frame()).with_margin(margin)
+    }
+
+    fn next(evidence: &Evidence, arms: usize) -> Next {
+        let standings: Vec<Standing> =
+            (0..arms).map(|place| Standing::of(evidence, at(place)).unwrap()).collect();
+        let entries: Vec<_> =
+            standings.iter().map(|arm| (arm.cell.converged(), arm.auroc.estimate, arm.seeds)).collect();
+        let contest = Contest::of(evidence.noise(), &auroc(), &entries, ALPHA);
+        Next::of(evidence, &standings, contest.as_ref())
+    }
+
+    #[test]
+    fn first_seeds_are_asked_of_every_arm() {
+        let evidence = evidence(&[vec![0.5], vec![0.6]], 0.02);
+        let expected =
+            Step { seeds: 3, cells: vec![(at(0), 1), (at(1), 1)], chance: None, minutes: Some(2.0 * 3.0) };
+        assert_eq!(next(&evidence, 2), Next::First(expected.clone()));
+        assert_eq!(expected.trainings(), 4);
+        assert_eq!(next(&evidence, 0), Next::Nothing);
+        // Eight equal seeds show no spread; ten are the next number.
+        let still = self::evidence(&[vec![0.5; 8], vec![0.6]], 0.02);
+        let Next::First(step) = next(&still, 2) else { panic!("{:?}", next(&still, 2)) };
+        assert_eq!((step.seeds, step.trainings(), step.minutes), (10, 2 + 9, Some(2.0 + 18.0)));
+    }
+
+    /// Equal means are never told apart without a margin, however many seeds there are.
+    #[test]
+    fn what_no_number_of_seeds_settles_is_beyond_the_largest() {
+        let scores = |seeds: usize| (0..seeds).map(|seed| if seed % 2 == 0 { 0.5 } else { 0.7 }).collect();
+        let equal = |seeds: usize| evidence(&[scores(seeds), scores(seeds)], 0.0);
+        assert_eq!(next(&equal(4), 2), Next::Beyond(30));
+        assert_eq!(next(&equal(40), 2), Next::Beyond(40));
+        assert_eq!(next(&evidence(&[scores(4), scores(4)], 0.9), 2), Next::Settled);
+        assert_eq!(next(&evidence(&[scores(4)], 0.0), 1), Next::Nothing);
+    }
+
+    /// Arms that cannot be the best get no more seeds; the fewest seeds that probably settle the choice are taken.
+    #[test]
+    fn only_open_arms_get_seeds() {
+        let found = evidence(&[vec![0.80, 0.84, 0.82], vec![0.3, 0.31, 0.32], vec![0.79, 0.81, 0.84]], 0.02);
+        let Next::Seeds(step) = next(&found, 3) else { panic!("{:?}", next(&found, 3)) };
+        assert_eq!(step.cells, [(at(0), 3), (at(2), 3)]);
+        // One minute of the first, three of the third.
+        assert_eq!(step.minutes, Some(4.0 * (step.seeds - 3) as f64));
+        let contest = |evidence: &Evidence| {
+            let entries: Vec<_> = (0..3)
+                .map(|place| Standing::of(evidence, at(place)).unwrap())
+                .map(|arm| (arm.cell.converged(), arm.auroc.estimate, arm.seeds))
+                .collect();
+            Contest::of(evidence.noise(), &auroc(), &entries, ALPHA).unwrap()
+        };
+        let forecast = Forecast::of(&found, &contest(&found)).unwrap();
+        assert_eq!(Some(forecast.chance(step.seeds)), step.chance);
+        let fewer = CONSIDERED.into_iter().filter(|seeds| (4..step.seeds).contains(seeds));
+        assert!(fewer.into_iter().all(|seeds| forecast.chance(seeds) < CHANCE), "{step:?}");
+        // A chance rises with seeds and with the margin.
+        let wide =
+            Forecast::of(&found, &contest(&found)).map(|forecast| Forecast { margin: 0.05, ..forecast });
+        let wide = wide.unwrap();
+        assert!(forecast.chance(30) >= forecast.chance(4) && wide.chance(4) > forecast.chance(4));
+    }
+}

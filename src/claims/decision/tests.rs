@@ -439,3 +439,85 @@ fn nothing_is_shown_where_one_arm_is_not_known() {
     drawn = drawn.cell(Axes::table_1(Mae, ViTTiny, FIVE), 60.0, &[0.7]);
     assert_ne!(drawn.card().worth, Worth::Unknown, "its spread is taken from the others");
 }
+
+/// Known deviations: intervals are 1.96 of them for one seed, and a root of three less for three.
+#[test]
+fn a_standing_has_its_own_scores_seeds_and_seconds() {
+    let mut rows = FrameBuilder::default();
+    for (seed, auroc, precision) in [(0, 0.7, 0.4), (1, 0.8, 0.5), (2, 0.9, 0.6)] {
+        rows.begin("known", at(Byol).converged(), Some(seed));
+        rows.number(Metric::Auroc, Some(auroc));
+        rows.number(Metric::AveragePrecision, Some(precision));
+        rows.number(Measure::TRAIN_SECONDS, Some(40.0));
+        rows.number(Measure::EVALUATE_SECONDS, Some(2.0));
+        rows.begin("known", at(Byol).in_training(), Some(seed));
+        rows.number(Metric::Auroc, Some(0.1));
+    }
+    let evidence = Evidence::assumed("known", &rows.frame(), 0.03).with_margin(0.05);
+    let found = Standing::of(&evidence, at(Byol)).unwrap();
+    let half = 1.959_964 * 0.03 / 3_f64.sqrt();
+    let precision = found.average_precision.unwrap();
+    for (found, expected) in [
+        (found.auroc.estimate, 0.8),
+        (found.auroc.low, 0.8 - half),
+        (found.auroc.high, 0.8 + half),
+        (precision.estimate, 0.5),
+        (precision.low, 0.5 - half),
+    ] {
+        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+    }
+    assert_eq!((found.cell, found.seeds, found.seconds), (at(Byol), 3, Some(42.0)));
+    assert_eq!(Standing::of(&evidence, at(Dino)), None);
+    let [card] = &cards(&evidence)[..] else { panic!("one share") };
+    assert_eq!((card.share, card.margin, &card.arms[..]), (FIVE, 0.05, &[found][..]));
+}
+
+/// An arm of which the seconds are not known is the most expensive; so it is not taken where another is as good.
+#[test]
+fn what_is_not_known_to_be_cheap_is_not_taken_for_its_price() {
+    let drawn = |simclr: Option<f64>| {
+        let mut rows = FrameBuilder::default();
+        for (method, scores, seconds) in
+            [(Byol, [0.801, 0.802, 0.800], Some(90.0)), (SimClr, [0.800, 0.801, 0.799], simclr)]
+        {
+            for (seed, score) in (0..).zip(scores) {
+                rows.begin("x", at(method).converged(), Some(seed));
+                rows.number(Metric::Auroc, Some(score));
+                rows.number(Measure::TRAIN_SECONDS, seconds);
+                rows.number(Measure::EVALUATE_SECONDS, Some(1.0));
+            }
+        }
+        cards(&Evidence::measured("x", &rows.frame())).remove(0)
+    };
+    assert_eq!(drawn(Some(10.0)).pick().unwrap().cell, at(SimClr));
+    let card = drawn(None);
+    assert_eq!(card.pick().unwrap().cell, at(Byol));
+    assert_eq!(card.images, None);
+    assert_eq!(
+        card.missing,
+        [
+            "random weights on ResNet-18 and raw pixels not scored (--study floors --shares 5%)",
+            "supervised training on ResNet-18 not run",
+            "numbers of validation images not recorded"
+        ]
+    );
+}
+
+/// Of two arms that beat the floors the better is named; a single floor that is not beaten is enough to say that none
+/// is.
+#[test]
+fn every_floor_must_be_beaten() {
+    let arms = || {
+        Drawn::new().about(at(SimClr), 0.80, 0.003, 3).about(at(Byol), 0.70, 0.003, 3).about(
+            at(Supervised),
+            0.65,
+            0.003,
+            3,
+        )
+    };
+    assert_eq!(arms().floors(FIVE, 0.5, 0.5, 3).card().worth, Worth::Shown(at(SimClr)));
+    for (random, pixels) in [(0.9, 0.5), (0.5, 0.9)] {
+        assert_eq!(arms().floors(FIVE, random, pixels, 3).card().worth, Worth::NotShown, "{random} {pixels}");
+    }
+    assert_eq!(arms().card().worth, Worth::Unknown);
+}

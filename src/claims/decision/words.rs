@@ -314,3 +314,297 @@ pub(super) fn trainings(step: &Step) -> String {
     };
     format!("{more}{minutes}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::best::{Arm, Contest},
+        backbone::Name::{MobileNetV2, ResNet18, ViTTiny},
+        claims::decision::Images,
+        method::Name::{Byol, Dino, Mae, SimClr, Supervised},
+    };
+
+    const FIVE: Share = Share::percent(5);
+
+    fn interval(estimate: f64, half: f64) -> Interval {
+        Interval { estimate, low: estimate - half, high: estimate + half }
+    }
+
+    fn standing(cell: Axes, auroc: Interval, seeds: usize, seconds: f64) -> Standing {
+        let average_precision = Some(interval(auroc.estimate - 0.3, 0.04));
+        Standing { cell, auroc, average_precision, seeds, seconds: Some(seconds) }
+    }
+
+    /// A card of these arms: cell, AUROC, whether it may be best, and what may be lost by it; the first is the
+    /// cheapest.
+    fn card(arms: &[(Axes, f64, bool, f64)]) -> Card {
+        let arm = |&(cell, mean, may_be_best, may_lose): &(Axes, f64, bool, f64)| Arm {
+            at: cell.converged(),
+            mean,
+            seeds: 3,
+            may_be_best,
+            above_leader: may_lose,
+            may_lose,
+        };
+        let stand = |(place, (cell, mean, ..)): (usize, &(Axes, f64, bool, f64))| {
+            standing(*cell, interval(*mean, 0.03), 3 + place, 10.0 + place as f64)
+        };
+        Card {
+            share: FIVE,
+            margin: 0.02,
+            arms: arms.iter().enumerate().map(stand).collect(),
+            floors: Vec::new(),
+            contest: (!arms.is_empty()).then(|| Contest(arms.iter().map(arm).collect())),
+            leads: Vec::new(),
+            worth: Worth::Unknown,
+            images: None,
+            unlabelled: None,
+            next: Next::Nothing,
+            missing: Vec::new(),
+        }
+    }
+
+    fn at(method: crate::method::Name) -> Axes {
+        Axes::table_1(method, ResNet18, FIVE)
+    }
+
+    #[test]
+    fn every_way_a_choice_can_end_is_said() {
+        let score = "(AUROC 0.801 [0.771, 0.831], average precision 0.501 [0.461, 0.541], 3 seeds)";
+        let byol = (at(Byol), 0.801, true, 0.01);
+        for (others, choice, sure) in [
+            (
+                vec![(at(SimClr), 0.7, false, 0.2)],
+                format!("take BYOL on ResNet-18 {score}; the other is worse."),
+                "settled, all others are worse",
+            ),
+            (
+                vec![(at(SimClr), 0.7, false, 0.2), (at(Dino), 0.6, false, 0.3)],
+                format!("take BYOL on ResNet-18 {score}; all 2 others are worse."),
+                "settled, all others are worse",
+            ),
+            (
+                vec![(at(SimClr), 0.8, true, 0.015)],
+                format!(
+                    "take the cheapest, BYOL on ResNet-18 {score}. SimCLR on ResNet-18 is the same within 0.02."
+                ),
+                "settled, no other is better by more than 0.02",
+            ),
+            (
+                vec![
+                    (at(SimClr), 0.79, true, 0.05),
+                    (at(Supervised), 0.78, true, 0.06),
+                    (at(Dino), 0.6, false, 0.3),
+                ],
+                format!(
+                    "take BYOL on ResNet-18 {score}. SimCLR on ResNet-18 and supervised training on ResNet-18 cannot be told \
+                     apart from it; all others are worse."
+                ),
+                "settled, no other is better by more than 0.02",
+            ),
+            (
+                vec![
+                    (at(SimClr), 0.8, true, 0.02),
+                    (at(Dino), 0.79, true, 0.021),
+                    (at(Supervised), 0.6, false, 0.3),
+                ],
+                format!(
+                    "take the cheapest, BYOL on ResNet-18 {score}. SimCLR on ResNet-18 is the same within 0.02; DINO on ResNet-18 \
+                     cannot be told apart from it; all others are worse."
+                ),
+                "settled, no other is better by more than 0.02",
+            ),
+        ] {
+            let card = card(&[vec![byol], others].concat());
+            assert_eq!(card.sentence(), format!("At 5 % defects: {choice}"));
+            assert_eq!(card.how_sure(), sure, "{choice}");
+        }
+        let open = card(&[
+            (at(Byol), 0.801, true, 0.03),
+            (at(SimClr), 0.8, true, 0.04),
+            (at(Dino), 0.7, true, 0.05),
+        ]);
+        assert_eq!(
+            open.sentence(),
+            format!(
+                "At 5 % defects: BYOL on ResNet-18 leads {score}. SimCLR on ResNet-18 and DINO on ResNet-18 cannot be told apart \
+                 from it."
+            )
+        );
+        assert_eq!(open.how_sure(), "undecided: SimCLR on ResNet-18 and DINO on ResNet-18 may be as good");
+    }
+
+    #[test]
+    fn without_a_contest_the_highest_is_named_and_nothing_is_chosen() {
+        let mut card = card(&[(at(Byol), 0.801, true, 0.0), (at(SimClr), 0.7, true, 0.0)]);
+        card.contest = None;
+        card.arms[0].auroc = Interval::unknown(0.801);
+        card.arms[0].average_precision = None;
+        assert_eq!(
+            card.sentence(),
+            "At 5 % defects: nothing can be chosen yet. BYOL on ResNet-18 has the highest AUROC of 2 (AUROC 0.801, 3 seeds \
+             without spread: no interval)."
+        );
+        assert_eq!(card.how_sure(), "unknown, too few seeds");
+        card.arms.truncate(1);
+        card.arms[0].seeds = 1;
+        assert_eq!(
+            card.sentence(),
+            "At 5 % defects: BYOL on ResNet-18 is all that was trained (AUROC 0.801, one seed: no interval); there is nothing to \
+             choose between."
+        );
+        assert_eq!(card.how_sure(), "nothing to compare with");
+        card.arms[0].auroc = interval(0.801, 0.01);
+        assert!(
+            card.sentence().contains("(AUROC 0.801 [0.791, 0.811], one seed, its spread from other arms)")
+        );
+        card.arms.clear();
+        card.worth = Worth::NotShown;
+        assert_eq!(card.how_sure(), "nothing was trained");
+    }
+
+    /// Of several floors the highest is named, and every table says that it was not shown to be beaten.
+    #[test]
+    fn what_costs_nothing_is_named_where_it_is_not_beaten() {
+        let mut card = card(&[(at(Byol), 0.801, true, 0.01), (at(SimClr), 0.7, false, 0.2)]);
+        card.floors = vec![
+            standing(Axes::random_weights(ResNet18, FIVE), interval(0.74, 0.02), 3, 1.0),
+            standing(Axes::pixels(FIVE), interval(0.72, 0.0), 1, 1.0),
+        ];
+        card.worth = Worth::NotShown;
+        let warning = "Nothing that was trained is shown to beat features that cost nothing: random weights on ResNet-18 reach \
+                       AUROC 0.740 [0.720, 0.760].";
+        assert!(card.sentence().ends_with(&format!("the other is worse. {warning}")), "{}", card.sentence());
+        assert_eq!(
+            card.how_sure(),
+            "settled, all others are worse; not shown to beat what costs no training"
+        );
+        card.floors.remove(0);
+        assert!(card.sentence().ends_with("raw pixels have AUROC 0.720, the same for every seed."));
+        card.worth = Worth::Unknown;
+        assert!(card.sentence().ends_with("the other is worse."));
+    }
+
+    #[test]
+    fn the_evidence_is_told_in_order() {
+        let mut card = card(&[(at(Byol), 0.801, true, 0.0149), (at(SimClr), 0.8, true, 0.03)]);
+        card.leads = vec![
+            Lead { over: Axes::random_weights(ResNet18, FIVE), by: interval(0.11, 0.02) },
+            Lead { over: Axes::given_weights(MobileNetV2, FIVE), by: interval(-0.07, 0.01) },
+            Lead { over: Axes::pixels(FIVE), by: interval(0.25, 0.03) },
+        ];
+        card.worth = Worth::Shown(at(SimClr));
+        card.unlabelled = Some(Unlabelled {
+            at: crate::analysis::Scored {
+                classifier: Classifier::NormalsPatchCore,
+                ..Axes::pixels(FIVE).converged()
+            },
+            auroc: interval(0.612, 0.0),
+            of: 7,
+        });
+        card.images = Some(Images { defects: 41.0, normals: 62.0, error: 0.0234, grouped: false });
+        assert_eq!(
+            card.evidence(),
+            [
+                "Another method may really be better by up to 0.015 AUROC (95 %), no more than the 0.02 that count as the same.",
+                "It is 0.110 [0.090, 0.130] above random weights on ResNet-18, 0.070 [0.060, 0.080] below given weights, frozen, on \
+                 MobileNetV2 and 0.250 [0.220, 0.280] above raw pixels (95 %, corrected for having chosen one of 2: Bonferroni).",
+                "It is not shown to be above everything that costs no training; SimCLR on ResNet-18 is.",
+                "Without any label of a defect, the PatchCore distance from normal images in the features of raw pixels reaches \
+                 AUROC 0.612, the same for every seed (the best of 7 such detectors).",
+                "Other validation images would move its AUROC too, by about 0.023 (standard error, 41 defects and 62 normal \
+                 images); the intervals here are over seeds alone."
+            ]
+        );
+        card.leads[2].by = Interval::unknown(0.25);
+        let led = card.led().unwrap();
+        assert!(
+            led.ends_with("and 0.250 above raw pixels (no interval: the spread over seeds is unknown)."),
+            "{led}"
+        );
+        card.leads.remove(2);
+        card.arms.truncate(1);
+        assert!(card.led().unwrap().ends_with("on MobileNetV2 (95 %)."));
+        card.leads.clear();
+        assert_eq!(card.led(), None);
+    }
+
+    #[test]
+    fn the_next_step_is_said() {
+        let step = |chance| Step {
+            seeds: 6,
+            cells: vec![(at(Byol), 3), (at(SimClr), 5)],
+            chance,
+            minutes: Some(7.5),
+        };
+        let said = |next: Next, seeds: usize| {
+            let mut card = card(&[(at(Byol), 0.8, true, 0.0), (at(SimClr), 0.7, true, 0.0)]);
+            card.arms.iter_mut().for_each(|arm| arm.seeds = seeds);
+            card.next = next;
+            card.what_next()
+        };
+        for (next, seeds, expected) in [
+            (Next::Settled, 3, "Settled: no more seeds are needed to choose."),
+            (
+                Next::First(step(None)),
+                1,
+                "One seed does not show how much another would differ. Run it with --seeds 6: 4 more trainings, about 8 minutes.",
+            ),
+            (
+                Next::First(step(None)),
+                2,
+                "The seeds show no spread, so it is unknown how much another would differ. Run it with --seeds 6: 4 more \
+                 trainings, about 8 minutes.",
+            ),
+            (
+                Next::Seeds(step(Some(0.857))),
+                3,
+                "To settle it, train 6 seeds of 2 arms: 4 more trainings, about 8 minutes, which would settle it with a chance of \
+                 86 %.",
+            ),
+            (
+                Next::Seeds(step(None)),
+                3,
+                "To settle it, train 6 seeds of 2 arms: 4 more trainings, about 8 minutes.",
+            ),
+            (
+                Next::Beyond(30),
+                3,
+                "Even 30 seeds of each would probably not settle it: seeds make more difference than the choice.",
+            ),
+        ] {
+            assert_eq!(said(next, seeds).as_deref(), Some(expected));
+        }
+        assert_eq!(said(Next::Nothing, 3), None);
+        let mut card = card(&[]);
+        assert_eq!(card.what_is_missing(), None);
+        card.missing = vec!["this".to_owned(), "that".to_owned()];
+        assert_eq!(card.what_is_missing().as_deref(), Some("Missing: this; that."));
+    }
+
+    #[test]
+    fn cells_and_lists_have_plain_names() {
+        let tuned = |method| Axes::table_1(method, ViTTiny, FIVE).in_study(Study::FineTuned);
+        for (cell, expected) in [
+            (at(Byol), "BYOL on ResNet-18"),
+            (Axes::table_1(Mae, ViTTiny, FIVE), "MAE on ViT-Tiny"),
+            (at(Supervised), "supervised training on ResNet-18"),
+            (tuned(Dino), "DINO, fine-tuned, on ViT-Tiny"),
+            (Axes::random_weights(ViTTiny, FIVE), "random weights on ViT-Tiny"),
+            (Axes::given_weights(ResNet18, FIVE), "given weights, frozen, on ResNet-18"),
+            (Axes::pixels(FIVE), "raw pixels"),
+        ] {
+            assert_eq!(name(&cell), expected);
+        }
+        assert_eq!(short_name(&tuned(Dino)), "dino-vit_tiny");
+        let words =
+            |count: usize| ["a", "b", "c"][..count].iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!([0, 1, 2, 3].map(|count| list(&words(count))), ["", "a", "a and b", "a, b and c"]);
+        assert_eq!((capital("raw pixels"), capital("")), ("Raw pixels".to_owned(), String::new()));
+        assert_eq!(place(Share::NATURAL), "At the data's own share of defects");
+        // Ends of an interval are possible scores.
+        assert_eq!(number(&Interval { estimate: 0.99, low: 0.95, high: 1.03 }), "0.990 [0.950, 1.000]");
+        assert_eq!(number(&Interval { estimate: 0.02, low: -0.01, high: 0.05 }), "0.020 [0.000, 0.050]");
+    }
+}

@@ -63,3 +63,45 @@ fn a_strange_place_is_found_and_equal_images_are_no_trouble() {
     assert_eq!(Padim::fit(&same, &seed).unwrap().distance(&same[0]), 0.0);
     assert!(PatchCore::fit(&[], &seed).is_err() && Padim::fit(&same[..1], &seed).is_err());
 }
+
+/// Patches of six hundred different places: the bank keeps five hundred, and each place's distance from the bank is
+/// its own.
+#[test]
+fn a_bank_is_bounded_and_maps_every_place() {
+    let values: Vec<f32> = (0..600).flat_map(|place| [place as f32, (place * place % 7) as f32]).collect();
+    let image = Patches { values, width: 2 };
+    let core = PatchCore::fit(&[image], &Seed::root(0)).unwrap();
+    assert_eq!((core.width(), core.rows().len()), (2, 2 * BANK));
+    let bank = PatchCore::of(&[&[0.0, 0.0], &[10.0, 0.0]]);
+    let found = bank.map(&Patches { values: vec![3.0, 4.0, 10.0, 2.0, 0.0, 0.0, 14.0, -3.0], width: 2 });
+    assert_eq!(found, [5.0, 2.0, 0.0, 5.0]);
+}
+
+/// By hand: the farthest patch is 6 from its nearest in the bank, 0, and 6 and 4 from the two that are near that one,
+/// so it counts 1 - exp(6) / (exp(6) + exp(10)) times 6; a bank of one patch says nothing of how usual it is.
+#[test]
+fn a_distance_counts_less_where_its_neighbour_is_usual() {
+    let bank = PatchCore::of(&[&[0.0], &[-4.0]]);
+    let image = Patches { values: vec![1.0, 6.0, -5.0], width: 1 };
+    let (near, far) = (6.0_f64, 10.0_f64);
+    let expected = (1.0 - near.exp() / (near.exp() + far.exp())) * 6.0;
+    assert!((bank.distance(&image) - expected).abs() < 1e-6, "{}", bank.distance(&image));
+    assert_eq!(PatchCore::of(&[&[0.0]]).distance(&image), 0.0);
+}
+
+/// Of a place's features a hundred count.
+#[test]
+fn gaussians_are_of_a_hundred_features() {
+    let mut stream = Seed::root(4).stream();
+    let width = 120;
+    let mut image = || Patches { values: (0..width).map(|_| stream.normal() as f32).collect(), width };
+    let normals: Vec<Patches> = (0..6).map(|_| image()).collect();
+    let padim = Padim::fit(&normals, &Seed::root(3)).unwrap();
+    let plain = padim.distance(&normals[0]);
+    let counts = (0..width).filter(|&feature| {
+        let mut values = normals[0].values.clone();
+        values[feature] += 1.0;
+        padim.distance(&Patches { values, width }) != plain
+    });
+    assert_eq!(counts.count(), DIMENSIONS);
+}

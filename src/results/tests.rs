@@ -1,0 +1,234 @@
+use super::{example::record, *};
+
+fn message(result: Result<Option<Record>>) -> String {
+    format!("{:#}", result.expect_err("a bad record is refused"))
+}
+
+#[test]
+fn a_record_reads_back_and_is_never_overwritten() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, record) = (Folder::open(root.path()).unwrap(), record());
+    let id = record.cell.id.clone();
+    assert_eq!(folder.find(&id).unwrap(), None);
+    let path = folder.write(&record).unwrap();
+    assert_eq!(folder.find(&id).unwrap(), Some(record.clone()));
+
+    let before = fs::read(&path).unwrap();
+    let other = Record { fingerprint: "fedcba9876543210".into(), ..record };
+    assert!(folder.write(&other).is_err());
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
+    assert_eq!(files, 1, "no temporary file is left behind");
+
+    // It is as readable as any file that this process creates.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        folder.write_weights("x", &Parameters::default(), &BTreeMap::new()).unwrap();
+        let ordinary = root.path().join("ordinary");
+        fs::write(&ordinary, "").unwrap();
+        assert_eq!(mode(&path), mode(&ordinary));
+        assert_eq!(mode(&folder.weights("x")), mode(&ordinary));
+    }
+}
+
+#[test]
+fn bad_records_are_named_and_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, record) = (Folder::open(root.path()).unwrap(), record());
+    let id = record.cell.id.clone();
+    let path = folder.write(&record).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+
+    for (changed, expected) in [
+        (text[..text.len() / 2].to_owned(), "torn or not JSON"),
+        (text.replace("\"schema\": 2", "\"schema\": 99"), "record schema 99, this build reads 1 to 2"),
+        ("{\"accuracy\": 0.9}".to_owned(), "no number called 'schema'"),
+        (text.replace("\"seed\"", "\"sead\""), "not a record of schema 2"),
+    ] {
+        fs::write(&path, &changed).unwrap();
+        let error = message(folder.find(&id));
+        assert!(error.contains(expected) && error.contains("share05-seed0.json"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), changed, "a bad record is not touched");
+    }
+}
+
+/// A record of this cell.
+fn named(cell: &str) -> Record {
+    let mut record = record();
+    record.cell.id = cell.to_owned();
+    record
+}
+
+#[test]
+fn files_of_a_cell_have_these_names() {
+    let folder = Folder { root: PathBuf::from("out") };
+    let cell = "table1/a-seed0";
+    let paths = [
+        folder.path(cell),
+        folder.weights(cell),
+        folder.detector(cell),
+        folder.logits(cell),
+        folder.checkpoint(cell),
+        folder.lock_file(cell),
+    ];
+    let endings = ["json", "safetensors", "detector.safetensors", "logits.csv", "checkpoint", "lock"];
+    assert_eq!(paths, endings.map(|ending| PathBuf::from(format!("out/table1/a-seed0.{ending}"))));
+}
+
+/// Records in folders of any depth, in the order of their paths; files about the whole run and timings are none.
+#[test]
+fn records_are_all_json_files_but_those_about_the_run() {
+    let root = tempfile::tempdir().unwrap();
+    for name in [
+        "b/z.json",
+        "b/deep/c.json",
+        "a.json",
+        "environment.json",
+        "tuning.json",
+        "timings.json",
+        "race.json",
+        "race-2.json",
+        "b/environment.json",
+        "b/trace.json",
+        "b/notes.txt",
+        "b/a.checkpoint",
+        "b/no-ending",
+    ] {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "{}").unwrap();
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(root.path(), root.path().join("b/loop")).unwrap();
+    let found = files(root.path()).unwrap();
+    let found: Vec<String> = found
+        .iter()
+        .map(|path| path.strip_prefix(root.path()).unwrap().to_string_lossy().replace('\\', "/"))
+        .collect();
+    assert_eq!(found, ["a.json", "b/deep/c.json", "b/trace.json", "b/z.json"]);
+    let nowhere = root.path().join("nowhere");
+    let error = format!("{:#}", files(&nowhere).unwrap_err());
+    assert!(error.starts_with(&format!("{}: cannot list the folder", nowhere.display())), "{error}");
+}
+
+#[test]
+fn readable_records_are_returned_and_the_others_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    for cell in ["table1/b", "table1/a", "extension/c"] {
+        folder.write(&named(cell)).unwrap();
+    }
+    for cell in ["table1/torn", "table1/asked"] {
+        fs::write(folder.path(cell), "{").unwrap();
+    }
+    let ids: Vec<String> = folder.records().unwrap().into_iter().map(|record| record.cell.id).collect();
+    assert_eq!(ids, ["extension/c", "table1/a", "table1/b"]);
+    let told = |but: &[&str]| folder.unreadable(but.iter().copied()).unwrap();
+    let [asked, torn] = &told(&[])[..] else { panic!("{:?}", told(&[])) };
+    assert!(asked.contains("asked.json: torn or not JSON") && torn.contains("torn.json: torn or not JSON"));
+    assert_eq!(told(&["table1/asked", "table1/b"]), [torn.clone()]);
+    assert_eq!(told(&["table1/asked", "table1/torn"]), [""; 0]);
+}
+
+#[test]
+fn a_finished_record_is_that_of_its_cell() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let (first, other) = (named("table1/a"), named("table1/b"));
+    let path = folder.write(&first).unwrap();
+    assert_eq!(folder.finished("table1/a").unwrap(), (path.clone(), first));
+    let text = serde_json::to_string(&other).unwrap();
+    fs::write(&path, text).unwrap();
+    let error = format!("{:#}", folder.finished("table1/a").unwrap_err());
+    assert_eq!(error, format!("{}: the record of another cell, table1/b", path.display()));
+    assert!(format!("{:#}", folder.finished("table1/c").unwrap_err()).contains("c.json: cannot be read"));
+    let error = Folder::existing(&root.path().join("no")).err().unwrap().to_string();
+    assert!(error.ends_with("no: no such folder"), "{error}");
+    assert!(Folder::existing(root.path()).is_ok());
+    // The second try to write says that the first stays.
+    let error = format!("{:#}", folder.write(&named("table1/a")).unwrap_err());
+    assert!(
+        error.contains("a.json: cannot write the record; another process has trained this cell meanwhile"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_finished_cell_leaves_its_record_only() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let cell = "table1/a";
+    let mut lock = folder.lock(cell).unwrap().expect("nobody works on it");
+    assert!(folder.lock(cell).unwrap().is_none());
+    lock.tell("epoch = 3\n").unwrap();
+    assert_eq!(folder.locked(cell).unwrap(), Some(("epoch = 3\n".to_owned(), true)));
+    assert_eq!(folder.locked("table1/b").unwrap(), None);
+    fs::write(folder.checkpoint(cell), "x").unwrap();
+    folder.write(&named(cell)).unwrap();
+    folder.finish(cell, lock).unwrap();
+    let names: Vec<_> =
+        fs::read_dir(root.path().join("table1")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["a.json"]);
+    // A cell without a checkpoint is finished just the same.
+    let lock = folder.lock(cell).unwrap().expect("it is free");
+    folder.finish(cell, lock).unwrap();
+}
+
+#[test]
+fn a_record_is_put_aside_under_an_unused_name() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let mut names = BTreeSet::new();
+    for fingerprint in ["one", "two"] {
+        let record = Record { fingerprint: fingerprint.to_owned(), ..named("table1/a") };
+        folder.write(&record).unwrap();
+        let aside = folder.put_aside("table1/a").unwrap();
+        assert_eq!(folder.find("table1/a").unwrap(), None);
+        assert!(fs::read_to_string(&aside).unwrap().contains(fingerprint));
+        assert!(aside.file_name().unwrap().to_string_lossy().contains("unused"), "{}", aside.display());
+        names.insert(aside);
+    }
+    assert_eq!(names.len(), 2);
+    assert_eq!(folder.records().unwrap(), [], "what was put aside is no record");
+    let error = format!("{:#}", folder.put_aside("table1/a").unwrap_err());
+    assert!(error.contains("a.json: cannot be put aside"), "{error}");
+}
+
+/// Each file is described by what was written; where it cannot be, the message says what helps.
+#[test]
+fn a_file_that_cannot_be_written_says_what_helps() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let stated = folder.write_beside("table1/a", Part::Detector, b"abc", Some(4)).unwrap();
+    assert_eq!((stated.bytes, stated.rows), (3, Some(4)));
+    assert_eq!(fs::read(folder.detector("table1/a")).unwrap(), b"abc");
+    for part in Part::ALL {
+        fs::create_dir_all(part.of(&folder.path("table1/b")).join("x")).unwrap();
+    }
+    let error = |part: Part| format!("{:#}", folder.write_beside("table1/b", part, b"x", None).unwrap_err());
+    for (part, expected) in [
+        (Part::Weights, "cannot write the weights; finished cells are kept, --no-weights goes without"),
+        (Part::Detector, "cannot write the detector; finished cells are kept, --no-weights goes without"),
+        (Part::Logits, "cannot write the logits; finished cells are kept, free the path and run again"),
+    ] {
+        assert!(error(part).contains(expected), "{}", error(part));
+    }
+}
+
+#[test]
+fn records_of_the_first_schema_are_read_and_what_is_no_file_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let path = folder.write(&named("table1/a")).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    for (schema, is_read) in [(0, false), (1, true), (2, true), (3, false)] {
+        fs::write(&path, text.replace("\"schema\": 2", &format!("\"schema\": {schema}"))).unwrap();
+        assert_eq!(read(&path).is_ok(), is_read, "{schema}");
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = format!("{:#}", folder.find("table1/a").unwrap_err());
+    assert!(error.ends_with("cannot be read: not a file, but a folder, a pipe or a device"), "{error}");
+}
