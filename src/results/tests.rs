@@ -42,7 +42,7 @@ fn bad_records_are_named_and_kept() {
     let text = fs::read_to_string(&path).unwrap();
 
     for (changed, expected) in [
-        (text[..text.len() / 2].to_owned(), "torn or not JSON"),
+        (text[..text.len() / 2].to_owned(), "truncated or not JSON"),
         (text.replace("\"schema\": 2", "\"schema\": 99"), "record schema 99, this build reads 1 to 2"),
         ("{\"accuracy\": 0.9}".to_owned(), "no number called 'schema'"),
         (text.replace("\"seed\"", "\"sead\""), "not a record of schema 2"),
@@ -127,7 +127,10 @@ fn readable_records_are_returned_and_the_others_are_named() {
     assert_eq!(ids, ["extension/c", "table1/a", "table1/b"]);
     let told = |but: &[&str]| folder.unreadable(but.iter().copied()).unwrap();
     let [asked, torn] = &told(&[])[..] else { panic!("{:?}", told(&[])) };
-    assert!(asked.contains("asked.json: torn or not JSON") && torn.contains("torn.json: torn or not JSON"));
+    assert!(
+        asked.contains("asked.json: truncated or not JSON")
+            && torn.contains("torn.json: truncated or not JSON")
+    );
     assert_eq!(told(&["table1/asked", "table1/b"]), [torn.clone()]);
     assert_eq!(told(&["table1/asked", "table1/torn"]), [""; 0]);
 }
@@ -142,7 +145,7 @@ fn a_finished_record_is_that_of_its_cell() {
     let text = serde_json::to_string(&other).unwrap();
     fs::write(&path, text).unwrap();
     let error = format!("{:#}", folder.finished("table1/a").unwrap_err());
-    assert_eq!(error, format!("{}: the record of another cell, table1/b", path.display()));
+    assert_eq!(error, format!("{}: this is the record of another cell, table1/b", path.display()));
     assert!(format!("{:#}", folder.finished("table1/c").unwrap_err()).contains("c.json: cannot be read"));
     let error = Folder::existing(&root.path().join("no")).err().unwrap().to_string();
     assert!(error.ends_with("no: no such folder"), "{error}");
@@ -193,7 +196,7 @@ fn a_record_is_put_aside_under_an_unused_name() {
     assert_eq!(names.len(), 2);
     assert_eq!(folder.records().unwrap(), [], "what was put aside is no record");
     let error = format!("{:#}", folder.put_aside("table1/a").unwrap_err());
-    assert!(error.contains("a.json: cannot be put aside"), "{error}");
+    assert!(error.contains("a.json: cannot be renamed"), "{error}");
 }
 
 /// Each file is described by what was written; where it cannot be, the message says what helps.
@@ -211,7 +214,10 @@ fn a_file_that_cannot_be_written_says_what_helps() {
     for (part, expected) in [
         (Part::Weights, "cannot write the weights; finished cells are kept, --no-weights goes without"),
         (Part::Detector, "cannot write the detector; finished cells are kept, --no-weights goes without"),
-        (Part::Logits, "cannot write the logits; finished cells are kept, free the path and run again"),
+        (
+            Part::Logits,
+            "cannot write the logits; finished cells are kept; make the path writable and run the same command again",
+        ),
     ] {
         assert!(error(part).contains(expected), "{}", error(part));
     }

@@ -34,7 +34,7 @@ fn what_may_not_be_compared_is_kept_apart_and_named() {
     let reading = of(folder);
     assert_eq!(reading.frame.settings().len(), 3);
     let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
-    assert!(mixed.what.starts_with("3 settings, kept apart"), "{mixed}");
+    assert!(mixed.what.starts_with("3 settings, which are not mixed"), "{mixed}");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_cell_twice_counts_once() {
     assert_eq!(reading.frame.height(), first.scores.len());
     let repeated = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Repeated).unwrap();
     assert_eq!(repeated.place, "old");
-    assert!(repeated.what.contains("other fingerprint"), "{repeated}");
+    assert!(repeated.what.contains("another fingerprint"), "{repeated}");
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn torn_foreign_and_nan_files_are_named_and_the_rest_is_read() {
     assert_eq!(reading.records.len(), 1);
     let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
     for (name, what) in [
-        ("torn.json", "torn or not JSON"),
-        ("nan.json", "null where a number is expected: f1"),
+        ("torn.json", "truncated or not JSON"),
+        ("nan.json", "expected a number, found null: f1"),
         ("foreign.json", "no number"),
         ("nowhere", ""),
     ] {
@@ -123,7 +123,7 @@ fn files_that_are_not_their_records_are_named() {
     assert_eq!(reading.records.len(), 1, "its numbers are read all the same");
     let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
     let begins = |start: &str| told.iter().any(|line| line.starts_with(start));
-    assert!(begins(&format!("not its own: {}: the weights beside it", file.display())), "{told:?}");
+    assert!(begins(&format!("wrong file: {}: the weights beside this record", file.display())), "{told:?}");
     assert!(begins(&format!("missing: {}: 1 file beside records", root.path().display())), "{told:?}");
 }
 
@@ -212,7 +212,7 @@ fn problems_are_told_by_kind_in_their_own_order() {
         told,
         [
             "not read: f: why",
-            "not its own: e: why",
+            "wrong file: e: why",
             "not a number: d: why",
             "repeated: c: why",
             "mixed: b: why",
@@ -230,9 +230,24 @@ fn of_two_records_of_a_cell_the_newer_stays() {
         record
     };
     for (first, second, stays, problem) in [
-        (5, 9, "b", "repeated: one: other fingerprint, left out: two is newer or was read first"),
-        (9, 5, "a", "repeated: two: other fingerprint, left out: one is newer or was read first"),
-        (7, 7, "a", "repeated: two: other fingerprint, left out: one is newer or was read first"),
+        (
+            5,
+            9,
+            "b",
+            "repeated: one: left out, because two holds the same cell (another fingerprint) and is newer or was read first",
+        ),
+        (
+            9,
+            5,
+            "a",
+            "repeated: two: left out, because one holds the same cell (another fingerprint) and is newer or was read first",
+        ),
+        (
+            7,
+            7,
+            "a",
+            "repeated: two: left out, because one holds the same cell (another fingerprint) and is newer or was read first",
+        ),
     ] {
         let reading = of(vec![("one".into(), of_time("a", first)), ("two".into(), of_time("b", second))]);
         let kept: Vec<&str> = reading.records.iter().map(|filed| filed.record.fingerprint.as_str()).collect();
@@ -241,7 +256,7 @@ fn of_two_records_of_a_cell_the_newer_stays() {
         assert!(told.contains(&problem.to_owned()), "{told:?}");
     }
     let reading = of(vec![("one".into(), of_time("a", 1)), ("two".into(), of_time("a", 2))]);
-    assert!(reading.problems[0].what.starts_with("equal fingerprint, left out"), "{:?}", reading.problems);
+    assert!(reading.problems[0].what.contains("(the same fingerprint)"), "{:?}", reading.problems);
 }
 
 /// Three records in two settings.
@@ -266,7 +281,7 @@ fn settings_of_one_folder_are_counted_by_name() {
         .collect();
     assert_eq!(
         mixed,
-        ["mixed: memory: 2 settings, kept apart: 1 of [small scale, long recipe, synthetic]; \
+        ["mixed: memory: 2 settings, which are not mixed: 1 of [small scale, long recipe, synthetic]; \
           2 of [small scale, short recipe, synthetic]"]
     );
 }

@@ -178,7 +178,7 @@ mod tests {
                 "{said}"
             );
             assert_eq!(
-                said.starts_with("torn or not safetensors, and not a PyTorch checkpoint"),
+                said.starts_with("truncated or not safetensors, and not a PyTorch checkpoint"),
                 !known,
                 "{said}"
             );
@@ -209,6 +209,9 @@ mod tests {
         );
         let cut = error(&file(8)[..20]);
         assert_eq!(cut, "torn: the file ends in its header, after 20 bytes; copy or download it again");
-        assert!(error(&file(9)).starts_with("torn or not safetensors: "), "bytes that belong to nothing");
+        assert!(
+            error(&file(9)).starts_with("truncated or not safetensors: "),
+            "bytes that belong to nothing"
+        );
     }
 }
