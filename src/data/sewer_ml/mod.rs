@@ -605,4 +605,35 @@ mod tests {
         assert_eq!(read("Filename\nb\na\nb\n"), Err("t.csv: rows 2 and 4 name the same file, b".to_owned()));
         assert_eq!(read("Filename\n\"\"\n"), Err("t.csv, row 2: column Filename is empty".to_owned()));
     }
+
+    /// One folder and 253 archives have a number each; one more has none.
+    #[test]
+    fn too_many_archives_are_named() {
+        let folder = TempDir::new().unwrap();
+        let rows: Vec<String> = (0..254).map(|number| row(&format!("{number}.png"), &[], 0)).collect();
+        fs::write(folder.path().join(TRAIN), table(&rows)).unwrap();
+        fs::write(folder.path().join(VALIDATION), table(&[row("v.png", &[], 0)])).unwrap();
+        fs::write(folder.path().join("v.png"), "").unwrap();
+        let zipped = |number: usize| {
+            let file = fs::File::create(folder.path().join(format!("train{number:03}.zip"))).unwrap();
+            let mut zip = zip::ZipWriter::new(file);
+            zip.start_file(format!("{number}.png"), zip::write::SimpleFileOptions::default()).unwrap();
+            zip.finish().unwrap();
+        };
+        (0..253).for_each(zipped);
+        let source = open(folder.path()).unwrap();
+        assert_eq!(
+            source.understood[1],
+            "frames: 253 of 254 of the training table and all 1 of the validation table, in 1 folder (the folder itself) and \
+             253 archives (train000.zip ... train252.zip)"
+        );
+        zipped(253);
+        let error = open(folder.path()).err().unwrap().to_string();
+        assert!(
+            error.ends_with(
+                ": expected at most 254 folders and archives of frames, found more; extract archives together"
+            ),
+            "{error}"
+        );
+    }
 }
