@@ -268,6 +268,14 @@ mod tests {
         let validation = vec![5, 8, 9, 10, 11];
         let train = (0..16).filter(|index| !validation.contains(index)).collect();
         assert_eq!(train_and_validation_of_units(&labels, &units), (train, validation));
+
+        // Pairs of neighbours, of which other orders make other splits.
+        let label =
+            |index: u32| Labels { defect: index % 3 == 0, classes: ClassSet::EMPTY, stratum: index % 5 };
+        let labels: Vec<Labels> = (0..36).map(label).collect();
+        let units: Vec<u32> = (0..36).map(|index| index / 2).collect();
+        let (train, validation) = train_and_validation_of_units(&labels, &units);
+        assert_eq!((train.len(), validation), (26, vec![6, 7, 8, 9, 10, 11, 14, 15, 32, 33]));
     }
 
     #[test]
