@@ -311,4 +311,104 @@ mod tests {
             fs::write(aside, "").unwrap();
         }
     }
+
+    /// Leaves a temporary file of a process that has died.
+    fn leftover(folder: &Path) -> PathBuf {
+        let (dead, path) = temporary(folder).unwrap().keep().unwrap();
+        drop(dead);
+        assert!(path.file_name().unwrap().to_string_lossy().starts_with(".tmp-skewbench-"));
+        path
+    }
+
+    #[test]
+    fn every_way_to_write_says_what_failed_and_clears_leftovers() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("x.json");
+        let left = leftover(root.path());
+        write_new(&path, b"new").unwrap();
+        assert!(!left.exists());
+        let error = write_new(&path, b"again").unwrap_err().to_string();
+        assert_eq!(error, format!("{}: already exists; --overwrite replaces it", path.display()));
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let left = leftover(root.path());
+        write_whole(&path, b"whole").unwrap();
+        assert!(!left.exists() && fs::read(&path).unwrap() == b"whole");
+        let left = leftover(root.path());
+        write_by(&path, &mut |file| {
+            Ok(["by ", "and "].iter().try_for_each(|part| file.write_all(part.as_bytes()))?)
+        })
+        .unwrap();
+        assert!(!left.exists() && fs::read(&path).unwrap() == b"by and ");
+
+        let below = path.join("y");
+        for error in [
+            write_new(&below, b"").unwrap_err(),
+            write_whole(&below, b"").unwrap_err(),
+            write_by(&below, &mut |_| Ok(())).unwrap_err(),
+        ] {
+            assert_eq!(error.to_string(), format!("{}: cannot be written", below.display()));
+        }
+    }
+
+    #[test]
+    fn what_fails_half_way_leaves_the_earlier_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("x.json");
+        fs::write(&path, "earlier").unwrap();
+        let error = write_by(&path, &mut |file| {
+            file.write_all(b"half")?;
+            bail!("the source has ended")
+        })
+        .unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            format!("{}: cannot be written: the source has ended", path.display())
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"earlier");
+        assert_eq!(names(root.path()), ["x.json"]);
+    }
+
+    #[test]
+    fn a_file_renamed_replaces_the_one_there() {
+        let root = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| root.path().join(name));
+        fs::write(&from, "one").unwrap();
+        fs::write(&to, "two").unwrap();
+        rename(&from, &to).unwrap();
+        assert_eq!((names(root.path()), fs::read(&to).unwrap()), (vec!["to".to_owned()], b"one".to_vec()));
+        assert_eq!(rename(&from, &to).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(
+            ["a", "b/a", "/a", "b/c/a"].map(|path| folder_of(Path::new(path))),
+            [".", "b", "/", "b/c"].map(Path::new)
+        );
+    }
+
+    /// Others may read what is written as they may read what the user writes otherwise.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_permissions_of_any_other() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let [here, usual] = ["here", "usual"].map(|name| root.path().join(name));
+        write(&here, b"", Before::Anything).unwrap();
+        File::create(&usual).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&here), mode(&usual));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_not_there() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path));
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path));
+        fs::write(&path, "").unwrap();
+        assert!(!is_at(&file, &path), "another of the same name");
+        // A link that leads nowhere has taken its name.
+        std::os::unix::fs::symlink("/nowhere", root.path().join("a-torn")).unwrap();
+        assert_eq!(aside(&path, "torn"), root.path().join("a-torn-2"));
+    }
 }

@@ -75,4 +75,13 @@ mod tests {
         let error = "up".parse::<Side>().unwrap_err().to_string();
         assert_eq!(error, "no side called 'up'; known: left, right");
     }
+
+    #[test]
+    fn one_is_singular() {
+        let counted = |count| super::counted(count, "image has", "images have");
+        assert_eq!(
+            [0, 1, 2, 21].map(counted),
+            ["0 images have", "1 image has", "2 images have", "21 images have"]
+        );
+    }
 }

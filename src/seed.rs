@@ -145,4 +145,34 @@ mod tests {
         items.sort_unstable();
         assert_eq!(items, (0..100).collect::<Vec<_>>());
     }
+
+    /// Computed like those of `draws_are_pinned`, along a path of a name and a number from a root that is not 0.
+    #[test]
+    fn every_kind_of_draw_is_pinned() {
+        let seed = Seed::root(3).child("views").index(5);
+        let three = |draw: fn(&mut Stream) -> f64| {
+            let mut stream = seed.stream();
+            [0; 3].map(|_| draw(&mut stream))
+        };
+        assert_eq!(three(|stream| stream.below(1_000_000) as f64), [683_196.0, 649_180.0, 372_748.0]);
+        let units = three(Stream::unit);
+        assert_eq!(units[..2], [0.893_670_799_312_692_1, 0.820_566_761_199_702_3]);
+        assert_eq!(three(|stream| stream.uniform(-3.0, 5.0)), units.map(|unit| 8.0 * unit - 3.0));
+        let mut stream = seed.stream();
+        for expected in [0.908_265_462_752_988_3, 0.516_171_144_381_537] {
+            assert!((stream.normal() - expected).abs() < 1e-12);
+        }
+        let mut items = [0, 1, 2, 3, 4, 5, 6, 7];
+        seed.stream().shuffle(&mut items);
+        assert_eq!(items, [7, 1, 3, 6, 5, 2, 0, 4]);
+        let mut stream = seed.stream();
+        let heads: Vec<usize> = (0..12).filter(|_| stream.coin(0.3)).collect();
+        assert_eq!(heads, [2, 4, 7, 8, 10]);
+    }
+
+    #[test]
+    #[should_panic(expected = "below(0): nothing to choose from")]
+    fn nothing_can_be_drawn_of_nothing() {
+        Seed::root(1).stream().below(0);
+    }
 }

@@ -355,4 +355,104 @@ mod tests {
             assert_eq!(read(text), Err(expected.to_owned()), "{text:?}");
         }
     }
+
+    const TWO: [Column; 3] = [
+        Column { name: "path", known: &["path", "file", "name"], required: true },
+        Column { name: "label", known: &["label", "y"], required: true },
+        Column { name: "class", known: &["class"], required: false },
+    ];
+
+    /// What is said of a table and, for each row, its line and its three columns; or the complete error message.
+    fn understood(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("t.csv");
+        fs::write(&path, bytes).unwrap();
+        let mut rows = Vec::new();
+        let mut read = || -> Result<Vec<String>> {
+            let table = Annotations::read(&path)?;
+            let form = table.understand(&TWO)?;
+            table.for_each(&form, |row| {
+                let class = row.text(2)?.unwrap_or("none");
+                rows.push(format!("{} {} {} {class}", row.line(), row.filled(0)?, row.filled(1)?));
+                Ok(())
+            })?;
+            Ok(form.told)
+        };
+        let told =
+            read().map_err(|error| format!("{error:#}").replace(&format!("{}", path.display()), "t.csv"))?;
+        Ok((told, rows))
+    }
+
+    #[test]
+    fn the_first_known_name_counts_and_the_rest_is_said() {
+        let (told, rows) = understood(b"name;y;File;camera;Unnamed: 4;;date\nn;1;f;c;u;v;d\n").unwrap();
+        assert_eq!(rows, ["2 f 1 none"]);
+        assert_eq!(
+            told,
+            [
+                "column File read as path",
+                "column y read as label",
+                "columns not used: name, camera, date",
+                "fields separated by semicolons",
+            ]
+        );
+        let (told, rows) = understood(b"label\tpath\tclass\n0\ta,b;c\tx\n\n1\td\ty\n").unwrap();
+        assert_eq!(
+            (told, rows),
+            (
+                vec!["fields separated by tabs".to_owned()],
+                vec!["2 a,b;c 0 x".to_owned(), "4 d 1 y".to_owned()]
+            )
+        );
+        let (told, _) = understood(b"path,label,a;b;c\nx,1,2\n").unwrap();
+        assert_eq!(told, ["columns not used: a;b;c"], "commas are preferred");
+    }
+
+    #[test]
+    fn tables_that_are_not_understood_say_why() {
+        for (bytes, expected) in [
+            (
+                &b"class,camera\nx,1\n"[..],
+                "t.csv: no column path (or path, file, name), and none label (or label, y); found class, camera; rename one",
+            ),
+            (
+                b",\n1,2\n",
+                "t.csv: no column path (or path, file, name), and none label (or label, y); found no names; rename one",
+            ),
+            (b"path,label\n", "t.csv: no rows below the header"),
+            (b"path,label\na,1\nb,1,2\n", "t.csv, row 3: expected 2 fields, found 3"),
+            (b"path,label\na,\n", "t.csv, row 2: column label is empty"),
+            (
+                b"path,label\n\xff,1\n",
+                "t.csv, row 2: column path is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0",
+            ),
+            (b"\xff\xfea", "t.csv: UTF-16 by its first bytes, but of an odd length"),
+            (
+                b"\xff\xfe\x00\xd8a\x00",
+                "t.csv: UTF-16 by its first bytes, but not by the others: unpaired surrogate found: d800",
+            ),
+        ] {
+            assert_eq!(understood(bytes), Err(expected.to_owned()), "{bytes:?}");
+        }
+        let missing = Annotations::read(Path::new("/nowhere/t.csv")).err().unwrap().to_string();
+        assert_eq!(missing, "cannot read annotations /nowhere/t.csv");
+    }
+
+    #[test]
+    fn a_table_is_known_by_its_bytes() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("t.csv");
+        fs::write(&path, "\u{feff}a,b\nx,1\n").unwrap();
+        let table = Annotations::read(&path).unwrap();
+        assert_eq!(table.path(), path);
+        assert_eq!(table.digest(), blake3::hash("\u{feff}a,b\nx,1\n".as_bytes()).to_hex().to_string());
+        let header = read("b,c\n1,x\n");
+        let expected = "t.csv: unexpected header: missing columns: a; unexpected columns: none; expected exactly a,b,[c]";
+        assert_eq!(header, Err(expected.to_owned()));
+        let unexpected = read("a,b,d,e\nx,1,2,3\n").unwrap_err();
+        assert!(
+            unexpected.contains("missing columns: none; unexpected columns: d, e; expected"),
+            "{unexpected}"
+        );
+    }
 }

@@ -128,4 +128,22 @@ mod tests {
         }
         assert_eq!(opened.load(Ordering::Relaxed), 4, "0 and 1 once, 2 twice");
     }
+
+    #[test]
+    fn files_behind_a_cache_are_still_files() {
+        let pixels = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+        let listing = super::super::listing::Listing::of_normals(&["jpeg-orientation6.jpg", "bmp-1.bmp"]);
+        let mut files = Files::new(listing, &[pixels], None, "of files".to_owned()).unwrap();
+        files.group_by(|name| Ok(name[..3].to_owned())).unwrap();
+        let (head, mask) = (files.head(0).unwrap(), files.mask(0).unwrap());
+        let mut cached = Cached::new(Box::new(files), 0);
+        assert_eq!((cached.head(0).unwrap(), cached.mask(0).unwrap()), (head, mask));
+        assert!(head.turned, "as only the file knows");
+        assert_eq!(
+            (cached.name(1), cached.group(1), cached.kind(1)),
+            ("bmp-1.bmp".to_owned(), Some("bmp"), None)
+        );
+        assert_eq!(cached.files().map(Files::len), Some(2));
+        assert_eq!(cached.files_mut().map(|files| files.len()), Some(2));
+    }
 }

@@ -204,4 +204,38 @@ mod tests {
             assert_eq!(class as usize, i, "{}", class.code());
         }
     }
+
+    /// Haurum and Moeslund 2021: weights of Table 1, counts of Table 7.
+    #[test]
+    fn facts_are_those_of_the_paper() {
+        let published = [
+            ("RB", 1.0, 45_821, 5_538),
+            ("OB", 0.5518, 184_379, 23_624),
+            ("PF", 0.2896, 16_254, 2_021),
+            ("DE", 0.1622, 19_084, 2_038),
+            ("FS", 0.6419, 283_983, 36_218),
+            ("IS", 0.1847, 6_271, 881),
+            ("RO", 0.3559, 22_637, 2_917),
+            ("IN", 0.3131, 23_782, 2_812),
+            ("AF", 0.0811, 74_856, 9_059),
+            ("BE", 0.2275, 66_499, 7_929),
+            ("FO", 0.2477, 5_010, 597),
+            ("GR", 0.0901, 53_986, 6_889),
+            ("PH", 0.4167, 23_685, 3_432),
+            ("PB", 0.4167, 6_746, 765),
+            ("OS", 0.9009, 4_625, 457),
+            ("OP", 0.3829, 5_325, 612),
+            ("OK", 0.4396, 154_624, 19_655),
+        ];
+        let found = DefectClass::ALL
+            .map(|class| (class.code(), class.importance(), class.train_images(), class.validation_images()));
+        assert_eq!(found, published);
+        for (class, meaning) in
+            [(RB, "cracks, breaks and collapses"), (IN, "infiltration"), (PB, "drilled connection")]
+        {
+            assert_eq!(class.meaning(), meaning);
+        }
+        let meanings: std::collections::BTreeSet<&str> = DefectClass::ALL.map(DefectClass::meaning).into();
+        assert_eq!(meanings.len(), 17);
+    }
 }

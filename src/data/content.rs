@@ -306,4 +306,68 @@ mod tests {
         memory.remember(0, known(3));
         assert_eq!(memory.known(0), Some(known(1)));
     }
+
+    fn sketch() -> Sketch {
+        let (format, pixels) = (crate::data::examine::Format::Jpeg, crate::data::examine::Pixels::Grey);
+        Sketch { hash: [7; 32], width: 5, height: 3, format, pixels, turned: true, bits: 12 }
+    }
+
+    #[test]
+    fn a_sketch_is_kept_until_the_bytes_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::write(&path, b"abc").unwrap();
+        let memory = Memory::new(3);
+        memory.draw(1, sketch());
+        assert_eq!(memory.known(1), None, "nothing is known that it could be a sketch of");
+        memory.read(1, &path).unwrap();
+        memory.draw(1, sketch());
+        memory.draw(2, sketch());
+        let known = memory.known(1).unwrap();
+        assert_eq!((known.sketch, memory.known(0), memory.known(2)), (Some(sketch()), None, None));
+        let later = Memory::new(3);
+        later.remember(1, known);
+        later.read(1, &path).unwrap();
+        assert_eq!(later.known(1), Some(known), "the same bytes");
+        fs::write(&path, b"abcd").unwrap();
+        let later = Memory::new(3);
+        later.remember(1, known);
+        later.read(1, &path).unwrap();
+        assert_eq!(later.known(1).unwrap().sketch, None);
+    }
+
+    #[test]
+    fn a_stamp_is_size_and_time_in_nanoseconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::write(&path, b"abcde").unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(UNIX_EPOCH + std::time::Duration::new(1_234_567, 89_000_000)).unwrap();
+        let modified = 1_234_567_089_000_000;
+        assert_eq!(stamp(&path).unwrap(), Stamp { bytes: 5, modified });
+        assert_eq!(Stamp::of_part(&file.metadata().unwrap(), 77), Stamp { bytes: 77, modified });
+        let memory = Memory::new(1);
+        memory.read(0, &path).unwrap();
+        assert_eq!(memory.known(0).unwrap().stamp, Stamp { bytes: 5, modified });
+        let error = stamp(&folder.path().join("b.png")).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot read image {}", folder.path().join("b.png").display()));
+    }
+
+    /// What an earlier process knew holds only after a look.
+    #[test]
+    fn a_look_decides_whether_what_was_known_holds() {
+        let known = Known { stamp: Stamp { bytes: 1, modified: 2 }, digest: digest(b"x"), sketch: None };
+        let after = |found: Result<Stamp>| {
+            let memory = Memory::new(2);
+            memory.remember(1, known);
+            let seen = memory.look(1, || found);
+            assert_eq!(memory.look(1, || panic!("looked twice")), seen);
+            assert!(!memory.used(1));
+            seen
+        };
+        assert_eq!(after(Ok(known.stamp)), Content::Bytes(known.digest));
+        assert_eq!(after(Ok(Stamp { bytes: 3, ..known.stamp })), Content::Unread);
+        assert_eq!(after(Ok(Stamp { modified: 3, ..known.stamp })), Content::Unread);
+        assert_eq!(after(Err(anyhow::anyhow!("gone"))), Content::Missing);
+    }
 }

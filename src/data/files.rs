@@ -479,4 +479,131 @@ mod tests {
         assert_eq!(error.to_string(), "/nowhere: no such image folder");
         assert!(Files::new(Listing::of_normals(&["a"]), &[], None, String::new()).is_err());
     }
+
+    fn text_files(folder: &TempDir, names: &[&str]) -> Files {
+        for name in names {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        Files::new(
+            Listing::of_normals(names),
+            &[folder.path().to_owned()],
+            Some(Path::new("/d/t.csv")),
+            "of the table".to_owned(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_selection_keeps_what_is_known_of_its_files() {
+        let folder = TempDir::new().unwrap();
+        let mut files = text_files(&folder, &["a.png", "b.png", "c.png", "d.png"]);
+        files.group_by(|name| Ok(name[..1].to_uppercase())).unwrap();
+        files.set_sample_bits("14".parse().unwrap());
+        files.set_sample_bits("10".parse().unwrap());
+        assert_eq!(files.sample_bits().bits(), 14, "the first call counts");
+        files.read(&[1, 2]);
+        let known = files.known(2).unwrap();
+        files.cannot_read(3, "torn".to_owned());
+        files.remember(0, known);
+        let chosen = files.select(&[3, 0, 2]).unwrap();
+        assert_eq!((0..3).map(|index| chosen.name(index)).collect::<Vec<_>>(), ["d.png", "a.png", "c.png"]);
+        assert_eq!((0..3).map(|index| chosen.group(index).unwrap()).collect::<Vec<_>>(), ["D", "A", "C"]);
+        assert_eq!(chosen.sample_bits().bits(), 14);
+        assert_eq!(chosen.unreadable(), BTreeMap::from([(0, "torn".to_owned())]));
+        assert_eq!([0, 1, 2].map(|index| chosen.known(index)), [None, Some(known), Some(known)]);
+        assert_eq!(chosen.used(&[0, 1, 2]), [None, None, Some(known.digest)]);
+        assert_eq!(
+            files.used(&[2, 0, 1]),
+            [Some(known.digest), None, files.known(1).map(|known| known.digest)]
+        );
+        files.confirm(&[0, 3]);
+        assert_eq!(files.used(&[0, 3]), [Some(known.digest), None]);
+        assert!(chosen.place(2).ends_with("c.png (t.csv row 4)"), "{}", chosen.place(2));
+        assert_eq!(
+            (chosen.len(), chosen.is_empty(), files.select(&[]).unwrap().is_empty()),
+            (3, false, true)
+        );
+        assert_eq!(files.places().find("c.png"), Some(2));
+    }
+
+    #[test]
+    fn groups_are_part_of_the_identity() {
+        let folder = TempDir::new().unwrap();
+        let grouped = |group: fn(&str) -> Result<String>| {
+            let mut files = text_files(&folder, &["a1.png", "a2.png", "b1.png"]);
+            files
+                .group_by(group)
+                .map(|()| (files.digest(), [0, 1, 2].map(|index| files.group(index).unwrap().to_owned())))
+        };
+        assert_eq!(text_files(&folder, &["a1.png"]).digest(), "of the table");
+        let (letters, groups) = grouped(|name| Ok(name[..1].to_owned())).unwrap();
+        assert_eq!(groups, ["a", "a", "b"]);
+        let (numbers, groups) = grouped(|name| Ok(name[1..2].to_owned())).unwrap();
+        assert_eq!(groups, ["1", "2", "1"]);
+        assert!(letters != numbers && letters != "of the table");
+        assert_eq!(grouped(|name| Ok(name[..1].to_owned())).unwrap().0, letters);
+        let error =
+            grouped(|name| if name == "b1.png" { bail!("none in {name}") } else { Ok("x".to_owned()) });
+        assert_eq!(error.unwrap_err().to_string(), "none in b1.png");
+    }
+
+    #[test]
+    fn the_first_location_is_kept() {
+        let mut found = Found::nowhere(3);
+        assert!(found.note(1, 0, None) && found.note(2, 4, None));
+        assert!(!found.note(1, 3, None), "it was found before");
+        assert_eq!(found.at, [0, 1, 5]);
+        assert_eq!([0, 1, 3, 4, 5].map(|number| found.is_in(number)), [true, false, false, true, false]);
+        let folder = TempDir::new().unwrap();
+        let most = |archives: usize| {
+            let files = text_files(&folder, &["a.png", "b.png", "c.png"]);
+            let archives = vec![PathBuf::from("x.zip"); archives];
+            files
+                .with_found(Found { archives, ..Found::nowhere(3) })
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(most(253), Ok(()));
+        assert_eq!(most(254), Err("expected at most 254 image folders and archives, found 255".to_owned()));
+        let roots = vec![folder.path().to_owned(); 255];
+        let many = Files::new(Listing::of_normals(&["a"]), &roots, None, String::new()).err().unwrap();
+        assert_eq!(many.to_string(), "expected 1 to 254 image folders, found 255");
+    }
+
+    /// Bits in use are looked for only where they are asked for, in files of their own and in archives alike.
+    #[test]
+    fn headers_are_those_of_the_file_wherever_it_lies() {
+        let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+        let names = ["png-grey16-of-10.png", "jpeg-orientation6.jpg"];
+        let folder = TempDir::new().unwrap();
+        let archive = folder.path().join("all.zip");
+        let mut zip = zip::ZipWriter::new(fs::File::create(&archive).unwrap());
+        for name in names {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut zip, &fs::read(pixels.join(name)).unwrap()).unwrap();
+        }
+        zip.finish().unwrap();
+        let listing = || Listing::of_normals(&names);
+        let mut found = Found { archives: vec![archive.clone()], ..Found::nowhere(2) };
+        packed::list(&archive, &mut |name, packed| {
+            found.note(usize::from(name == names[1]), 1, Some(packed))
+        })
+        .unwrap();
+        let zipped = Files::new(listing(), &[folder.path().to_owned()], None, String::new())
+            .unwrap()
+            .with_found(found)
+            .unwrap();
+        let alone = Files::new(listing(), &[pixels], None, String::new()).unwrap();
+        for files in [&zipped, &alone] {
+            let deep = Head { width: 29, height: 23, turned: false, sixteen: true };
+            let turned = Head { width: 23, height: 29, turned: true, sixteen: false };
+            assert_eq!(files.pixels(0).unwrap(), (deep, Some("10".parse().unwrap())));
+            assert_eq!(files.pixels(1).unwrap(), (turned, None));
+            assert_eq!([0, 1].map(|index| files.head(index).unwrap()), [deep, turned]);
+            assert_eq!(files.used(&[0, 1]), [None, None], "a look is no use");
+        }
+        assert_eq!(zipped.read(&[0, 1]), alone.read(&[0, 1]));
+        assert_eq!(zipped.open(1).unwrap(), alone.open(1).unwrap());
+        assert_eq!(zipped.place(1), archive.join(names[1]).display().to_string());
+    }
 }

@@ -123,4 +123,23 @@ mod tests {
             assert!(!cell(&text).starts_with(FORMULA), "{text:?}");
         }
     }
+
+    #[test]
+    fn letters_that_turn_text_around_are_shown() {
+        for letter in
+            "\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".chars()
+        {
+            let expected = format!("a\\u{{{:x}}}b", u32::from(letter));
+            assert_eq!(name(&format!("a{letter}b")), expected);
+            assert_eq!(message(&format!("a{letter}b")), expected);
+            assert_eq!(markdown(&format!("a{letter}b")), format!("a\\\\u{{{:x}}}b", u32::from(letter)));
+        }
+        for plain in ["\u{200d}", "\u{2010}", "\u{2029}", "\u{202f}", "\u{2065}", "\u{206a}"] {
+            assert_eq!(name(plain), plain, "{plain:?}");
+        }
+        assert_eq!(markdown("a_b`c~d$e\\f*"), "a\\_b\\`c\\~d\\$e\\\\f\\*");
+        for begin in ['=', '+', '-', '@', '\t', '\r'] {
+            assert_eq!(cell(&format!("{begin}1")), format!("'{begin}1"));
+        }
+    }
 }

@@ -177,4 +177,45 @@ mod tests {
         assert_eq!(said(&["p1_1", "p1_2", "p2_1"]), None, "three images of two groups");
         assert_eq!(said(&["p1_1", "p1_2", "p1_3", "p1_4"]), None, "one group tells nothing apart");
     }
+
+    #[test]
+    fn hints_and_rules_are_spelt_out() {
+        let names: Vec<String> = (0..12).map(|i| format!("normal/pipe{}/{i}.png", i / 3)).collect();
+        assert_eq!(
+            suggestion(names.iter().map(String::as_str)).unwrap(),
+            "names suggest 4 groups, such as pipe0 with 3 images; if each is one pipe, module or video, give --group-by \
+             parent: images of one on both sides of a split make scores too good"
+        );
+        let frames = ["v1_1", "v1_2", "v1_3", "v2_1", "v2_2"];
+        let said = suggestion(frames.into_iter()).unwrap();
+        assert!(
+            said.starts_with("names suggest 2 groups, such as v1 with 3 images; ")
+                && said.contains("give --group-by name:")
+        );
+        for (text, shown) in [("parent", "parent"), ("name", "name"), ("p[0-9]", "'p[0-9]'")] {
+            assert_eq!(text.parse::<GroupBy>().unwrap().to_string(), shown);
+        }
+        assert_eq!(
+            "".parse::<GroupBy>().unwrap_err().to_string(),
+            "expected parent, name or a regular expression"
+        );
+        assert_eq!(
+            "(".parse::<GroupBy>().unwrap_err().to_string(),
+            "expected parent, name or a regular expression"
+        );
+    }
+
+    #[test]
+    fn a_folder_of_a_label_or_split_is_no_group() {
+        for (name, expected) in [
+            ("normal/pipe1/a.png", Some("pipe1")),
+            ("pipe1/normal/a.png", None),
+            ("pipe1/train/a.png", None),
+            ("val/NG/a.png", None),
+            ("crack/a.png", Some("crack")),
+            ("a.png", None),
+        ] {
+            assert_eq!(parent(name), expected, "{name}");
+        }
+    }
 }

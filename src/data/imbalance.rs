@@ -438,4 +438,106 @@ mod tests {
         }
         assert_eq!(Share::percent(15).fraction(), Some(0.15));
     }
+
+    /// Computed in Python from the definition of the order, with `blake3` and ChaCha8 written out.
+    #[test]
+    fn subsets_are_pinned() {
+        let normal = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+        let strata = [0, 0, 0, 0, 0, 0, 5, 5, 5, 1, 2, 1, 1, 2, 1, 7];
+        let labels: Vec<Labels> = (0..16)
+            .zip(strata)
+            .map(|(index, stratum)| Labels { defect: index >= 9, stratum, ..normal })
+            .collect();
+        let pool = Pool::new(&labels, &Seed::root(3));
+        assert_eq!(pool.defects, [14, 13, 11, 12, 10, 9, 15]);
+        assert_eq!(pool.normals, [7, 4, 2, 8, 1, 3, 6, 0, 5]);
+        // 9 * 25 / 75 = 3 defects; 7 * 20 / 80 = 1.75 normal images.
+        let quarter = Subset { indices: vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 14], defects: 3, normals: 9 };
+        assert_eq!(pool.subset(Share::percent(25)).unwrap(), quarter);
+        let most = Subset { indices: vec![7, 9, 10, 11, 12, 13, 14, 15], defects: 7, normals: 1 };
+        assert_eq!(pool.subset(Share::percent(80)).unwrap(), most);
+        let views =
+            validation_views(&labels, &[Share::percent(80), Share::percent(25)], &Seed::root(3)).unwrap();
+        assert_eq!(views, [most, quarter]);
+        // Eight images each, as many as the smaller has.
+        let matched = pool.size_matched(&[Share::percent(25), Share::percent(80)]).unwrap();
+        assert_eq!(matched[0].indices, [1, 2, 3, 4, 7, 8, 13, 14]);
+        assert_eq!(matched[1].indices, [4, 7, 9, 10, 11, 12, 13, 14]);
+        assert_eq!(sizes(&matched), [(2, 6), (6, 2)]);
+    }
+
+    #[test]
+    fn shares_that_leave_nothing_are_told_with_all_numbers() {
+        let pool = Pool::new(&labels_of(40, 9, 1), &Seed::root(0));
+        let error = pool.subset(Share::percent(95)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "95% with 9 defects leaves no normal image (of 40): choose a lower share"
+        );
+        assert!(error.downcast_ref::<OutOfReach>().is_some(), "another share may be possible");
+        let low = pool.subset(Share::percent(1)).unwrap_err();
+        assert!(low.downcast_ref::<OutOfReach>().is_some());
+        let none = Pool::new(&labels_of(0, 9, 1), &Seed::root(0)).subset(Share::percent(5)).unwrap_err();
+        assert_eq!(none.to_string(), "no normal images: a share of defects needs both kinds (of 9 images)");
+        assert!(none.downcast_ref::<OutOfReach>().is_none(), "no share is possible");
+        // 90 % of 9 defects have one normal image: ten images, of which 15 % are one.
+        let error = pool.size_matched(&[Share::percent(90), Share::percent(15)]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("15% of 10 images (the size of the smallest subset asked for) is 1 defects, at least 2 are needed"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_out_of_reach_is_said_in_numbers() {
+        assert_eq!(
+            OutOfReach::budget(30, 7).to_string(),
+            "30 labelled defects were requested, but the training set has only 7"
+        );
+        assert_eq!(
+            OutOfReach::classes(4, 3).to_string(),
+            "class 4 (counted from 0, by number of images) cannot be held out: the data have 3 classes of defects, and at \
+             least two are needed"
+        );
+        assert_eq!(
+            OutOfReach::unseen("crack", 6, 20).to_string(),
+            "class 'crack' cannot be held out: only 6 validation images show this class alone, and at least 20 are needed \
+             to score"
+        );
+    }
+
+    #[test]
+    fn shares_of_records_are_fractions_in_steps() {
+        let share = Share::from_fraction(Some(0.0725)).unwrap();
+        assert_eq!((share.fraction(), share.in_percent()), (Some(0.0725), Some(7.25)));
+        assert_eq!((share.to_string(), share.id()), ("7.25%".to_owned(), "share07_25".to_owned()));
+        assert_eq!(Share::from_fraction(None).unwrap(), Share::NATURAL);
+        assert_eq!((Share::NATURAL.fraction(), Share::NATURAL.in_percent()), (None, None));
+        for bound in [0.0001, 0.9999] {
+            assert_eq!(Share::from_fraction(Some(bound)).unwrap().fraction(), Some(bound));
+        }
+        for wrong in [0.0, 0.00004, 1.0, -0.2, 0.12345, f64::NAN] {
+            let error = Share::from_fraction(Some(wrong)).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("in steps of 0.0001, found {wrong}")), "{error}");
+        }
+        assert_eq!(Share::STUDY.map(Share::in_percent), [1.0, 2.0, 5.0, 15.0, 45.0].map(Some));
+    }
+
+    #[test]
+    fn wrong_shares_are_told_apart() {
+        let expected = "expected a percentage like '1%', a fraction like '0.01', or 'natural'";
+        for (text, message) in [
+            ("one", format!("'one' is not a share of defects: {expected}")),
+            ("15", "'15' is not a share of defects: 15 per cent is written '15%'".to_owned()),
+            ("1", "'1' is not a share of defects: 1 per cent is written '1%'".to_owned()),
+            ("100", format!("a share of defects lies between 0.01 % and 99.99 %, found '100': {expected}")),
+            ("0%", format!("a share of defects lies between 0.01 % and 99.99 %, found '0%': {expected}")),
+            ("1.234%", "a share of defects is given in steps of 0.01 %, found '1.234%'".to_owned()),
+        ] {
+            assert_eq!(text.parse::<Share>().unwrap_err().to_string(), message);
+        }
+        for (text, hundredths) in [("99.99%", 9_999), ("0.01%", 1), ("0.9999", 9_999), ("0.0001", 1)] {
+            assert_eq!(text.parse::<Share>().unwrap(), Share(Some(hundredths)));
+        }
+    }
 }

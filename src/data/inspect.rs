@@ -155,4 +155,70 @@ mod tests {
         assert!(torn.place.ends_with("train/normal/2.png"), "{}", torn.place);
         assert!(torn.error.contains("truncated"), "{}", torn.error);
     }
+
+    /// Copies fixtures of all sizes and kinds, and one file that is no picture; returns their names.
+    fn gallery(folder: &Path) -> Files {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+        let names = [
+            "jpeg-orientation6.jpg",
+            "png-grey16-of-12.png",
+            "torn.png",
+            "jpeg-size17x9.jpg",
+            "tiff-orientation3.tif",
+            "tiff-grey16-of-12.tif",
+            "png-orientation8.png",
+        ];
+        for name in names {
+            match name {
+                "torn.png" => fs::write(folder.join(name), b"no picture").unwrap(),
+                name => drop(fs::copy(fixtures.join(name), folder.join(name)).unwrap()),
+            }
+        }
+        let listing = crate::data::listing::Listing::of_normals(&names);
+        let files = Files::new(listing, &[folder.to_owned()], None, String::new()).unwrap();
+        files.set_sample_bits("12".parse().unwrap());
+        files
+    }
+
+    /// Two turned by a quarter, one of 17 x 9, and three that stand upright, one of them turned by half.
+    #[test]
+    fn sizes_turned_and_deep_pictures_are_counted_however_they_are_looked_at() {
+        let folder = TempDir::new().unwrap();
+        let files = gallery(folder.path());
+        let sizes = BTreeMap::from([((17, 9), 1), ((23, 29), 2), ((29, 23), 3)]);
+        for depth in [Depth::Header, Depth::Pixels] {
+            let found = inspect(&files, depth, &|_| ());
+            assert_eq!(
+                (found.checked, &found.sizes, found.turned, found.sixteen),
+                (7, &sizes, 3, 2),
+                "{depth:?}"
+            );
+            let [torn] = &found.bad[..] else { panic!("{:?}", found.bad) };
+            let path = folder.path().join("torn.png").display().to_string();
+            let error = format!(
+                "cannot decode image {path}: expected BMP, JPEG, PNG, PNM, TIFF or WebP, found none of them"
+            );
+            assert_eq!(*torn, BadImage { index: 2, place: path, error });
+        }
+        files.examine(&[0, 1, 2, 3, 4, 5, 6], &|| ());
+        assert_eq!(Inspection::examined(&files), inspect(&files, Depth::Pixels, &|_| ()));
+    }
+
+    #[test]
+    fn inspections_of_two_parts_are_added_up() {
+        let bad = |index| BadImage { index, place: format!("{index}.png"), error: String::new() };
+        let [first, second] =
+            [(1, [((4, 3), 2), ((5, 5), 1)], 3, 5), (6, [((4, 3), 7), ((9, 8), 4)], 10, 20)].map(
+                |(index, sizes, turned, sixteen)| Inspection {
+                    checked: 50,
+                    bad: vec![bad(index)],
+                    sizes: sizes.into(),
+                    turned,
+                    sixteen,
+                },
+            );
+        let sizes = BTreeMap::from([((4, 3), 9), ((5, 5), 1), ((9, 8), 4)]);
+        let expected = Inspection { checked: 50, bad: vec![bad(1), bad(6)], sizes, turned: 13, sixteen: 25 };
+        assert_eq!(first.and(second), expected);
+    }
 }

@@ -178,4 +178,53 @@ mod tests {
         assert_eq!(names.ensure_distinct().unwrap_err().to_string(), "rows 3 and 5 name the same file, a");
         assert!(Listing::of_normals(&["c", "a", "b"]).ensure_distinct().is_ok());
     }
+
+    /// Each of the things that define a source is part of its digest, by itself.
+    #[test]
+    fn a_digest_is_of_names_labels_and_groups() {
+        use crate::data::{ClassSet, DefectClass};
+        let normal = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+        let with = |names: [&str; 2], labels: Labels, row: Option<usize>, groups: &[&str]| {
+            let mut listing = Listing::default();
+            listing.push(names[0], labels, row);
+            listing.push(names[1], normal, row.map(|row| row + 1));
+            if let [first, second] = groups {
+                listing.set_groups(&[first, second].map(|group| (*group).to_owned()));
+            }
+            listing.digest()
+        };
+        let all = [
+            with(["a", "b"], normal, None, &[]),
+            with(["b", "a"], normal, None, &[]),
+            with(["ab", ""], normal, None, &[]),
+            with(["a", "b"], Labels { defect: true, ..normal }, None, &[]),
+            with(["a", "b"], Labels { classes: ClassSet::EMPTY.with(DefectClass::RO), ..normal }, None, &[]),
+            with(["a", "b"], Labels { stratum: 3, ..normal }, None, &[]),
+            with(["a", "b"], normal, None, &["p", "q"]),
+            with(["a", "b"], normal, None, &["q", "p"]),
+            with(["a", "b"], normal, None, &["p", "p"]),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
+        assert_eq!(with(["a", "b"], normal, Some(7), &[]), all[0], "rows are not");
+    }
+
+    #[test]
+    fn kinds_are_names_of_strata_and_may_lack() {
+        let mut listing = Listing::of_normals(&["a", "b", "c", "d"]);
+        listing
+            .labels_mut()
+            .iter_mut()
+            .zip([2, 0, 1, 3])
+            .for_each(|(labels, stratum)| labels.stratum = stratum);
+        assert_eq!((listing.kind(0), listing.group(0)), (None, None));
+        listing.set_kinds(["", "crack", "hole"].map(str::to_owned).into());
+        assert_eq!([0, 1, 2, 3].map(|index| listing.kind(index)), [Some("hole"), None, Some("crack"), None]);
+        let selected = listing.select(&[2, 3, 0]);
+        assert_eq!([0, 1, 2].map(|index| selected.kind(index)), [Some("crack"), None, Some("hole")]);
+        assert_eq!(selected.labels().iter().map(|labels| labels.stratum).collect::<Vec<_>>(), [1, 3, 2]);
+        assert_eq!((selected.len(), selected.is_empty(), Listing::default().is_empty()), (3, false, true));
+        let mut unnumbered = Listing::default();
+        (0..2).for_each(|_| unnumbered.push("x", listing.labels()[0], None));
+        assert_eq!(unnumbered.ensure_distinct().unwrap_err().to_string(), "x is listed twice");
+    }
 }

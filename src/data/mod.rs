@@ -241,4 +241,49 @@ mod tests {
         let error = "ignore".parse::<OnBadImage>().unwrap_err();
         assert_eq!(error.to_string(), "no policy for bad images called 'ignore'; known: fail, skip");
     }
+
+    /// Two pictures that are drawn somewhere else.
+    struct Drawn;
+
+    impl Dataset for Drawn {
+        fn labels(&self) -> &[Labels] {
+            &[]
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            Ok(Image::new(3, 2 + index, vec![0; 9 * (2 + index)]))
+        }
+
+        fn place(&self, index: usize) -> String {
+            format!("picture {index}")
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn a_data_set_without_files_has_what_its_pictures_say() {
+        let head = Head { width: 3, height: 4, turned: false, sixteen: false };
+        assert_eq!(Drawn.head(2).unwrap(), head);
+        assert_eq!((Drawn.name(1), Drawn.group(1), Drawn.kind(1)), ("picture 1".to_owned(), None, None));
+        assert!(
+            Drawn.mask(0).unwrap().is_none() && Drawn.files().is_none() && { Drawn }.files_mut().is_none()
+        );
+    }
+
+    #[test]
+    fn policies_are_strict_unless_told_otherwise() {
+        assert_eq!((OnBadImage::default(), OnLeak::default()), (OnBadImage::Fail, OnLeak::Stop));
+        assert_eq!(OnLeak::ALL.map(OnLeak::id), ["stop", "accept"]);
+        let error = "go on".parse::<OnLeak>().unwrap_err();
+        assert_eq!(error.to_string(), "no policy for leaks called 'go on'; known: stop, accept");
+    }
+
+    #[test]
+    #[should_panic(expected = "3 x 2 RGB image")]
+    fn an_image_has_three_bytes_a_pixel() {
+        Image::new(3, 2, vec![0; 17]);
+    }
 }

@@ -93,4 +93,17 @@ mod tests {
         let error = ensure_apart(&Listing::of_normals(&["a"]), &Listing::of_normals(&[])).unwrap_err();
         assert_eq!(error.to_string(), "no validation images");
     }
+
+    #[test]
+    fn the_first_of_equal_names_is_found() {
+        let listing = Listing::of_normals(&["b", "a", "c", "a", "b"]);
+        let places = Places::new(&listing);
+        assert_eq!(["a", "b", "c", "d"].map(|name| places.find(name)), [Some(1), Some(0), Some(2), None]);
+        let error = ensure_apart(&Listing::of_normals(&[]), &Listing::of_normals(&["a"])).unwrap_err();
+        assert_eq!(error.to_string(), "no training images");
+        let mut unnumbered = Listing::default();
+        unnumbered.push("a", Labels { defect: true, classes: ClassSet::EMPTY, stratum: 0 }, None);
+        let error = ensure_apart(&unnumbered, &Listing::of_normals(&["b", "a"])).unwrap_err();
+        assert_eq!(error.to_string(), "a is both a training and a validation image");
+    }
 }

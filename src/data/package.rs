@@ -219,4 +219,52 @@ mod tests {
         let error = run(&mut Command::new("no-such-program-here")).unwrap_err().to_string();
         assert!(error.starts_with("cannot run no-such-program-here"), "{error}");
     }
+
+    /// The wheel of one file, with its digest.
+    fn wheel(folder: &Path) -> (PathBuf, Package) {
+        let path = folder.join("some.whl");
+        let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        zip.start_file("data/a.txt", zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, b"content").unwrap();
+        zip.finish().unwrap();
+        let sha256 = sha256(&path).unwrap().leak();
+        (path, Package { name: "some", version: "2.0", wheel: "some.whl", sha256 })
+    }
+
+    #[test]
+    fn what_is_made_of_a_wheel_is_moved_into_place() {
+        let folder = TempDir::new().unwrap();
+        let (wheel, package) = wheel(folder.path());
+        let workspace = folder.path().join("work");
+        let target = folder.path().join("target");
+        fs::create_dir(&workspace).unwrap();
+        let make = |unpacked: &Path, room: &Path| {
+            assert_eq!(fs::read(unpacked.join("data/a.txt")).unwrap(), b"content");
+            assert_eq!(fs::read_dir(room).unwrap().count(), 0, "an empty folder");
+            fs::rename(unpacked.join("data/a.txt"), room.join("b.txt"))?;
+            Ok(room.to_owned())
+        };
+        package.publish(&wheel, &workspace, &target, make).unwrap();
+        assert_eq!(fs::read(target.join("b.txt")).unwrap(), b"content");
+        // Another process was faster: what it made stays.
+        fs::remove_dir_all(&workspace).unwrap();
+        fs::create_dir(&workspace).unwrap();
+        fs::write(target.join("c.txt"), "").unwrap();
+        package.publish(&wheel, &workspace, &target, make).unwrap();
+        assert!(target.join("c.txt").exists());
+        fs::remove_dir_all(&workspace).unwrap();
+        fs::create_dir(&workspace).unwrap();
+        let elsewhere = folder.path().join("none/target");
+        let error = package.publish(&wheel, &workspace, &elsewhere, make).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot move the files to {}", elsewhere.display()));
+    }
+
+    #[test]
+    fn the_last_lines_of_a_failing_program_are_quoted_in_order() {
+        let script = "import sys; sys.exit('\\n'.join('abcdefg'))";
+        let error = run(Command::new("python3").args(["-c", script])).unwrap_err().to_string();
+        assert!(error.starts_with("python3: ") && error.ends_with(": c\nd\ne\nf\ng"), "{error}");
+        let missing = format!("{:#}", sha256(Path::new("/nowhere/a")).unwrap_err());
+        assert!(missing.starts_with("cannot read /nowhere/a: "), "{missing}");
+    }
 }

@@ -204,4 +204,76 @@ mod tests {
             "{error}"
         );
     }
+
+    /// A local header as APPNOTE.TXT says, with a name of two bytes and an extra field of five, behind nine bytes of
+    /// something else.
+    #[test]
+    fn data_begin_behind_name_and_extra_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.zip");
+        let mut header = [0; 30];
+        header[..4].copy_from_slice(b"PK\x03\x04");
+        (header[26], header[28]) = (2, 5);
+        let content = b"seven b";
+        fs::write(&path, [&b"something"[..], &header, b"nm", b"extra", content, b"behind"].concat()).unwrap();
+        let mut checksum = Crc::new();
+        checksum.update(content);
+        let packed = Packed { header: 9, compressed: 7, bytes: 7, checksum: checksum.sum() };
+        let (bytes, found) = read(&path, packed).unwrap();
+        assert_eq!((bytes.as_slice(), found), (&content[..], stamp(&path, packed).unwrap()));
+        assert_eq!(found.bytes, 7);
+        let error = |packed| read(&path, packed).unwrap_err().to_string();
+        let sum = checksum.sum();
+        let other = error(Packed { checksum: 0xabc, ..packed });
+        assert_eq!(
+            other,
+            format!("damaged in the archive: expected 7 bytes of checksum 00000abc, found 7 of {sum:08x}")
+        );
+        let fewer = error(Packed { bytes: 6, compressed: 9, ..packed });
+        assert!(fewer.starts_with(&format!(
+            "damaged in the archive: expected 6 bytes of checksum {sum:08x}, found 7 of"
+        )));
+        let elsewhere = error(Packed { header: 8, ..packed });
+        assert_eq!(elsewhere, "expected a file at byte 8 of the archive: it changed, start again");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(stamp(&path, packed).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    /// Only what is wanted must not be encrypted, and folders are no files.
+    #[test]
+    fn all_files_of_an_archive_are_listed_by_their_last_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.zip");
+        let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        zip.add_directory("deep", stored).unwrap();
+        for (name, content) in [("deep/er/b.png", "bb"), ("a\\c.png", "ccc"), ("d.png", "")] {
+            zip.start_file(name, stored).unwrap();
+            std::io::Write::write_all(&mut zip, content.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+        let found = listed(&path).unwrap();
+        let read: Vec<(&str, Vec<u8>)> =
+            found.iter().map(|(name, packed)| (name.as_str(), read(&path, *packed).unwrap().0)).collect();
+        assert_eq!(read, [("b.png", b"bb".to_vec()), ("c.png", b"ccc".to_vec()), ("d.png", Vec::new())]);
+
+        let mut bytes = fs::read(&path).unwrap();
+        let central = bytes.windows(4).enumerate().filter(|(_, four)| *four == b"PK\x01\x02");
+        let second = central.map(|(at, _)| at).nth(2).unwrap();
+        bytes[second + 8] |= 1;
+        fs::write(&path, bytes).unwrap();
+        let mut names = Vec::new();
+        let mut unwanted = |name: &str, _| {
+            names.push(name.to_owned());
+            name != "c.png"
+        };
+        list(&path, &mut unwanted).unwrap();
+        assert_eq!(names, ["b.png", "c.png", "d.png"]);
+        let error = listed(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("a.zip: c.png in it is encrypted; extract the archive with its password"),
+            "{error}"
+        );
+    }
 }

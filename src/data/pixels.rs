@@ -163,4 +163,45 @@ mod tests {
         let (_folder, none) = self::source(4095, None);
         assert!(!none.understood.iter().any(|line| line.contains("turned")), "{:?}", none.understood);
     }
+
+    #[test]
+    fn images_without_a_split_are_all_looked_at() {
+        use crate::data::whole::Opened;
+        let folder = TempDir::new().unwrap();
+        for (label, value) in [("normal", 900), ("defect", 300)] {
+            (0..6).for_each(|i| write(folder.path(), &format!("{label}/{i}.png"), value + i));
+        }
+        let understood = |asked: Option<&str>| {
+            let asked = asked.map(|bits| bits.parse().unwrap());
+            let Opened::Whole(whole) = folder::open(folder.path()).unwrap().with_pixels_understood(asked)
+            else {
+                panic!("no split")
+            };
+            (whole.files.sample_bits().bits(), whole.understood.last().unwrap().clone())
+        };
+        let rest = "rounded; give --sample-bits if that is wrong";
+        let said =
+            format!("16-bit samples with 10 bits in use, as 12 images show: value * 255 / 1023, {rest}");
+        assert_eq!(understood(None), (10, said));
+        let said = format!("16-bit samples with 14 bits in use, as asked: value * 255 / 16383, {rest}");
+        assert_eq!(understood(Some("14")), (14, said));
+    }
+
+    /// 600 images: every third is looked at, so that 200 speak for all.
+    #[test]
+    fn a_look_is_spread_over_many_images() {
+        let folder = TempDir::new().unwrap();
+        write(folder.path(), "0.png", 1);
+        let names: Vec<String> = (0..600).map(|i| format!("{i:03}.png")).collect();
+        for name in &names {
+            std::fs::copy(folder.path().join("0.png"), folder.path().join(name)).unwrap();
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let listing = crate::data::listing::Listing::of_normals(&names);
+        let root = [folder.path().to_owned()];
+        let files = crate::data::files::Files::new(listing, &root, None, String::new()).unwrap();
+        assert_eq!(super::look(&files).len(), 200);
+        assert_eq!(super::look(&files.select(&(0..256).collect::<Vec<_>>()).unwrap()).len(), 256);
+        assert_eq!(super::look(&files.select(&(0..257).collect::<Vec<_>>()).unwrap()).len(), 129);
+    }
 }

@@ -164,4 +164,69 @@ mod tests {
             assert!(error.starts_with(&format!("expected a regular file, found {found};")), "{error}");
         }
     }
+
+    /// A file of one byte more than its kind may have; it takes no space on disk.
+    #[test]
+    fn every_kind_of_file_has_its_limit_and_advice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for (most, mib, told) in [
+            (Most::IMAGE, 1024, "an image may have 1024 MiB: scale it down, or cut it into tiles"),
+            (Most::TABLE, 512, "a table may have 512 MiB: leave out columns that are not needed"),
+            (
+                Most::RECORD,
+                64,
+                "a record may have 64 MiB: this is not one; move it out of the results folder",
+            ),
+            (
+                Most::WEIGHTS,
+                4096,
+                "a file of weights may have 4096 MiB: use a supported network; `--help` of --init lists them",
+            ),
+            (
+                Most::CHECKPOINT,
+                16384,
+                "a checkpoint may have 16384 MiB: this is not one; move it away, and the cell starts from scratch",
+            ),
+            (Most::DOCUMENT, 64, "a document may have 64 MiB: give the Markdown file that has the tables"),
+        ] {
+            File::create(&path).unwrap().set_len((mib << 20) + 1).unwrap();
+            let error = read(&path, most).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+            assert_eq!(error.to_string(), format!("too large: {} MiB; {told}", mib + 1));
+        }
+    }
+
+    #[test]
+    fn text_is_utf_8() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "\u{f6}1").unwrap();
+        assert_eq!(read_text(&path, FEW).unwrap(), "\u{f6}1");
+        fs::write(&path, [b'a', 0xff]).unwrap();
+        assert_eq!(read_text(&path, FEW).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    /// Files below /proc say that they have no bytes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_states_no_size_is_read_whole() {
+        assert!(!read(Path::new("/proc/self/status"), FEW).unwrap().is_empty());
+        let little = Most { bytes: 10, ..FEW };
+        assert_eq!(read(Path::new("/proc/self/status"), little).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = read(&path, FEW).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            error.to_string(),
+            "expected a regular file, found a socket; write its output to a file first"
+        );
+    }
 }

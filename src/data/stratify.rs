@@ -243,4 +243,48 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..labels.len()).collect::<Vec<_>>());
     }
+
+    /// Nine normal images and seven defects, in some strata.
+    fn sixteen() -> Vec<Labels> {
+        let strata = [0, 0, 0, 0, 0, 0, 5, 5, 5, 1, 2, 1, 1, 2, 1, 7];
+        let label = |(index, stratum)| Labels { defect: index >= 9, classes: ClassSet::EMPTY, stratum };
+        (0..16).zip(strata).map(label).collect()
+    }
+
+    /// Computed in Python from the definitions, with `blake3` and ChaCha8 written out: a change here changes every
+    /// random split.
+    #[test]
+    fn splits_are_pinned() {
+        let labels = sixteen();
+        assert_eq!(positions(&labels, true), [9, 10, 11, 12, 13, 14, 15]);
+        assert_eq!(positions(&labels, false), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let validation = vec![1, 4, 8, 12, 14];
+        let train = (0..16).filter(|index| !validation.contains(index)).collect();
+        assert_eq!(train_and_validation(&labels), (train, validation));
+        let rest = vec![0, 1, 8, 9, 11, 15];
+        let two_thirds = (0..16).filter(|index| !rest.contains(index)).collect();
+        assert_eq!(cut(&labels, (2, 3), &Seed::root(4)), (two_thirds, rest));
+        let units = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 5, 5, 6, 7, 7, 8];
+        let validation = vec![5, 8, 9, 10, 11];
+        let train = (0..16).filter(|index| !validation.contains(index)).collect();
+        assert_eq!(train_and_validation_of_units(&labels, &units), (train, validation));
+
+        // Pairs of neighbours, of which other orders make other splits.
+        let label =
+            |index: u32| Labels { defect: index % 3 == 0, classes: ClassSet::EMPTY, stratum: index % 5 };
+        let labels: Vec<Labels> = (0..36).map(label).collect();
+        let units: Vec<u32> = (0..36).map(|index| index / 2).collect();
+        let (train, validation) = train_and_validation_of_units(&labels, &units);
+        assert_eq!((train.len(), validation), (26, vec![6, 7, 8, 9, 10, 11, 14, 15, 32, 33]));
+    }
+
+    #[test]
+    fn strata_are_numbered_by_their_names() {
+        let names = ["b", "a", "b", "", "c", "a"].map(str::to_owned);
+        let mut labels = vec![Labels { defect: true, classes: ClassSet::EMPTY, stratum: 9 }; 6];
+        let distinct = number_strata(&mut labels, &names);
+        assert_eq!(distinct, ["", "a", "b", "c"]);
+        assert_eq!(labels.iter().map(|label| label.stratum).collect::<Vec<_>>(), [2, 1, 2, 0, 3, 1]);
+        assert_eq!(numbered(&names), (vec![2, 1, 2, 0, 3, 1], distinct));
+    }
 }

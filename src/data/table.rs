@@ -464,4 +464,97 @@ mod tests {
         assert_eq!(of(&*source.train), [row("a", None, "p2"), row("b", Some("crack"), "p1")]);
         assert_eq!(of(&*source.validation), [row("c", Some("plain"), "p3"), row("d", Some("hole"), "p4")]);
     }
+
+    #[test]
+    fn names_of_columns_are_the_usual_ones() {
+        let known = COLUMNS.map(|column| (column.name, column.known.len(), column.required));
+        assert_eq!(
+            known,
+            [
+                ("path", 12, true),
+                ("label", 9, true),
+                ("class", 6, false),
+                ("split", 5, false),
+                ("group", 14, false)
+            ]
+        );
+        let place = |name: &str| COLUMNS.iter().position(|column| column.name == name);
+        assert_eq!(
+            [PATH, LABEL, CLASS, SPLIT, GROUP].map(Some),
+            ["path", "label", "class", "split", "group"].map(place)
+        );
+        assert!(COLUMNS.iter().all(|column| column.known[0] == column.name));
+        let mut all: Vec<&str> = COLUMNS.iter().flat_map(|column| column.known).copied().collect();
+        all.sort_unstable();
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "no name has two meanings");
+    }
+
+    #[test]
+    fn rows_of_a_test_split_are_left_out_by_name() {
+        let text = "path,label,split\na,0,train\nb,1,Training\nc,0,test\nd,1,dev\ne,0,Testing\n";
+        let source = read(text).unwrap();
+        let names = |dataset: &dyn crate::data::Dataset| {
+            (0..dataset.labels().len()).map(|index| dataset.name(index)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (names(&*source.train), names(&*source.validation)),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["d".to_owned()])
+        );
+        let why = "of a test split; there is a validation split";
+        assert_eq!(source.left_out, [["c", why], ["e", why]].map(|pair| pair.map(str::to_owned)));
+        assert_eq!(source.understood, ["2 rows of a test split are not used: there is a validation split"]);
+        assert_eq!(source.limits, ["labels without defect classes: F2_CIW is not defined"]);
+        assert!(
+            source.train.place(1).ends_with("b (t.csv row 3)")
+                && source.validation.place(0).ends_with("d (t.csv row 5)")
+        );
+        let tests = read("path,label,split\na,0,train\nb,1,test\n").unwrap();
+        assert!(
+            tests.left_out.is_empty() && tests.understood.is_empty(),
+            "there is nothing else to score on"
+        );
+    }
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        let folder = TempDir::new().unwrap();
+        let inside = folder.path().canonicalize().unwrap().join("x/y.png").display().to_string();
+        let mut images = Images::below(folder.path());
+        for (path, expected) in [
+            ("a.png", "a.png"),
+            ("./a/./b.png", "a/b.png"),
+            ("a\\b.png", "a/b.png"),
+            (inside.as_str(), "x/y.png"),
+            ("/elsewhere/c.png", "/elsewhere/c.png"),
+            ("../d.png", "../d.png"),
+            ("'=e.png", "=e.png"),
+        ] {
+            assert_eq!(images.name(path), expected);
+        }
+        assert_eq!(images.backslashes, 1);
+        assert_eq!(
+            ["t.csv", "a/t.csv", "/t.csv"].map(|path| folder_of(Path::new(path))),
+            [".", "a", "/"].map(PathBuf::from)
+        );
+        let told =
+            read("path,label,split\na\\b.png,0,train\nc.png,1,train\nd\\e.png,1,val\n").unwrap().understood;
+        assert_eq!(told, ["backslashes read as slashes in 2 paths"]);
+    }
+
+    #[test]
+    fn groups_of_a_table_must_be_filled_in() {
+        let complaint = |text| format!("{:#}", read(text).err().unwrap());
+        let error = complaint("path,label,split,pipe\na,0,train,p1\nb,1,val,\n");
+        assert!(error.ends_with("t.csv, row 3: column group is empty"), "{error}");
+        let whole: String = (0..12).map(|i| format!("{i}.png,{},p{}\n", i % 2, i / 2)).collect();
+        let source = read(&format!("path,label,video\n{whole}")).unwrap();
+        assert_eq!(source.understood, ["column video read as group"]);
+        let side = |dataset: &dyn crate::data::Dataset| {
+            (0..dataset.labels().len())
+                .map(|index| dataset.group(index).unwrap().to_owned())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(side(&*source.train).is_disjoint(&side(&*source.validation)));
+        assert_eq!(source.limits.last().unwrap(), stratify::GROUPED_LIMIT);
+    }
 }

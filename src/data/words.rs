@@ -101,4 +101,28 @@ mod tests {
         assert!(rank("validation", &VALIDATION) < rank("test", &VALIDATION));
         assert!(is_litter("._a.png") && is_litter("@eaDir") && !is_litter("a._png"));
     }
+
+    #[test]
+    fn every_word_has_its_meaning() {
+        for word in
+            "normal normals good ok negative no_defect non_defective nondefective defect_free 0 0.0 false"
+                .split(' ')
+        {
+            assert_eq!(defect(word), Some(false), "{word}");
+        }
+        let defects = "defect defects defective bad ng not_ok nok positive abnormal anomaly anomalies anomalous 1 1.0 true";
+        for word in defects.split(' ') {
+            assert_eq!(defect(&word.to_uppercase().replace('_', " ")), Some(true), "{word}");
+        }
+        assert_eq!(["train", "training"].map(train), [Some(true); 2]);
+        let scored = ["validation", "valid", "val", "dev", "test", "testing"];
+        assert_eq!(scored.map(train), [Some(false); 6]);
+        assert_eq!(scored.map(|word| rank(word, &VALIDATION)), [0, 1, 2, 3, 4, 5].map(Some));
+        assert_eq!(BESIDE, ["ground_truth", "masks", "mask", "annotations", "labels", "meta"]);
+        for litter in
+            [".DS_Store", "__MACOSX", "@eaDir", "#recycle", "Thumbs.db", "desktop.ini", "lost+found"]
+        {
+            assert!(is_litter(litter), "{litter}");
+        }
+    }
 }

@@ -358,3 +358,103 @@ fn damage(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Stream) {
         _ => bytes.splice(at..end, other.iter().copied().skip(at).take(64)).for_each(drop),
     }
 }
+
+/// A bitmap of OS/2: 2 x 2 pixels of 24 bits, in rows of 8 bytes from the bottom, blue first.
+#[test]
+fn bitmaps_of_os_2_are_read_to_their_end() {
+    let head = [&b"BM"[..], &42_u32.to_le_bytes(), &[0; 4], &26_u32.to_le_bytes()].concat();
+    let about = [&12_u32.to_le_bytes()[..], &[2, 0, 2, 0, 1, 0, 24, 0]].concat();
+    let rows = [[1, 2, 3, 4, 5, 6, 0, 0], [7, 8, 9, 10, 11, 12, 0, 0]].concat();
+    let bytes = [head, about, rows].concat();
+    assert_eq!(bytes.len(), 42);
+    assert_eq!(whole_image(&bytes).unwrap().pixels, [9, 8, 7, 12, 11, 10, 3, 2, 1, 6, 5, 4]);
+    for length in [41, 34, 27, 20] {
+        assert_eq!(whole_image(&bytes[..length]).unwrap_err().to_string(), torn(&bytes[..length]));
+    }
+}
+
+/// Bytes a pixel by the table of `room.rs`, of files as they are.
+#[test]
+fn the_room_of_every_kind_of_file_is_known_from_its_head() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    for (name, given, beside, wide, turned) in [
+        ("png-rgb.png", 3, 0, false, false),
+        ("png-grey-alpha16.png", 4, 0, true, false),
+        ("png-orientation6.png", 3, 0, false, true),
+        ("jpeg-2x2.jpg", 3, 0, false, false),
+        ("bmp-rgb24.bmp", 3, 0, false, false),
+        ("webp-lossy.webp", 3, 7, false, false),
+        ("webp-orientation6.webp", 3, 7, false, true),
+        ("tiff-1.tif", 3, 3, false, false),
+        ("tiff-rgb-none.tif", 3, 9, false, false),
+        ("tiff-cmyk.tif", 3, 12, false, false),
+        ("tiff-grey16.tif", 6, 4, true, false),
+        ("tiff-rgb16.tif", 6, 12, true, false),
+        ("tiff-orientation6.tif", 3, 9, false, true),
+    ] {
+        let bytes = fs::read(folder.join(name)).unwrap();
+        let seen = see(Cursor::new(&bytes), format_of(&bytes).unwrap()).unwrap();
+        let room = seen.room;
+        assert_eq!(
+            (room.given, room.beside, room.wide, room.turned),
+            (given, beside, wide, turned),
+            "{name}"
+        );
+        assert_eq!((room.width, room.height), (29, 23), "{name}: as stored");
+        let (width, height) = if turned { (23, 29) } else { (29, 23) };
+        let sixteen = wide;
+        assert_eq!(seen.head(), Head { width, height, turned, sixteen }, "{name}");
+    }
+}
+
+/// PNM states its own maximum: bits of other files do not matter.
+#[test]
+fn samples_with_a_maximum_of_their_own_are_scaled_by_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    for name in ["pnm-p5-of-4095.pgm", "pnm-p6-16.ppm"] {
+        let path = folder.join(name);
+        let bytes = fs::read(&path).unwrap();
+        let with = |bits: &str| decode_bytes(&bytes, &path, bits.parse().unwrap()).unwrap();
+        assert_eq!(with("10"), with("16"), "{name}");
+        assert_eq!((head(&path).unwrap().sixteen, bits_in_use(&path).unwrap()), (false, None));
+    }
+    let path = folder.join("png-grey16.png");
+    let error = decode_bytes(&fs::read(&path).unwrap(), &path, "10".parse().unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot decode image {}", path.display()));
+    assert!(format!("{error:#}").contains(", but 10 bits, up to 1023, are assumed"), "{error:#}");
+}
+
+#[test]
+fn formats_are_known_by_their_first_bytes() {
+    for (start, format) in [
+        (&b"II+\0"[..], Some(ImageFormat::Tiff)),
+        (b"MM\0+", Some(ImageFormat::Tiff)),
+        (b"II*\0", Some(ImageFormat::Tiff)),
+        (b"MM\0*", Some(ImageFormat::Tiff)),
+        (b"BM", Some(ImageFormat::Bmp)),
+        (b"\xff\xd8\xff", Some(ImageFormat::Jpeg)),
+        (b"P5", Some(ImageFormat::Pnm)),
+        (b"II+", None),
+        (b"", None),
+    ] {
+        assert_eq!(format_of(start), format, "{start:?}");
+    }
+    assert_eq!(EXTENSIONS, ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "ppm", "tif", "tiff", "webp"]);
+}
+
+/// What the file itself states of its bits counts, unless its samples are larger.
+#[test]
+fn stated_bits_are_believed_while_samples_fit() {
+    let deep = |largest: u16, stated: &[u8]| {
+        let picture: ImageBuffer<image::Luma<u16>, _> =
+            ImageBuffer::from_fn(4, 2, |x, _| image::Luma([if x == 2 { largest } else { 3 }]));
+        let mut bytes = encode(&picture.into(), ImageFormat::Png);
+        if !stated.is_empty() {
+            bytes.splice(33..33, chunk(b"sBIT", stated));
+        }
+        bits_in_bytes(&bytes, Path::new("x")).unwrap().bits()
+    };
+    assert_eq!([900, 1024, 4095, 5000, 60_000].map(|largest| deep(largest, &[])), [10, 12, 12, 14, 16]);
+    assert_eq!([8, 10, 11, 13, 16].map(|stated| deep(200, &[stated])), [10, 10, 12, 14, 16]);
+    assert_eq!((deep(1023, &[10]), deep(1024, &[10]), deep(900, &[0])), (10, 16, 10));
+}

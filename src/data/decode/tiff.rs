@@ -423,4 +423,49 @@ pub(super) mod tests {
             assert_eq!(rgb(&file(little)), [200, 100, 50, 0, 255, 128, 10, 20, 30], "{little}");
         }
     }
+
+    #[test]
+    fn a_page_is_what_its_tags_say() {
+        let of = |tags: &[(u16, u16)]| {
+            let tags = [&[(PHOTOMETRIC, 1)], tags].concat();
+            super::page(Cursor::new(page(3, 2, 1, &tags, &[0; 6])))
+        };
+        let (found, room) = of(&[(274, 6), (281, 1000), (PHOTOMETRIC, 0)]).unwrap();
+        assert_eq!((found.width, found.height, found.bits), (3, 2, 8));
+        assert_eq!(
+            (found.orientation, found.largest, found.photometric),
+            (Orientation::Rotate90, Some(1000), 0)
+        );
+        assert_eq!((room.width, room.height, room.given, room.beside, room.wide), (3, 2, 3, 3, false));
+        let (plain, _) = of(&[(274, 9), (281, 0), (339, 4)]).unwrap();
+        assert_eq!(
+            (plain.orientation, plain.largest, plain.photometric),
+            (Orientation::NoTransforms, None, 1)
+        );
+        let complaint = |tags: &[(u16, u16)]| of(tags).unwrap_err().to_string();
+        assert_eq!(complaint(&[(258, 12)]), "expected 1, 2, 4, 8 or 16 bits a sample in TIFF, found 12");
+        assert_eq!(complaint(&[(339, 5)]), "expected whole numbers in TIFF, found samples of format 5");
+        assert!(complaint(&[(339, 2)]).starts_with("signed samples in TIFF are not read"));
+        assert!(complaint(&[(339, 3)]).starts_with("floating-point samples in TIFF are not read"));
+    }
+
+    /// Samples of 1, 2 and 4 bits in rows that begin with a new byte, from the highest bits.
+    #[test]
+    fn samples_of_few_bits_are_unpacked_row_by_row() {
+        let about = |bits: u8, photometric| Page {
+            width: 3,
+            height: 2,
+            bits,
+            orientation: Orientation::NoTransforms,
+            largest: None,
+            photometric,
+        };
+        let of = |bytes: &[u8], bits, photometric| unpack(bytes, &about(bits, photometric), 1).unwrap();
+        assert_eq!(of(&[0b1010_0000, 0b0110_0000], 1, 1), [255, 0, 255, 0, 255, 255]);
+        assert_eq!(of(&[0b0110_1100, 0b1100_0100], 2, 1), [85, 170, 255, 255, 0, 85]);
+        assert_eq!(of(&[0x12, 0xf0, 0x45, 0x60], 4, 1), [17, 34, 255, 68, 85, 102]);
+        assert_eq!(of(&[0x12, 0xf0, 0x45, 0x60], 4, PALETTE), [1, 2, 15, 4, 5, 6], "indices are not spread");
+        let error = unpack(&[0; 4], &about(4, 1), 2).unwrap_err().to_string();
+        assert_eq!(error, "expected one channel of 4 bits in TIFF, found 2");
+    }
 }

@@ -72,4 +72,18 @@ mod tests {
         let installed = install(cache.path()).unwrap();
         assert_eq!((installed.folder, installed.fetched), (folder_in(cache.path()), false));
     }
+
+    #[test]
+    fn the_package_is_pinned() {
+        let cache = TempDir::new().unwrap();
+        assert_eq!(folder_in(Path::new("/c")), Path::new("/c/elpv-1.0.0.post1"));
+        fs::create_dir(folder_in(cache.path())).unwrap();
+        let installed = install(cache.path()).unwrap();
+        assert_eq!((installed.licence, installed.citations), (LICENCE, CITATIONS));
+        assert_eq!(
+            (PACKAGE.name, PACKAGE.wheel),
+            ("elpv-dataset", "elpv_dataset-1.0.0.post1-py3-none-any.whl")
+        );
+        assert!(PACKAGE.wheel.contains(PACKAGE.version) && PACKAGE.sha256.len() == 64);
+    }
 }

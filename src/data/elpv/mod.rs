@@ -202,4 +202,47 @@ mod tests {
         let error = source(Path::new("/nowhere")).err().unwrap().to_string();
         assert!(error.starts_with("cannot read /nowhere/labels.csv"), "{error}");
     }
+
+    #[test]
+    fn a_stratum_is_probability_and_type() {
+        let kinds = ["mono", "poly"];
+        for (level, probability) in
+            ["0", "0.3333333333333333", "0.6666666666666666", "1.0"].into_iter().enumerate()
+        {
+            for (number, kind) in kinds.into_iter().enumerate() {
+                assert_eq!(stratum(probability, kind).unwrap() as usize, 2 * level + number);
+            }
+        }
+        let listing =
+            read("images/a.png 0.6666666666666666 poly\n\nimages/b.png 0.3333333333333333 mono\n").unwrap();
+        let labels: Vec<(bool, u32)> =
+            listing.labels().iter().map(|labels| (labels.defect, labels.stratum)).collect();
+        assert_eq!(labels, [(true, 5), (false, 2)]);
+        assert_eq!(listing.names().collect::<Vec<_>>(), ["images/a.png", "images/b.png"]);
+        assert_eq!([0, 1].map(|index| listing.row(index)), [Some(1), Some(3)]);
+    }
+
+    #[test]
+    fn limits_name_licence_and_papers() {
+        let source = open(&table()).unwrap();
+        assert_eq!((source.name.as_str(), source.has_classes), ("elpv", false));
+        let [cells, twice, classes, grey, few, licence, papers @ .., split] = &source.limits[..] else {
+            panic!("few")
+        };
+        for (limit, begin) in [
+            (cells, "the 2,624 cells come from 44 modules"),
+            (twice, "cells 1735 to 1784 and 2277 to 2326 are one module"),
+            (classes, "no defect classes: F2_CIW is not defined"),
+            (grey, "grey images: colour jitter reduces"),
+            (few, "about 600 defects to train on"),
+        ] {
+            assert!(limit.starts_with(begin), "{limit}");
+        }
+        assert_eq!((licence.as_str(), split.as_str()), (LICENCE, crate::data::stratify::SPLIT_LIMIT));
+        assert_eq!(papers, CITATIONS);
+        assert!(
+            source.train.place(0).ends_with(" (labels.csv row 1)")
+                || source.validation.place(0).ends_with(" (labels.csv row 1)")
+        );
+    }
 }

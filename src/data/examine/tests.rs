@@ -132,3 +132,218 @@ fn a_sketch_is_of_samples_as_they_are_scaled() {
     assert_eq!(sketched(true), [Some(12), None]);
     assert_eq!(sketched(false), [Some(0), Some(0)], "8 bits are not scaled");
 }
+
+/// What is stored of files of every format, with 12 of 16 bits in use.
+#[test]
+fn a_sketch_says_what_the_file_is() {
+    let names = [
+        ("bmp-rgb24.bmp", 29, 23, Format::Bmp, Pixels::Colour, false, 0),
+        ("jpeg-size17x9.jpg", 17, 9, Format::Jpeg, Pixels::Colour, false, 0),
+        ("jpeg-grey-1x1.jpg", 29, 23, Format::Jpeg, Pixels::Grey, false, 0),
+        ("png-orientation6.png", 23, 29, Format::Png, Pixels::Colour, true, 0),
+        ("png-grey16-of-12.png", 29, 23, Format::Png, Pixels::Grey, false, 12),
+        ("pnm-p5-of-4095.pgm", 29, 23, Format::Pnm, Pixels::Grey, false, 0),
+        ("tiff-grey16-of-12.tif", 29, 23, Format::Tiff, Pixels::Grey, false, 12),
+        ("tiff-orientation3.tif", 29, 23, Format::Tiff, Pixels::Colour, true, 0),
+        ("webp-lossless.webp", 29, 23, Format::WebP, Pixels::Colour, false, 0),
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    let files =
+        Files::new(Listing::of_normals(&names.map(|row| row.0)), &[root], None, String::new()).unwrap();
+    files.set_sample_bits("12".parse().unwrap());
+    files.examine(&(0..names.len()).collect::<Vec<_>>(), &|| ());
+    for (index, (name, width, height, format, pixels, turned, bits)) in names.into_iter().enumerate() {
+        let hash = sketch::hash(&files.open(index).unwrap());
+        let expected = Sketch { hash, width, height, format, pixels, turned, bits };
+        assert_eq!(files.sketch(index), Some(expected), "{name}");
+    }
+    assert!(files.unreadable().is_empty());
+}
+
+/// Files with these bytes, labels and groups; their bytes are read.
+fn texts(root: &Path, rows: &[(&str, &str, bool, &str)]) -> Box<Files> {
+    let mut listing = Listing::default();
+    for &(name, text, defect, _) in rows {
+        std::fs::write(root.join(name), text).unwrap();
+        listing.push(name, Labels { defect, ..NORMAL }, None);
+    }
+    let groups: Vec<String> = rows.iter().map(|row| row.3.to_owned()).collect();
+    if groups.iter().any(|group| !group.is_empty()) {
+        listing.set_groups(&groups);
+    }
+    let files = Files::new(listing, &[root.to_owned()], None, String::new()).unwrap();
+    files.read(&(0..rows.len()).collect::<Vec<_>>());
+    Box::new(files)
+}
+
+fn of_files(train: Box<Files>, validation: Box<Files>) -> Source {
+    let (limits, understood, left_out, leaks) = Default::default();
+    Source {
+        name: "folder".to_owned(),
+        train,
+        validation,
+        has_classes: false,
+        limits,
+        understood,
+        left_out,
+        leaks,
+    }
+}
+
+#[test]
+fn groups_and_labels_on_both_sides_are_leaks() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let train =
+        texts(root, &[("a", "one", false, "g1"), ("b", "one", true, "g2"), ("c", "two", false, "g3")]);
+    let validation =
+        texts(root, &[("d", "two", true, "g3"), ("e", "new", false, "g4"), ("f", "one", true, "g1")]);
+    let leaks = Leaks::of(&of_files(train, validation));
+    assert_eq!(leaks.equal, [(0, 2), (2, 1)].into());
+    assert_eq!(leaks.groups, ["g1", "g3"].map(str::to_owned).into());
+    let mut both = leaks.both_labels.clone();
+    both.sort();
+    let place = |name: &str| root.join(name).display().to_string();
+    assert_eq!(both, [["a", "b"], ["c", "d"]].map(|pair| pair.map(place)));
+    assert!(leaks.near.is_empty() && !leaks.is_empty());
+    let [c, d] = ["c", "d"].map(place);
+    let equal = format!(
+        "2 of 3 validation images are training images too, by their bytes, such as {d}, which is {c}: scores on them \
+         measure memory"
+    );
+    assert_eq!(leaks.lines(3)[0], equal);
+    let alone = texts(root, &[("g", "other", false, "")]);
+    let none = Leaks::of(&of_files(texts(root, &[("h", "others", true, "")]), alone));
+    assert!(none.is_empty() && none.lines(1).is_empty());
+    assert!(Leaks::of(&synthetic::source(Seed::root(1), 2, 2, 32)).is_empty());
+}
+
+#[test]
+fn every_kind_of_leak_has_its_line_and_is_one() {
+    let only = |change: fn(&mut Leaks)| {
+        let mut leaks = Leaks::default();
+        change(&mut leaks);
+        assert!(!leaks.is_empty());
+        leaks.lines(9).concat()
+    };
+    assert_eq!(
+        only(|leaks| leaks.equal = [(4, 1), (5, 1)].into()),
+        "2 of 9 validation images are training images too, by their bytes: scores on them measure memory"
+    );
+    assert_eq!(
+        only(|leaks| leaks.near = [(4, 1)].into()),
+        "1 of 9 validation images are nearly equal to a training image of the same label: scores on them measure memory"
+    );
+    assert_eq!(
+        only(|leaks| leaks.groups = ["p7", "p3"].map(str::to_owned).into()),
+        "2 groups have images on both sides of the split, the first is p3: scores do not show how a model does on new groups"
+    );
+    assert_eq!(
+        only(|leaks| leaks.both_labels = vec![["a", "b"], ["c", "d"], ["e", "f"]]
+            .into_iter()
+            .map(|pair| pair.map(str::to_owned))
+            .collect()),
+        "3 images have both labels, such as a and b"
+    );
+}
+
+/// Four pictures of each label: of two sizes among normal images, of two among defects, and of one format each.
+#[test]
+fn what_gives_labels_away_is_said_in_per_cent() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = |name: &str, width: u32, height: u32| {
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7 + y) as u8, (y * 5) as u8, x as u8]))
+            .save(folder.path().join(name))
+            .unwrap();
+    };
+    let normals = [("0.png", 64, 64), ("1.png", 64, 64), ("2.png", 64, 64), ("3.png", 90, 70)];
+    let defects = [("4.bmp", 80, 72), ("5.bmp", 80, 72), ("6.bmp", 80, 72), ("7.bmp", 64, 64)];
+    let mut listing = Listing::default();
+    for (rows, defect) in [(normals, false), (defects, true)] {
+        for (name, width, height) in rows {
+            picture(name, width, height);
+            listing.push(name, Labels { defect, ..NORMAL }, None);
+        }
+    }
+    let train = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+    train.examine(&[0, 1, 2, 3, 4, 5, 6, 7], &|| ());
+    let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).seen(64);
+    let line = |what: &str, share: u32, defects: &str, normals: &str| {
+        format!(
+            "the {what} of a file alone tells {share} % of training images' labels (50 % is chance; {defects} for defects, \
+             {normals} for normal images): a network learns that in place of the defect"
+        )
+    };
+    // Of normal images (3 + 1/2) / 4, of defects 3 / 4.
+    assert_eq!(lines, [line("size", 81, "80 x 72", "64 x 64"), line("format", 100, "bmp", "png")]);
+
+    let mut listing = Listing::default();
+    for index in 0..6 {
+        let name = format!("deep{index}.png");
+        let path = folder.path().join(&name);
+        match index < 3 {
+            true => {
+                ImageBuffer::from_fn(64, 64, |x, y| Luma([(x * y * 16 + index) as u16])).save(path).unwrap()
+            }
+            false => RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, index as u8]))
+                .save(path)
+                .unwrap(),
+        }
+        listing.push(&name, Labels { defect: index < 3, ..NORMAL }, None);
+    }
+    let train = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+    train.examine(&[0, 1, 2, 3, 4, 5], &|| ());
+    let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).seen(64);
+    assert_eq!(
+        lines,
+        [line("kind of pixels", 100, "grey", "colour"), line("depth of samples", 100, "16 bits", "8 bits")]
+    );
+}
+
+#[test]
+fn a_unit_is_a_group_with_all_that_is_like_one_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let groups = ["p", "q", "p", "r", "s", "t", "q", "u"];
+    let names = ["0", "1", "2", "3", "4", "5", "6", "7"];
+    let rows: Vec<(&str, &str, bool, &str)> =
+        (0..8).map(|index| (names[index], names[index], index < 3, groups[index])).collect();
+    let files = texts(folder.path(), &rows);
+    let twins = Twins { equal: vec![(0, 3)], near: vec![(3, 5)] };
+    assert_eq!((twins.units(&files), twins.images()), (vec![0, 1, 0, 0, 4, 0, 1, 7], 3));
+    let chained = Twins { equal: vec![(6, 7), (4, 6)], near: vec![(4, 5)] };
+    assert_eq!((chained.units(&files), chained.images()), (vec![0, 1, 0, 3, 1, 1, 1, 1], 4));
+    let said = |train: &[usize], validation: &[usize]| {
+        twins.ensure_enough(&files, [train, validation]).map_err(|error| error.to_string())
+    };
+    assert_eq!(said(&[0, 1, 3], &[2, 1, 4]), Ok(()));
+    assert_eq!(said(&[], &[0]), Err("8 images are too few: none is left to train on".to_owned()));
+    let few = |defects: u32, normals: u32, what: &str| {
+        Err(format!(
+            "groups, and pictures that are alike, are kept whole, and so {defects} defects and {normals} normal images are \
+             left to {what} on: give smaller groups, more of them, or a split of your own"
+        ))
+    };
+    assert_eq!(said(&[0, 1, 3], &[2, 4, 5]), few(1, 2, "validate"));
+    assert_eq!(said(&[0, 1, 2], &[0, 1, 4]), few(3, 0, "train"));
+    let alone = texts(folder.path(), &[("8", "8", true, ""), ("9", "9", false, "")]);
+    let none = Twins { equal: Vec::new(), near: Vec::new() };
+    assert!(none.ensure_enough(&alone, [&[0], &[1]]).is_ok(), "without groups one of each will do");
+    assert_eq!(
+        none.ensure_enough(&alone, [&[0], &[]]).unwrap_err().to_string(),
+        "2 images are too few: none is left to validate on"
+    );
+}
+
+/// The first of equal files stands for all of them: it alone is compared with other pictures.
+#[test]
+fn copies_are_paired_with_the_first_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = drawn(3);
+    let mut nearly = pictures[1].clone();
+    nearly.pixels[0] ^= 1;
+    let all =
+        [&pictures[0], &pictures[1], &pictures[0], &nearly, &pictures[1], &pictures[0]].map(Image::clone);
+    let twins = Twins::among(&files(folder.path(), "x", &all));
+    assert_eq!(twins.equal, [(0, 2), (1, 4), (0, 5)]);
+    assert_eq!((&twins.near[..], twins.images()), (&[(1, 3)][..], 6));
+}

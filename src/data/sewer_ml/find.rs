@@ -288,3 +288,82 @@ impl Search<'_> {
         lines
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_known_by_the_letters_of_its_name() {
+        for (name, split) in [
+            ("SewerML_Train.csv", Some(0)),
+            ("sewer-ml train.CSV", Some(0)),
+            ("SewerML_Val.csv", Some(1)),
+            ("sewerml_valid.csv", Some(1)),
+            ("SewerML-Validation.csv", Some(1)),
+            ("SewerML_Test.csv", None),
+            ("SewerML_Train.csv.bak", None),
+            ("SewerML_Train2.csv", None),
+            ("SewerML_Train", None),
+        ] {
+            assert_eq!(table(name), split, "{name}");
+        }
+    }
+
+    #[test]
+    fn frames_are_looked_for_in_folders_of_these_names() {
+        for name in [
+            "train00",
+            "Val",
+            "validation",
+            "TEST",
+            "images",
+            "img",
+            "frames",
+            "png",
+            "archives",
+            "zips",
+            "Sewer-ML",
+        ] {
+            assert!(may_hold_frames(name), "{name}");
+        }
+        for name in ["annotations", "labels", "mytrain", "other", "im", ""] {
+            assert!(!may_hold_frames(name), "{name}");
+        }
+        assert!(has_ending("a.ZIP", &["png", "zip"]) && has_ending("a.b.zip", &["zip"]));
+        assert!(!has_ending("zip", &["zip"]) && !has_ending("a.zipx", &["zip"]));
+    }
+
+    /// Tables of the folder itself come first, then those of its folders in order, and those of frames last.
+    #[test]
+    fn of_several_tables_the_nearest_is_read_and_the_published_spelling() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let found = || tables(root.path()).map_err(|error| error.to_string());
+        let expected = |name: &str| {
+            Err(format!(
+                "{}: expected {name} in it or in a folder such as annotations/, found none; Sewer-ML's tables come with its \
+                 archives",
+                root.path().display()
+            ))
+        };
+        for folder in ["images", "tables", "zz"] {
+            fs::create_dir(path(folder)).unwrap();
+        }
+        let write = |name: &str| fs::write(path(name), "").unwrap();
+        assert_eq!(found(), expected("SewerML_Train.csv"));
+        write("images/SewerML_Train.csv");
+        assert_eq!(found(), expected("SewerML_Val.csv"));
+        write("images/SewerML_Val.csv");
+        assert_eq!(found(), Ok([TRAIN, VALIDATION].map(|name| path("images").join(name))));
+        write("zz/SewerML_Train.csv");
+        write("zz/a_sewerml.csv");
+        assert_eq!(found(), Ok([path("zz/SewerML_Train.csv"), path("images/SewerML_Val.csv")]));
+        write("tables/sewerml_train.csv");
+        write("tables/Sewer-ML-Valid.csv");
+        assert_eq!(found(), Ok([path("tables/sewerml_train.csv"), path("tables/Sewer-ML-Valid.csv")]));
+        write("tables/SewerML_Val.csv");
+        write("SEWERML_train.csv");
+        assert_eq!(found(), Ok([path("SEWERML_train.csv"), path("tables/SewerML_Val.csv")]));
+    }
+}

@@ -533,4 +533,107 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn all_that_is_said_of_the_data() {
+        let zipped = laid_out(|name| match name.ends_with("csv") {
+            true => format!("annotations/{name}"),
+            false => format!("{}.zip/{name}", part(name, "train", "valid")),
+        });
+        let source = open(zipped.path()).unwrap();
+        assert_eq!(
+            source.understood,
+            [
+                "tables: annotations/SewerML_Train.csv and annotations/SewerML_Val.csv",
+                "frames: all 28 of the training table and all 12 of the validation table, in 4 archives (train00.zip ... valid01.zip)",
+                "archives are read as they are: nothing is extracted",
+            ]
+        );
+        assert_eq!(
+            source.limits,
+            [
+                "labels of the test split are withheld: scores are on the validation split",
+                "'defect' includes planned construction (branch pipes, connections), as in the annotations",
+                "consecutive frames come from one video: there is less evidence than the image count suggests",
+                "licence CC BY-NC-SA 4.0: non-commercial use only",
+            ]
+        );
+        assert!(source.left_out.is_empty() && source.leaks.is_empty());
+        let none =
+            laid_out(|name| if name.ends_with("csv") { name.to_owned() } else { format!("other/{name}") });
+        let source = open(none.path()).unwrap();
+        assert_eq!(
+            source.understood[1..],
+            [
+                "frames: 0 of 28 of the training table and 0 of 12 of the validation table, in no folder",
+                "looked for frames in the folder itself, in archives, and 3 deep in folders called train..., val..., test..., \
+                 image..., img..., frame..., png..., archive..., zip..., sewer...",
+            ]
+        );
+    }
+
+    /// Archives of the test split are listed only if frames are missing still.
+    #[test]
+    fn archives_of_the_test_split_come_last() {
+        let folder = laid_out(|name| match name {
+            TRAIN | VALIDATION => name.to_owned(),
+            name if is_train(name) => format!("b.zip/{name}"),
+            name => format!("zz.zip/{name}"),
+        });
+        fs::write(folder.path().join("Test00.zip"), "torn").unwrap();
+        let source = open(folder.path()).unwrap();
+        assert!(
+            source.understood[1].ends_with("in 2 archives (b.zip ... zz.zip)"),
+            "{:?}",
+            source.understood
+        );
+        fs::remove_file(folder.path().join("b.zip")).unwrap();
+        let error = open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("Test00.zip: cannot be read as a zip archive"), "{error}");
+    }
+
+    #[test]
+    fn names_without_labels_are_read_in_order_and_once() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join(TEST);
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            read_filenames(&path)
+                .map_err(|error| format!("{error:#}").replace(&path.display().to_string(), "t.csv"))
+        };
+        assert_eq!(read("Filename\nb.png\na.png\n"), Ok(vec!["b.png".to_owned(), "a.png".to_owned()]));
+        assert_eq!(read("Filename\nb\na\nb\n"), Err("t.csv: rows 2 and 4 name the same file, b".to_owned()));
+        assert_eq!(read("Filename\n\"\"\n"), Err("t.csv, row 2: column Filename is empty".to_owned()));
+    }
+
+    /// One folder and 253 archives have a number each; one more has none.
+    #[test]
+    fn too_many_archives_are_named() {
+        let folder = TempDir::new().unwrap();
+        let rows: Vec<String> = (0..254).map(|number| row(&format!("{number}.png"), &[], 0)).collect();
+        fs::write(folder.path().join(TRAIN), table(&rows)).unwrap();
+        fs::write(folder.path().join(VALIDATION), table(&[row("v.png", &[], 0)])).unwrap();
+        fs::write(folder.path().join("v.png"), "").unwrap();
+        let zipped = |number: usize| {
+            let file = fs::File::create(folder.path().join(format!("train{number:03}.zip"))).unwrap();
+            let mut zip = zip::ZipWriter::new(file);
+            zip.start_file(format!("{number}.png"), zip::write::SimpleFileOptions::default()).unwrap();
+            zip.finish().unwrap();
+        };
+        (0..253).for_each(zipped);
+        let source = open(folder.path()).unwrap();
+        assert_eq!(
+            source.understood[1],
+            "frames: 253 of 254 of the training table and all 1 of the validation table, in 1 folder (the folder itself) and \
+             253 archives (train000.zip ... train252.zip)"
+        );
+        zipped(253);
+        let error = open(folder.path()).err().unwrap().to_string();
+        assert!(
+            error.ends_with(
+                ": expected at most 254 folders and archives of frames, found more; extract archives together"
+            ),
+            "{error}"
+        );
+    }
 }

@@ -205,3 +205,177 @@ fn what_was_damaged_is_named() {
     let error = opened().unwrap_err();
     assert!(error.contains("a store of version 9, this program reads 1: pack it again"), "{error}");
 }
+
+/// A training split of a deep picture and a normal one, and a validation split of one; all columns differ.
+fn three(root: &Path, bits: &str) -> Source {
+    let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    for (from, to) in
+        [("png-grey16-of-12.png", "a.png"), ("png-rgb.png", "=b.png"), ("png-grey8.png", "c.png")]
+    {
+        fs::copy(pixels.join(from), root.join(to)).unwrap();
+    }
+    let files = |rows: &[(&str, bool, u32, u32)], kinds: &[&str], groups: &[&str]| {
+        let mut listing = Listing::default();
+        for &(name, defect, bits, stratum) in rows {
+            let classes = ClassSet::from_bits(bits).unwrap();
+            listing.push(name, Labels { defect, classes, stratum }, None);
+        }
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        listing.set_kinds(owned(kinds));
+        listing.set_groups(&owned(groups));
+        let digest = listing.digest();
+        let files = crate::data::files::Files::new(listing, &[root.to_owned()], None, digest).unwrap();
+        files.set_sample_bits(bits.parse().unwrap());
+        Box::new(files)
+    };
+    Source {
+        name: "sewer-ml".to_owned(),
+        train: files(
+            &[("a.png", true, 65_600, 2), ("=b.png", false, 0, 0)],
+            &["", "", "crack"],
+            &["p2", "p1"],
+        ),
+        validation: files(&[("c.png", true, 8, 1)], &["", "hole"], &["@q"]),
+        has_classes: true,
+        limits: vec!["one, two".to_owned()],
+        understood: vec!["12 bits".to_owned()],
+        left_out: Vec::new(),
+        leaks: Vec::new(),
+    }
+}
+
+#[test]
+fn a_store_is_two_tables_and_shards() {
+    let root = TempDir::new().unwrap();
+    let files = three(root.path(), "12");
+    let to = root.path().join("store");
+    let packed = pack(&files, &to, Form::Files, OnBadImage::Fail).unwrap();
+    let bytes = fs::metadata(shard_path(&to, 0)).unwrap().len();
+    assert_eq!(packed, Packed { images: 3, earlier: 0, left_out: 0, bytes });
+    let of = |name: &str| blake3::hash(&fs::read(root.path().join(name)).unwrap()).to_hex()[..32].to_owned();
+    let list = format!(
+        "split,path,label,classes,stratum,class,group,digest\n\
+         train,a.png,1,65600,2,crack,p2,{}\n\
+         train,'=b.png,0,0,0,,p1,{}\n\
+         validation,c.png,1,8,1,hole,'@q,{}\n",
+        of("a.png"),
+        of("=b.png"),
+        of("c.png")
+    );
+    assert_eq!(fs::read_to_string(to.join("images.csv")).unwrap(), list);
+    let about = format!(
+        "version,1\nform,files\nname,sewer-ml\nhas_classes,1\nsample_bits,12\nimages,{}\nlimit,\"one, two\"\n\
+         understood,12 bits\n",
+        blake3::hash(list.as_bytes()).to_hex()
+    );
+    assert_eq!(fs::read_to_string(to.join("store.csv")).unwrap(), about);
+
+    let store = open(&to).unwrap();
+    assert_eq!((store.name.as_str(), store.has_classes), ("sewer-ml", true));
+    assert_eq!((&store.limits, &store.understood), (&files.limits, &files.understood));
+    for (stored, found) in [(&store.train, &files.train), (&store.validation, &files.validation)] {
+        assert_eq!(stored.labels(), found.labels());
+        for index in 0..found.labels().len() {
+            assert_eq!(stored.name(index), found.name(index));
+            assert_eq!((stored.kind(index), stored.group(index)), (found.kind(index), found.group(index)));
+            assert_eq!(stored.open(index).unwrap(), found.open(index).unwrap(), "with 12 of 16 bits");
+            assert_eq!(stored.head(index).unwrap(), found.head(index).unwrap());
+        }
+    }
+    let shard = to.join("images-00000.safetensors").display().to_string();
+    assert_eq!(store.validation.place(0), format!("c.png (packed in {shard})"));
+    assert!(store.train.files().is_none() && store.train.digest() != store.validation.digest());
+    assert_eq!(shorter_side(&to).unwrap(), None);
+}
+
+#[test]
+fn pixels_are_packed_at_a_side_that_is_told() {
+    let root = TempDir::new().unwrap();
+    let files = three(root.path(), "12");
+    let to = root.path().join("store");
+    pack(&files, &to, Form::Pixels(11), OnBadImage::Fail).unwrap();
+    let about = fs::read_to_string(to.join(STORE)).unwrap();
+    assert!(about.contains("form,pixels 11\n") && about.contains("sample_bits,12\n"), "{about}");
+    assert_eq!(shorter_side(&to).unwrap(), Some(11));
+    let store = open(&to).unwrap();
+    let shrunk = "images were shrunk once, to a shorter side of 11 pixels, bicubic (Pillow's), where it was longer; views \
+                  are cut out of these";
+    assert_eq!(store.limits, ["one, two", shrunk]);
+    assert_eq!(store.train.head(0).unwrap(), Head { width: 14, height: 11, turned: false, sixteen: false });
+    // Shards of the same pictures with other bits in use, and of other labels.
+    fs::remove_file(to.join(STORE)).unwrap();
+    let refused = |source: &Source, form| pack(source, &to, form, OnBadImage::Fail).unwrap_err().to_string();
+    let mut other = three(root.path(), "12");
+    std::mem::swap(&mut other.train, &mut other.validation);
+    for error in [
+        refused(&three(root.path(), "16"), Form::Pixels(11)),
+        refused(&other, Form::Pixels(11)),
+        refused(&files, Form::Pixels(12)),
+    ] {
+        assert!(
+            error.ends_with("a shard of other images, labels or sides; remove the folder, or choose another"),
+            "{error}"
+        );
+    }
+    assert_eq!(pack(&files, &to, Form::Pixels(11), OnBadImage::Fail).unwrap().earlier, 3);
+}
+
+#[test]
+fn lists_of_other_programs_are_refused() {
+    let head = COLUMNS.join(",");
+    let row = |split: &str, label: u32, classes: u32, digest: &str| {
+        format!("{split},a.png,{label},{classes},0,,,{digest}\n")
+    };
+    let sum = "00ff10a1".repeat(4);
+    let complaint = |text: String| format!("{:#}", read_list(text.as_bytes()).err().unwrap());
+    for (text, expected) in [
+        (
+            format!("split,path\n{}", "train,a\n"),
+            "expected the columns split,path,label,classes,stratum,class,group,digest",
+        ),
+        (
+            format!("{head}\n{}", row("test", 0, 0, &sum)),
+            "expected a split of train or validation, found 'test'",
+        ),
+        (
+            format!("{head}\n{}{}", row("validation", 0, 0, &sum), row("train", 0, 0, &sum)),
+            "training images follow validation images",
+        ),
+        (
+            format!("{head}\n{}{}", row("train", 1, 1, &sum), row("train", 2, 0, &sum)),
+            "row 3: expected a label of 0 or 1, found '2'",
+        ),
+        (
+            format!("{head}\n{}", row("train", 1, 131_072, &sum)),
+            "row 2: no set of classes has the bits 131072",
+        ),
+        (
+            format!("{head}\n{}", row("train", 1, 1, "abc")),
+            "row 2: expected a digest of 32 digits, found 'abc'",
+        ),
+    ] {
+        assert_eq!(complaint(text), expected);
+    }
+    let digest = unhex(&sum).unwrap();
+    assert_eq!((digest[..4].to_vec(), hex(digest)), (vec![0x00, 0xff, 0x10, 0xa1], sum.clone()));
+    assert!(unhex(&"g".repeat(32)).is_err());
+    for form in [Form::Files, Form::Pixels(37)] {
+        assert_eq!(Form::of_text(&form.text()).unwrap(), form);
+    }
+    let error = Form::of_text("pictures").unwrap_err().to_string();
+    assert_eq!(error, "expected 'pixels SIDE' or 'files', found 'pictures'");
+    assert!(Form::of_text("files 3").is_err() && Form::of_text("pixels").is_err());
+}
+
+#[test]
+fn what_is_drawn_or_on_both_sides_makes_no_store() {
+    let root = TempDir::new().unwrap();
+    let drawn = crate::data::synthetic::source(crate::seed::Seed::root(1), 3, 2, 32);
+    let error = pack(&drawn, &root.path().join("no"), Form::Files, OnBadImage::Fail).unwrap_err().to_string();
+    assert_eq!(error, "drawn pictures are not packed: they are drawn at any side");
+    let mut files = three(root.path(), "12");
+    files.validation = three(root.path(), "12").train;
+    let to = root.path().join("both");
+    pack(&files, &to, Form::Files, OnBadImage::Fail).unwrap();
+    assert_eq!(open(&to).err().unwrap().to_string(), "a.png is both a training and a validation image");
+}

@@ -281,4 +281,122 @@ mod tests {
         let error = short.train.open(24).expect_err("one past the end").to_string();
         assert!(error.contains("no image 24: there are 24"), "{error}");
     }
+
+    fn short(hasher: &blake3::Hasher) -> String {
+        hasher.finalize().to_hex()[..8].to_owned()
+    }
+
+    /// Digests of what twelve seeds draw of these classes: of the scenes, of their light, and of the recorded
+    /// pictures, at an odd side, which blocks do not divide.
+    fn drawn(code: &str, classes: ClassSet) -> [String; 3] {
+        let side = 45;
+        let mut hashers = [(); 3].map(|()| blake3::Hasher::new());
+        for index in 0..12 {
+            let scene = Scene::sample(Seed::root(11).child(code).index(index), classes);
+            hashers[0].update(format!("{scene:?}").as_bytes());
+            for value in render::trace(&scene, side).iter().flatten() {
+                hashers[1].update(&value.to_le_bytes());
+            }
+            hashers[2].update(&draw(&scene, side).pixels);
+        }
+        hashers.each_ref().map(short)
+    }
+
+    /// Computed by this code on x86-64 Linux, like `pictures_are_pinned_to_the_bit`: every class by itself, several in
+    /// one picture, and none. If any is changed on purpose, VERSION must change, too.
+    #[test]
+    fn scenes_and_pictures_of_every_class_are_pinned() {
+        let several =
+            ClassSet::from_iter([DefectClass::FS, DefectClass::AF, DefectClass::GR, DefectClass::BE]);
+        let mut found =
+            vec![("none", drawn("none", ClassSet::EMPTY)), ("several", drawn("several", several))];
+        found.extend(
+            DefectClass::ALL.map(|class| (class.code(), drawn(class.code(), ClassSet::EMPTY.with(class)))),
+        );
+        let found: Vec<String> =
+            found.into_iter().map(|(code, of)| format!("{code} {}", of.join(" "))).collect();
+        insta::assert_snapshot!(found.join("\n"), @r"
+        none 5ac876a1 33b6e9b9 1449d6c4
+        several 10fb5894 5a84e579 3260d1b0
+        RB e9c857d4 626ec632 64110b72
+        OB 34f15b71 89919534 5a2122a0
+        PF 7c19f99d 2bd4b332 463804c6
+        DE 5cb298dc cdfc44d4 72a0b9c9
+        FS 8a27cc50 6a2dde4c 500630dc
+        IS 308c4516 e427daa0 360af258
+        RO 8635c488 49f7ff09 33bcf847
+        IN 1d6ad82f 175784d1 e232a246
+        AF 34f9834d 4ac3c232 483149b7
+        BE ee90d11a 361807fd b8450291
+        FO f77343b9 1c9570aa 163007a2
+        GR a7f07784 39a54c5d a7289da2
+        PH 9ff30fb6 6427f931 fffcd138
+        PB f6dac840 93c5172a 4ce3a132
+        OS 0091d8a3 b5f25e1a a6433b24
+        OP cb0d085c d8e2790e dd39032c
+        OK 667a82c4 33200fc0 d5529b2a
+        ");
+    }
+
+    /// Computed in Python from the published counts, with `blake3` and ChaCha8 written out.
+    #[test]
+    fn labels_are_pinned_and_belong_to_seed_and_split() {
+        let labels = |seed, train| {
+            let source = source(Seed::root(seed), 12, 12, 32);
+            let dataset = if train { source.train } else { source.validation };
+            let places: Vec<String> = (0..12).map(|index| dataset.place(index)).collect();
+            places
+                .iter()
+                .map(|place| place.split('(').nth(1).unwrap_or("").trim_end_matches(')').to_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        insta::assert_snapshot!([labels(6, true), labels(6, false), labels(7, true)].join("\n"), @r"
+        normal OB+FS OB+FS OB+GR OB+FS OB+PF+FS FS+IS+OK FS+GR+OK normal normal normal normal
+        FS FS FS+BE+PH+OK FS+BE IN normal FS+PH FS OB normal normal normal
+        normal RB+OB normal normal OB+DE+IN+GR normal normal AF+OK normal normal normal normal
+        ");
+    }
+
+    #[test]
+    fn a_digest_belongs_to_all_that_defines_the_pictures() {
+        let all: std::collections::BTreeSet<String> = [
+            Synthetic::new("train", Seed::root(2), 5, 32, 0.5),
+            Synthetic::new("validation", Seed::root(2), 5, 32, 0.5),
+            Synthetic::new("train", Seed::root(3), 5, 32, 0.5),
+            Synthetic::new("train", Seed::root(2), 6, 32, 0.5),
+            Synthetic::new("train", Seed::root(2), 5, 48, 0.5),
+        ]
+        .map(|dataset| dataset.digest())
+        .into();
+        assert_eq!(all.len(), 5);
+        let again = Synthetic::new("train", Seed::root(2), 5, 32, 0.5).digest();
+        assert!(all.contains(&again) && again.len() == 64);
+    }
+
+    #[test]
+    fn a_source_is_as_large_as_asked_and_says_what_it_is() {
+        let source = source(Seed::root(8), 7, 4, 40);
+        assert_eq!((source.name.as_str(), source.has_classes), ("synthetic", true));
+        assert_eq!((source.train.labels().len(), source.validation.labels().len()), (7, 4));
+        assert!(source.train.place(6).starts_with("synthetic train image 6 ("));
+        assert!(source.validation.place(3).starts_with("synthetic validation image 3 ("));
+        let image = source.validation.open(3).unwrap();
+        let head = source.validation.head(3).unwrap();
+        assert_eq!((image.width, image.height, head.width, head.height), (40, 40, 40, 40));
+        assert!(!head.turned && !head.sixteen);
+        let [pictures, frequencies] = &source.limits[..] else { panic!("{:?}", source.limits) };
+        assert!(pictures.starts_with("pictures are drawn by a program, not filmed"), "{pictures}");
+        assert!(
+            frequencies.starts_with("class frequencies are those of Sewer-ML's training split"),
+            "{frequencies}"
+        );
+        assert!(source.understood.is_empty() && source.left_out.is_empty() && source.leaks.is_empty());
+        assert!(
+            source.train.files().is_none()
+                && source.train.group(0).is_none()
+                && source.train.kind(0).is_none()
+        );
+        assert_eq!(source.train.name(2), source.train.place(2), "what is drawn has no file");
+    }
 }

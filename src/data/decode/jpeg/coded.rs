@@ -465,3 +465,81 @@ impl Reading<'_> {
         if empty > 0 { Err(Fault::Run) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_told_in_words() {
+        for (what, words) in [
+            (What::Fault(Fault::Short), "its data end"),
+            (What::Fault(Fault::Code), "there are bits that are not a code"),
+            (What::Fault(Fault::Long), "there is a block of more than 64 coefficients"),
+            (What::Fault(Fault::Value), "there is an impossible value"),
+            (What::Fault(Fault::Run), "there are too many empty blocks"),
+            (What::Restart, "an unexpected restart follows"),
+            (What::Left(7), "7 bytes are left over"),
+        ] {
+            let expected = format!(
+                "damaged: scan 3 should have 12 blocks, and after 5 of them {words}; get the file again, or leave such files \
+                 out (--on-bad-image skip)"
+            );
+            assert_eq!(Torn { scan: 3, found: 5, expected: 12, what }.to_string(), expected);
+        }
+    }
+
+    /// Luma of 2 x 2, chroma of 1 x 1, on 50 x 33 pixels: units of 16 x 16, and blocks of 8 x 8 without padding.
+    #[test]
+    fn a_frame_has_the_blocks_of_its_sampling() {
+        let segment = [8, 0, 33, 0, 50, 3, 9, 0x22, 1, 8, 0x11, 2, 7, 0x12, 3];
+        let frame = Frame::read(false, &segment).unwrap();
+        assert_eq!((frame.progressive, frame.columns, frame.rows), (false, 4, 3));
+        let of = |component: &Component| {
+            (component.name, component.columns, component.rows, component.steps, component.blocks())
+        };
+        assert_eq!(
+            frame.components.iter().map(of).collect::<Vec<_>>(),
+            [(9, 7, 5, 1, 4), (8, 4, 3, 2, 1), (7, 4, 5, 3, 2)]
+        );
+        assert!(Frame::read(true, &segment).unwrap().progressive);
+        for (place, value) in [(0, 12), (2, 0), (4, 0), (5, 2), (5, 4), (7, 0x50), (7, 0x02), (10, 0x15)] {
+            let mut other = segment;
+            other[place] = value;
+            assert!(Frame::read(false, &other).is_none(), "{value} at {place}");
+        }
+        assert!(Frame::read(false, &segment[..14]).is_none());
+    }
+
+    /// Names of components with their tables, then the first and last coefficient, and the bits.
+    #[test]
+    fn a_scan_is_of_components_of_the_frame() {
+        let segment = [8, 0, 33, 0, 50, 3, 9, 0x22, 1, 8, 0x11, 2, 7, 0x12, 3];
+        let [sequential, progressive] =
+            [false, true].map(|progressive| Frame::read(progressive, &segment).unwrap());
+        let of = |scan: Scan| (scan.parts, (scan.from, scan.to), (scan.high, scan.low));
+        let two = sequential.scan(&[2, 7, 0x10, 9, 0x23, 5, 6, 0x77]).map(of);
+        assert_eq!(
+            two,
+            Some((vec![(2, 1, 0), (0, 2, 3)], (0, 63), (0, 0))),
+            "sequential files may state anything"
+        );
+        let alone = progressive.scan(&[1, 8, 0x01, 1, 5, 0x21]).map(of);
+        assert_eq!(alone, Some((vec![(1, 0, 1)], (1, 5), (2, 1))));
+        assert_eq!(progressive.scan(&[2, 8, 0, 9, 0, 0, 0, 0x01]).map(of).unwrap().2, (0, 1));
+        for (segment, why) in [
+            (&[1, 6, 0, 0, 0, 0][..], "no such component"),
+            (&[0, 0, 0, 0], "no component"),
+            (&[2, 8, 0, 9, 0, 1, 5, 0], "others than the first of several components"),
+            (&[1, 8, 0, 0, 5, 0], "the first with others"),
+            (&[1, 8, 0, 6, 5, 0], "the last before the first"),
+            (&[1, 8, 0, 1, 64, 0], "more than 64"),
+            (&[1, 8, 0, 1, 5, 0x0e], "too many bits left"),
+            (&[1, 8, 0, 1, 5, 0x31], "more than one bit more"),
+            (&[2, 8, 0, 9], "cut"),
+            (&[], "empty"),
+        ] {
+            assert!(progressive.scan(segment).is_none(), "{why}");
+        }
+    }
+}

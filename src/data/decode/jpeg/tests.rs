@@ -282,3 +282,80 @@ fn a_file_without_a_picture_is_not_looked_at() {
     assert!(read(&[0xff, 0xd8, 0xff, 0xd9]).is_err());
     assert!(head(&[0xff, 0xd8, 0xff, 0xd9]).is_err());
 }
+
+/// Bytes between the last block and the end: up to three are a camera's.
+#[test]
+fn three_bytes_fill_up_and_four_are_left_over() {
+    let bytes = encoded(64, 48, 80);
+    let end = bytes.len() - 2;
+    for (count, told) in [(1, "nothing"), (3, "nothing")] {
+        let filled = [&bytes[..end], &vec![0x55; count], &bytes[end..]].concat();
+        assert_eq!(complaint(&filled), told, "{count}");
+    }
+    let filled = [&bytes[..end], &[0x55; 4], &bytes[end..]].concat();
+    let blocks = 3 * 8 * 6;
+    let told = format!(
+        "damaged: scan 1 should have {blocks} blocks, and after {blocks} of them 4 bytes are left over; get the file again, \
+         or leave such files out (--on-bad-image skip)"
+    );
+    assert_eq!(complaint(&filled), told);
+}
+
+/// Size, number of components, and the first EXIF segment of two.
+#[test]
+fn a_head_is_that_of_the_frame() {
+    let mut bytes = encoded(40, 24, 75);
+    let exif = |byte| [&[0xff, 0xe1, 0, 10][..], b"Exif\0\0", &[byte, byte]].concat();
+    bytes.splice(2..2, [exif(7), exif(8)].concat());
+    let found = head(&bytes).unwrap();
+    assert_eq!((found.width, found.height, found.components), (40, 24, 3));
+    assert_eq!(found.exif, Some(vec![7, 7]));
+    assert!(found.usual && !found.keeps);
+    // Sampling of luma and of two chroma components, across in the upper half.
+    for (sampling, is_usual) in [
+        (&[0x22, 0x11, 0x11][..], true),
+        (&[0x41, 0x21, 0x11], true),
+        (&[0x22, 0x22, 0x22], true),
+        (&[0x31, 0x11, 0x11], false),
+        (&[0x11, 0x21, 0x11], false),
+        (&[0x11, 0x12, 0x11], false),
+        (&[0x21, 0x11, 0x12], false),
+        (&[0x31], true),
+        (&[], true),
+        (&[0x22, 0x01], false),
+    ] {
+        assert_eq!(is_usually_sampled(sampling), is_usual, "{sampling:x?}");
+    }
+}
+
+#[test]
+fn tables_and_scans_that_do_not_belong_are_seen() {
+    let bytes = encoded(64, 48, 80);
+    let place = |marker: u8| bytes.windows(2).position(|pair| pair == [0xff, marker]).unwrap();
+    // The name of the first component of the scan.
+    let mut other = bytes.clone();
+    other[place(0xda) + 5] = 77;
+    assert!(
+        complaint(&other).starts_with("damaged: scan 1 does not belong to this picture"),
+        "{}",
+        complaint(&other)
+    );
+    // A table of one byte less than 64 steps, of three codes of one bit, and of a kind that there is not.
+    for (segment, told) in [
+        ([&[0xff, 0xdb, 0, 66, 0][..], &[1; 63]].concat(), "damaged: a table of quantisation steps is cut"),
+        (
+            [&[0xff, 0xc4, 0, 22, 0, 3][..], &[0; 15], &[1, 2, 3]].concat(),
+            "damaged: a Huffman table is invalid",
+        ),
+        ([&[0xff, 0xc4, 0, 20, 0x20, 1][..], &[0; 15], &[1]].concat(), "damaged: a Huffman table is invalid"),
+        ([&[0xff, 0xc4, 0, 20, 0x04, 1][..], &[0; 15], &[1]].concat(), "damaged: a Huffman table is invalid"),
+    ] {
+        let mut with = bytes.clone();
+        with.splice(2..2, segment);
+        assert!(complaint(&with).starts_with(told), "{}", complaint(&with));
+    }
+    let wide = [&[0xff, 0xdb, 0, 131, 0x12][..], &[1; 128]].concat();
+    let mut with = bytes.clone();
+    with.splice(2..2, wide);
+    assert_eq!(complaint(&with), "nothing", "steps of two bytes, for no component");
+}
