@@ -282,6 +282,7 @@ data preview --seed 0";
             ("submit --kubernetes --image i -- -x", "submit --slurm -- -x"),
             ("submit --kubernetes --claim c -- -x", "submit --slurm --time 1:00 --option=--qos=x -- -x"),
             ("submit --local 0 -- -x", "submit --local 1 -- -x"),
+            ("submit --slurm --image i -- -x", "submit --slurm --at-once 3 -- -x"),
             ("submit --slurm", "submit --slurm -- x"),
             ("data pack --data elpv o", "data pack --data elpv --as-files o"),
             ("data pack --data elpv --side 64 --as-files o", "data pack --data elpv --side 64 o"),

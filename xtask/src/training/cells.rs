@@ -531,9 +531,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut record = committed::record("table1", "simclr", 0);
         committed::state_files(&mut record);
+        Folder::open(root.path()).unwrap().write(&record).unwrap();
         let told = |weights| {
             with_cells(root.path(), weights, |cells| {
-                cells.folder.write(&record).unwrap();
                 let again = cells.to_make_again(&record).unwrap();
                 let again: Vec<&str> = again.iter().map(|fault| fault.part.id()).collect();
                 (again.join(" "), captured::errors(|| cells.tell_faults().unwrap()))

@@ -299,7 +299,7 @@ mod tests {
         for (study, method, auroc) in methods {
             for seed in 0..2 {
                 let mut record = committed::record(study, method, seed);
-                record.scores.iter_mut().for_each(|score| score.auroc = auroc + 0.001 * seed as f64);
+                record.scores.iter_mut().for_each(|score| score.auroc = auroc + 0.002 * seed as f64 - 0.001);
                 records.push(record);
             }
         }

@@ -124,10 +124,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         arguments.slurm || (arguments.time.is_none() && arguments.option.is_empty() && !arguments.write_only),
         "--time, --option and --write-only are Slurm's: give --slurm with them"
     );
-    ensure!(
-        arguments.kubernetes || (arguments.image.is_none() && arguments.claim.is_none()),
-        "--image and --claim are for --kubernetes"
-    );
     ensure!(arguments.tasks > 0, "--tasks must be at least 1");
     ensure!(
         arguments.local.is_none() || arguments.gpus <= 1,
@@ -280,12 +276,6 @@ mod tests {
         for flag in ["--time 8:00:00", "--option=--qos=x", "--write-only"] {
             let error = error(&format!("--local 1 {flag} -- --quick"));
             assert!(error.ends_with("are Slurm's: give --slurm with them"), "{flag}: {error}");
-        }
-        for flag in ["--image i", "--claim c"] {
-            assert_eq!(
-                error(&format!("--slurm {flag} -- --quick")),
-                "--image and --claim are for --kubernetes"
-            );
         }
         let expected =
             "--gpus 2: a process uses one GPU; --local N starts as many processes as there are GPUs";
