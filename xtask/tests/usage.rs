@@ -85,7 +85,7 @@ fn a_signal_keeps_the_state_of_a_cell_and_ends_the_program_as_it_should() {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        let trains = || std::fs::read_to_string(&lock).is_ok_and(|text| text.contains("\nstep = "));
+        let trains = || std::fs::read_to_string(&lock).is_ok_and(|text| text.contains("\nloss = "));
         while !trains() {
             assert!(begun.elapsed() < Duration::from_secs(60), "training does not begin");
             std::thread::sleep(Duration::from_millis(20));

@@ -197,6 +197,8 @@ mod tests {
         let kept = || Pulse::read(&folder.locked("cell").unwrap().unwrap().0);
         watch.see(&step(1));
         assert_eq!(kept().step, 1);
+        assert!(watch.told.is_some(), "the moment is kept");
+        watch.told = Some(Instant::now());
         watch.see(&step(2));
         assert_eq!(kept().step, 1, "a moment later");
         watch.see(&Event::Stage("probe"));
