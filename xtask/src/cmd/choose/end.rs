@@ -340,4 +340,40 @@ mod tests {
             "{equal}"
         );
     }
+
+    /// The first training alone does not fit; or one did, and the next did not.
+    #[test]
+    fn a_choice_without_a_comparison_says_what_did_not_fit() {
+        use skewbench::results::Folder;
+
+        use crate::asked::{Asked, Lists};
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Flags {
+            #[command(flatten)]
+            asked: Asked,
+        }
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let flags = "--study table1 --only simclr-resnet18 --shares 45% --quick";
+        let run = Flags::parse_from(flags.split(' ')).asked.run(Lists::Read(root.path())).unwrap();
+        let resolved = run.resolve().unwrap();
+        let mut record = committed::record("table1", "simclr", 0);
+        (record.cost.train_seconds, record.cost.evaluate_seconds) = (7_000.0, 200.0);
+        folder.write(&record).unwrap();
+        let clock = Clock::new(Some(0.5), &folder, &run, 3);
+        assert!(!clock.admits(&resolved[1]));
+        let arguments = Command::parse_from(["--seeds", "3"]).arguments;
+        let race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 3, 0.02).unwrap());
+        let refused =
+            "table1/simclr-resnet18-share45-seed1 takes about 2 h 00 min, and 30 min of 30 min are left";
+        let error = print(&race, &[], &clock, &arguments).unwrap_err().to_string();
+        assert_eq!(error, format!("not one training fits into --hours: {refused}"));
+        let told = captured::output(|| print(&race, &[record], &clock, &arguments).unwrap());
+        let expected = format!(
+            "\nNothing can be said yet: 1 trainings are finished, and the first comparison needs 2 seeds of every arm \
+             ({refused}). Run the same command again to resume.\n"
+        );
+        assert_eq!(told, expected);
+    }
 }
