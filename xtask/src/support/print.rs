@@ -46,6 +46,36 @@ fn note(written: io::Result<()>) {
     }
 }
 
+/// Like the standard library's, but never panics.
+macro_rules! print {
+    ($($text:tt)*) => {
+        $crate::support::print::write($crate::support::print::To::Output, format_args!($($text)*), "")
+    };
+}
+
+/// Like the standard library's, but never panics.
+macro_rules! println {
+    () => { print!("\n") };
+    ($($text:tt)*) => {
+        $crate::support::print::write($crate::support::print::To::Output, format_args!($($text)*), "\n")
+    };
+}
+
+/// Like the standard library's, but never panics.
+macro_rules! eprint {
+    ($($text:tt)*) => {
+        $crate::support::print::write($crate::support::print::To::Errors, format_args!($($text)*), "")
+    };
+}
+
+/// Like the standard library's, but never panics.
+macro_rules! eprintln {
+    () => { eprint!("\n") };
+    ($($text:tt)*) => {
+        $crate::support::print::write($crate::support::print::To::Errors, format_args!($($text)*), "\n")
+    };
+}
+
 /// What a test's own thread prints.
 #[cfg(test)]
 pub mod captured {
@@ -83,34 +113,4 @@ pub mod captured {
         let [_, errors] = both(run);
         errors
     }
-}
-
-/// Like the standard library's, but never panics.
-macro_rules! print {
-    ($($text:tt)*) => {
-        $crate::support::print::write($crate::support::print::To::Output, format_args!($($text)*), "")
-    };
-}
-
-/// Like the standard library's, but never panics.
-macro_rules! println {
-    () => { print!("\n") };
-    ($($text:tt)*) => {
-        $crate::support::print::write($crate::support::print::To::Output, format_args!($($text)*), "\n")
-    };
-}
-
-/// Like the standard library's, but never panics.
-macro_rules! eprint {
-    ($($text:tt)*) => {
-        $crate::support::print::write($crate::support::print::To::Errors, format_args!($($text)*), "")
-    };
-}
-
-/// Like the standard library's, but never panics.
-macro_rules! eprintln {
-    () => { eprint!("\n") };
-    ($($text:tt)*) => {
-        $crate::support::print::write($crate::support::print::To::Errors, format_args!($($text)*), "\n")
-    };
 }
