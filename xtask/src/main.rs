@@ -149,4 +149,161 @@ mod tests {
     fn arguments_are_consistent() {
         Arguments::command().debug_assert();
     }
+
+    /// Programs that cargo runs get them from its configuration.
+    #[test]
+    fn an_installed_program_sets_what_the_checkout_sets() {
+        let text = include_str!("../../.cargo/config.toml");
+        let lines = text.lines().skip_while(|line| *line != "[env]").filter(|line| !line.starts_with('#'));
+        let expected: Vec<(&str, &str)> = lines
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(name, value)| (name, value.trim_matches('"')))
+            .collect();
+        assert_eq!(expected, SETTINGS);
+    }
+
+    fn parsed(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(["skewbench"].into_iter().chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn only_verbs_whose_results_are_files_go_on_without_an_audience() {
+        for (line, keeps) in [
+            ("reproduce", true),
+            ("reproduce --dry-run", false),
+            ("tune", true),
+            ("tune --dry-run", false),
+            ("choose", true),
+            ("choose --dry-run", false),
+            ("submit --local 2 -- --full", true),
+            ("submit --slurm -- --full", false),
+            ("predict b i --out o", true),
+            ("status x", false),
+            ("claims", false),
+            ("report", false),
+            ("race --requirements", false),
+            ("soak", false),
+            ("cost", false),
+            ("doctor", false),
+            ("diff a b", false),
+            ("bundle a b c", false),
+            ("onnx a b", false),
+            ("export a b c", false),
+            ("data elpv", false),
+        ] {
+            let arguments = parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(arguments.command.keeps_results(), keeps, "{line}");
+        }
+    }
+
+    const DEFAULTS: &str = "\
+reproduce --data synthetic
+reproduce --on-bad-image fail
+reproduce --on-leak stop
+reproduce --study table1,floors
+tune --data synthetic
+tune --trials 8
+tune --finalists 3
+tune --seeds 2
+tune --share 15%
+tune --out results/local/tuning
+choose --data synthetic
+choose --on-bad-image fail
+choose --on-leak stop
+choose --seeds 8
+choose --margin 0.02
+submit --tasks 16
+submit --gpus 0
+submit --mount /results
+claims --margin 0.02
+report --margin 0.02
+report --out report.html
+bundle --scorer probe
+bundle --flag-at own
+predict --most 300
+race --pairs 7
+race --images 16
+soak --kills 200
+soak --hours 1
+soak --processes 2
+soak --seed 0
+soak determinism --threads 1,2,3,8
+soak memory --seeds 23
+soak power-cuts --file-systems ext4,xfs,btrfs
+soak power-cuts --cuts 7
+soak power-cuts --seed 0
+doctor --data synthetic
+doctor --on-bad-image fail
+doctor --on-leak stop
+doctor --study table1,floors
+data pack --on-bad-image fail
+data pack --on-leak stop
+data preview --out results/local/synthetic-sewer.png
+data preview --side 112
+data preview --seed 0";
+
+    /// Every flag with a value that is not asked for, of every verb but `gpu`.
+    #[test]
+    fn defaults_are_those_that_the_help_promises() {
+        fn add(command: &clap::Command, name: &str, found: &mut Vec<String>) {
+            let values = command.get_arguments().filter(|argument| argument.get_action().takes_values());
+            for argument in values.filter(|argument| !argument.get_default_values().is_empty()) {
+                let flag = argument.get_long().expect("only flags have defaults");
+                let value = argument.get_default_values()[0].to_string_lossy();
+                found.push(format!("{name}--{flag} {value}"));
+            }
+            for verb in command.get_subcommands().filter(|verb| verb.get_name() != "gpu") {
+                add(verb, &format!("{name}{} ", verb.get_name()), found);
+            }
+        }
+        let mut found = Vec::new();
+        add(&Arguments::command(), "", &mut found);
+        assert_eq!(found.join("\n"), DEFAULTS);
+    }
+
+    /// Each line beside one that differs by what is wrong with it.
+    #[test]
+    fn flags_that_need_or_exclude_others_are_checked() {
+        for (wrong, right) in [
+            ("reproduce --quick --full", "reproduce --full"),
+            ("cost --gpu-price 1", "cost --gpu-rate 9 --gpu-price 1"),
+            ("bundle d c f --share 5%", "bundle d f --best --share 5%"),
+            ("bundle d", "bundle d f"),
+            ("bundle d c f g", "bundle d c f"),
+            ("race --pairs 1", "race --pairs 1 --python p"),
+            ("race --python p --pillow", "race --python p --loader --pillow"),
+            ("race --python p --images 3", "race --python p --loader --images 3"),
+            ("race --python p --loader --compile", "race --python p --compile"),
+            ("race --python p --pairs 0", "race --worker"),
+            (
+                "submit --slurm --kubernetes --image i --claim c -- -x",
+                "submit --kubernetes --image i --claim c -- -x",
+            ),
+            ("submit --kubernetes --image i -- -x", "submit --slurm -- -x"),
+            ("submit --kubernetes --claim c -- -x", "submit --slurm --time 1:00 --option=--qos=x -- -x"),
+            ("submit --local 0 -- -x", "submit --local 1 -- -x"),
+            ("submit --slurm --image i -- -x", "submit --slurm --at-once 3 -- -x"),
+            ("submit --slurm", "submit --slurm -- x"),
+            ("data pack --data elpv o", "data pack --data elpv --as-files o"),
+            ("data pack --data elpv --side 64 --as-files o", "data pack --data elpv --side 64 o"),
+            ("data pack --data elpv --side 7 o", "data pack --data elpv --side 8 o"),
+            ("data pack --data elpv --side 4097 o", "data pack --data elpv --side 4096 o"),
+            ("data preview --side 31", "data preview --side 32"),
+            ("data preview --side 513", "data preview --side 512"),
+            ("soak --processes 0", "soak --processes 1"),
+            ("soak --processes 17", "soak --processes 16"),
+            ("soak power-cuts --cuts 0", "soak power-cuts --cuts 1"),
+            ("soak --kills 3 memory", "soak memory --seeds 3"),
+            ("predict b i", "predict b i --out o"),
+            ("reproduce --part 3/2", "reproduce --part 2/2"),
+            ("reproduce --augmentation mirror", "reproduce --augmentation flip"),
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+            assert!(
+                parsed(right).is_ok(),
+                "{right}: {}",
+                parsed(right).err().map(|error| error.to_string()).unwrap_or_default()
+            );
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
+use skewbench::results::Folder;
 use support::{SMALL, error, folder, skewbench, succeeds};
 use tempfile::TempDir;
 
@@ -87,6 +88,10 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
         6
     );
 
+    // `status` knows floors and rounds of one command.
+    let runs = Folder::open(&out).unwrap().runs().unwrap();
+    let [run] = &runs[..] else { panic!("{} commands", runs.len()) };
+    assert_eq!((run.times, run.cells.len()), (1, 7 + 4));
     let again = choose(&data, &out, &[]);
     let progress = succeeds(&again);
     assert_eq!(progress.matches("finished earlier").count(), 7 + 4, "{progress}");

@@ -7,7 +7,7 @@ mod support;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use skewbench::bundle::Bundle;
+use skewbench::bundle::{Bundle, Manifest};
 use support::{SMALL, camera, error, folder, skewbench, succeeds};
 use tempfile::TempDir;
 
@@ -30,6 +30,19 @@ fn logits(table: &Path, column: &str) -> BTreeMap<String, f64> {
     rows.map(|row| (row[path].to_owned(), row[logit].parse().unwrap())).collect()
 }
 
+/// 36 pictures and a torn one.
+fn tells_what_it_did(told: &str, out: &str, manifest: &Manifest, flags: &BTreeMap<String, f64>) {
+    let flagged = flags.values().filter(|flag| **flag > 0.5).count();
+    let own = format!("37 images, 0 of them done earlier; {}, {}\n", manifest.title(), manifest.cell);
+    assert!(told.starts_with(&own), "{told}");
+    let summary = format!(
+        "36 scored, {flagged} flagged, 1 skipped\npredictions {out}/predictions.csv\ntriage      {out}/triage.html\n"
+    );
+    assert!(told.contains(&summary), "{told}");
+    let noted = told.contains("note: the page lists what to know about the detector's training data");
+    assert_eq!(noted, !manifest.limits.is_empty(), "{:?}", manifest.limits);
+}
+
 #[test]
 fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
     for backbone in ["supervised-resnet18", "supervised-vit_tiny"] {
@@ -50,7 +63,9 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         fs::write(root.path().join("data/torn.png"), b"no image").unwrap();
         fs::write(root.path().join("data/notes.txt"), b"no image either").unwrap();
         let predict = || skewbench(&["predict", &bundle, &data, "--out", &out]);
-        succeeds(&predict());
+        let first = predict();
+        succeeds(&first);
+        let told = String::from_utf8_lossy(&first.stdout).into_owned();
 
         let table = root.path().join("out/predictions.csv");
         let found = logits(&table, "logit");
@@ -67,6 +82,7 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         assert_eq!((manifest.rate, manifest.threshold.chosen.as_str()), (0.05, "misses=50%"));
         let (slope, intercept) = (manifest.calibration.slope, manifest.calibration.intercept);
         let [probabilities, flags] = ["probability", "flagged"].map(|column| logits(&table, column));
+        tells_what_it_did(&told, &out, &manifest, &flags);
         for (path, logit) in &found {
             let odds = slope * logit + intercept + (0.05_f64 / 0.95).ln();
             let apart = (probabilities[path] - 1.0 / (1.0 + (-odds).exp())).abs();
@@ -165,8 +181,17 @@ fn a_bundle_becomes_onnx() {
     let output = skewbench(&["onnx", &bundle, &to]);
     succeeds(&output);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("pictures: bytes (batch, 32, 32, 3)") && said.contains("opset 17"), "{said}");
     let written = fs::read(&to).unwrap();
+    let manifest = Bundle::open(Path::new(&bundle)).unwrap().manifest;
+    let expected = format!(
+        "{to}: {}, extension/supervised-resnet18-natural-seed0, {:.1} MB, ONNX opset 17\n  takes pictures: bytes (batch, 32, 32, \
+         3), RGB, squeezed bicubic\n  gives logit and probability: (batch) each; probabilities are for 33.3 % defects; flag \
+         above logit {:.4}\n",
+        manifest.title(),
+        written.len() as f64 / 1e6,
+        manifest.threshold.logit
+    );
+    assert_eq!(said, expected);
     assert!(written.len() as f64 / bytes as f64 > 0.9, "{} of {bytes} bytes", written.len());
     // Again over it, but never over the bundle, by whatever name.
     succeeds(&skewbench(&["onnx", &bundle, &to]));

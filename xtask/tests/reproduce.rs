@@ -185,6 +185,16 @@ fn frozen_weights_are_a_row_of_their_own_and_change_no_other() {
     succeeds(&told);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("deviation [0.21, 0.199, 0.154], as the file says"), "{told}");
+    // The flag alone adds the row to others.
+    let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
+    let more = ["--frozen", &weights, "--dry-run", "--data", &data, "--out", &out];
+    let told = skewbench(&[&own[..], &SMALL, &more].concat());
+    succeeds(&told);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        told.contains("\ngiven_weights none resnet18 ") && told.contains("\nrandom_weights none resnet18 "),
+        "{told}"
+    );
     let message = error(&skewbench(&["reproduce", "--study", "frozen", "--data", &data]));
     assert!(message.contains("--frozen FILE names it"), "{message}");
 }

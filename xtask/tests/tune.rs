@@ -30,6 +30,20 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// `status` knows both stages of one command, which was given so often.
+fn asked_for(out: &Path, times: usize) {
+    let folder = Folder::open(out).unwrap();
+    let runs = folder.runs().unwrap();
+    let [run] = &runs[..] else { panic!("{} commands", runs.len()) };
+    let mut cells: Vec<&str> = run.cells.iter().map(|(cell, _)| cell.as_str()).collect();
+    let mut records: Vec<String> =
+        folder.records().unwrap().into_iter().map(|record| record.cell.id).collect();
+    cells.sort_unstable();
+    records.sort_unstable();
+    assert_eq!(cells, records);
+    assert!(run.times == times && run.cells.iter().all(|(_, passes)| *passes > 0), "{run:?}");
+}
+
 #[test]
 fn trials_are_records_and_the_best_is_chosen() {
     let root = TempDir::new().unwrap();
@@ -48,6 +62,10 @@ fn trials_are_records_and_the_best_is_chosen() {
     let tuning = Folder::open(&out).unwrap().tuning().unwrap();
     let pair = &tuning.pairs[0];
     assert_eq!((tuning.pairs.len(), &pair.seeds[..]), (1, &[0, 1][..]));
+    assert_eq!((tuning.train_share, tuning.source.as_str()), (Some(0.15), "synthetic"));
+    assert_eq!(record["data"]["train_digest"], tuning.train_digest);
+    assert_eq!(record["data"]["validation_digest"], tuning.validation_digest);
+    assert_eq!(record["provenance"]["code"], tuning.code);
     assert!(cell(0, 1).exists() && pair.mean(pair.chosen) >= pair.mean(0), "{pair:?}");
     let drawn = json(&cell(1, 0));
     assert_eq!(drawn["settings"]["values"]["optimisation.learning_rate"], pair.trials[1].learning_rate);
@@ -70,15 +88,29 @@ fn trials_are_records_and_the_best_is_chosen() {
         "{record}"
     );
 
+    asked_for(&out, 1);
     // The same again trains nothing.
     let before = fs::read(cell(0, 0)).unwrap();
     let (again, progress) = succeeds(&tune(&out, &asked));
     assert!(progress.lines().all(|line| line.ends_with("finished earlier")), "{progress}");
     assert_eq!((again, fs::read(cell(0, 0)).unwrap()), (told, before));
+    asked_for(&out, 2);
 
     // Asked for one seed, what the second one scored is left aside.
     succeeds(&tune(&out, &[&asked[..], &["--seeds", "1"]].concat()));
     assert_eq!(Folder::open(&out).unwrap().tuning().unwrap().pairs[0].seeds, [0]);
+}
+
+/// Four trials with one seed; with the other trial 0 and as many more as there are finalists.
+#[test]
+fn a_dry_run_counts_the_trials_of_both_stages() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("out");
+    let asked = ["--trials", "4", "--finalists", "1", "--only", "supervised-vit", "--dry-run"];
+    let (told, _) = succeeds(&tune(&out, &asked));
+    let row = told.lines().find(|line| line.starts_with("tuning supervised vit_tiny ")).unwrap();
+    assert_eq!(row.split_whitespace().nth(3), Some("6"), "{told}");
+    assert!(told.contains("\ncells   6, ") && !out.exists(), "{told}");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn visa_and_kinds_of_defects_are_understood() {
     let folder =
         folder_with(&["Data/Images/Normal/1.png", "Data/Images/Anomaly/2.png", "Data/Masks/Anomaly/2.png"]);
     let complaint = format!("{:#}", source(folder.path()).err().unwrap());
-    assert!(complaint.contains("2 images are too few: none is left to train on"), "{complaint}");
+    assert!(complaint.contains("2 images are too few: no image is left to train on"), "{complaint}");
     let mut names: Vec<String> = (0..8).map(|i| format!("normal/{i}.png")).collect();
     names.extend(["hole", "crack"].iter().flat_map(|kind| (0..4).map(move |i| format!("{kind}/{i}.png"))));
     let folder = folder_with(&names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -384,4 +384,118 @@ mod tests {
         assert_eq!(told(&format!("{cell} --epochs 5 --batch-size 32")).0, None);
         assert_eq!(told("--study floors --shares 45%").0, None);
     }
+
+    #[test]
+    fn the_papers_protocol_has_three_seeds_and_the_cpu_can_be_asked_for() {
+        assert_eq!(told("--full --study floors --only random_weights --shares 45%").0, 3);
+        let asked = Command::parse_from("--gpu --full --seeds 7 --only x".split(' ')).asked;
+        let plain = asked.without_gpu();
+        assert!(asked.setup.gpu && !plain.setup.gpu);
+        assert!(plain.setup.full && plain.seeds == Some(7) && plain.only == ["x"], "nothing else changes");
+    }
+
+    /// A run on 27 training images, of which 9 are defects, and 9 to validate on.
+    fn own(folder: &std::path::Path, flags: &str) -> Run {
+        let data = crate::support::committed::pictures(&folder.join("data"), [24, 12]);
+        run(&format!("--side 32 --data {data} {flags}")).unwrap()
+    }
+
+    #[test]
+    fn shares_out_of_reach_stop_a_run_only_if_they_were_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |flags: &str| {
+            let run = own(folder.path(), flags);
+            let Outcome { resolved, stopped, left_out } = run.resolve_each().unwrap();
+            let begin = |lines: Vec<String>| -> Vec<String> {
+                lines.iter().map(|line| line.split_once(": ").unwrap().0.to_owned()).collect()
+            };
+            let found: Vec<String> = resolved.iter().map(|resolved| resolved.cell.id()).collect();
+            (found, begin(stopped), begin(left_out))
+        };
+        // 15 % beside 18 normal images are 3 defects, 1 % are none; 45 % are 9 beside 11.
+        let (found, stopped, left_out) = told("--study floors --only pixels");
+        assert_eq!(found, ["pixels/none-pixels-share45-seed0", "pixels/none-pixels-share15-seed0"]);
+        assert!(stopped.is_empty());
+        assert!(left_out.contains(&"pixels/none-pixels-share01-seed0".to_owned()), "{left_out:?}");
+        assert_eq!(left_out.len(), 3, "{left_out:?}");
+        // The reason is given once for all cells that have it.
+        let (found, stopped, left_out) = told("--study floors --shares 1%,natural");
+        assert_eq!(found.len(), 3);
+        assert_eq!(stopped, ["pixels/none-pixels-share01-seed0 and 2 more"]);
+        assert!(left_out.is_empty());
+        // What leaves nothing to train stops the run in any case.
+        let (found, stopped, left_out) = told("--study floors --only pixels-share01");
+        assert!(found.is_empty() && left_out.is_empty());
+        assert_eq!(stopped, ["pixels/none-pixels-share01-seed0"]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_printed_and_what_stops_is_an_error() {
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let run = own(folder.path(), "--study floors --only pixels");
+        let told = captured::output(|| assert_eq!(run.resolve().unwrap().len(), 2));
+        assert_eq!(told.lines().count(), 3, "{told}");
+        assert!(told.lines().all(|line| line.starts_with("left out: pixels/none-pixels-share")), "{told}");
+        let run = own(folder.path(), "--study floors --only pixels --shares 1%,natural");
+        let error = run.resolve().map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("pixels/none-pixels-share01-seed0: "), "{error}");
+    }
+
+    /// By hand: 27 images in three batches of nine, for three epochs.
+    #[test]
+    fn a_run_says_what_it_trains_on_and_with() {
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let flags =
+            "--study table1 --only supervised-resnet18 --shares natural --epochs 3 --batch-size 9 --width 5";
+        let run = own(folder.path(), flags);
+        let resolved = run.resolve().unwrap();
+        let told = captured::output(|| run.describe(&resolved));
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(
+            lines[0],
+            "data    folder: train 27 images, 33.3 % defects; validation 9 images, 33.3 % defects"
+        );
+        let vit = run.plan.scale.vit;
+        let scale = format!(
+            "scale   small: 32 px, 3 epochs, batch 9, ResNet-18 width 5, ViT patch {} width {} depth {}, recipe short",
+            vit.patch, vit.width, vit.depth
+        );
+        let [.., shown, cells, note] = lines[..] else { panic!("{told}") };
+        assert_eq!((shown, cells), (scale.as_str(), "cells   1, 81 image passes"));
+        let few = "note    1 of 1 cells train for fewer than 100 steps, the shortest for 9. ";
+        assert!(note.starts_with(few) && note.contains("--epochs 100 gives every cell 300 steps"), "{note}");
+    }
+
+    #[test]
+    fn an_undefined_pair_is_told_once_with_its_reason() {
+        use crate::support::print::captured;
+        let run = run("--study table1 --only mae --shares 45%,5%").unwrap();
+        assert_eq!(run.undefined.len(), 2);
+        let told = captured::output(|| run.print_undefined());
+        let reason = run.undefined[0].undefined().unwrap();
+        assert_eq!(told, format!("mae on resnet18: {reason}\n"));
+    }
+
+    #[test]
+    fn the_normalisation_of_weights_is_told_with_where_it_comes_from() {
+        use skewbench::{backbone::Parameters, backbone::import::Weights};
+        let init = |normalisation, says_so| Init {
+            path: "x.pth".into(),
+            digest: String::new(),
+            weights: Weights::of("x.pth".as_ref(), &Parameters::default()),
+            normalisation,
+            says_so,
+        };
+        let told = |normalisation, says_so| normalised_by(&init(normalisation, says_so));
+        let imagenet =
+            "pixels normalised by mean [0.485, 0.456, 0.406] and deviation [0.229, 0.224, 0.225], as ";
+        assert_eq!(told(Normalisation::IMAGENET, true), format!("{imagenet}the file says"));
+        assert_eq!(told(Normalisation::IMAGENET, false), format!("{imagenet}--normalisation says"));
+        assert!(told(Normalisation::SEWER_ML, true).ends_with(", as the file says"));
+        assert!(told(Normalisation::SEWER_ML, false).ends_with(
+            ", as in all training here, since the file does not state it; --normalisation sets it"
+        ));
+    }
 }

@@ -318,4 +318,10 @@ mod tests {
         }
         assert!(setup("--side 32 --batch-size 2 --width 1").plan().is_ok());
     }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_gpu_that_is_asked_for_is_opened() {
+        assert!(setup("--gpu").plan().is_err(), "this build has none");
+    }
 }

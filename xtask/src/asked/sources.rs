@@ -165,4 +165,57 @@ mod tests {
         assert!(!remembers(Scale { synthetic_images: many, ..Scale::full() }, true));
         assert!(!remembers(Scale::quick(), false));
     }
+
+    /// Drawn pictures have the side that their cell sees; files are opened once, whatever sides cells ask for.
+    #[test]
+    fn cells_see_pictures_of_their_own_side() {
+        let plan = Plan::new(Scale { synthetic_images: (20, 15), side: 48, ..Scale::small() });
+        let cells = [cell::table2(3), cell::floors(&[Share::percent(45)], 3)].concat();
+        let open = |choice: &Choice| {
+            Sources::open(choice, Purpose::Study, &cells, &plan, &Reading::default()).unwrap()
+        };
+        let drawn = open(&Choice::Synthetic);
+        let sides: BTreeSet<usize> = cells.iter().map(|cell| plan.drawn_side(cell)).collect();
+        assert!(
+            sides.len() == 2 && sides.first() == Some(&48),
+            "those of Table 2 are drawn larger: {sides:?}"
+        );
+        assert_eq!(drawn.all().count(), sides.len());
+        for cell in &cells {
+            let (side, source) = drawn.of(cell, &plan).unwrap();
+            let picture = source.train.open(3).unwrap();
+            assert_eq!((side, picture.width), (plan.drawn_side(cell), side), "{cell}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let data = crate::support::committed::pictures(folder.path(), [8, 8]);
+        let files = open(&data.parse().unwrap());
+        assert_eq!(files.all().count(), 1);
+        assert!(cells.iter().all(|cell| files.of(cell, &plan).unwrap().0 == 48));
+    }
+
+    #[test]
+    fn data_are_described_with_their_side_and_leaks_with_a_way_out() {
+        use crate::support::print::captured;
+        let source = synthetic::source(Seed::root(0), 30, 20, 32);
+        let percent = |dataset: &dyn Dataset| {
+            let labels = dataset.labels();
+            100.0 * labels.iter().filter(|labels| labels.defect).count() as f64 / labels.len() as f64
+        };
+        let (train, validation) = (percent(&*source.train), percent(&*source.validation));
+        let source = Source {
+            leaks: vec!["a leak".to_owned(), "another".to_owned()],
+            understood: vec!["as understood".to_owned()],
+            ..source
+        };
+        let sources = |drawn, source| Sources { by_side: [(32, source)].into(), drawn };
+        let sources = sources(true, source);
+        let told = captured::output(|| sources.describe(&Plan::new(Scale::small())));
+        let expected = format!(
+            "data    synthetic, 32 px: train 30 images, {train:.1} % defects; validation 20 images, {validation:.1} % defects\n        \
+             as understood\n"
+        );
+        assert_eq!(told, expected);
+        let way = "--on-leak accept continues, and notes it in the records and on the page";
+        assert_eq!(sources.leaks(), [format!("a leak; {way}"), format!("another; {way}")]);
+    }
 }

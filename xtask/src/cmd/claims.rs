@@ -192,4 +192,154 @@ mod tests {
             }
         }
     }
+
+    use clap::Parser;
+
+    use crate::support::print::captured;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn told(flags: &str) -> String {
+        let arguments = Command::parse_from(flags.split_whitespace()).arguments;
+        captured::output(|| run(&arguments).unwrap())
+    }
+
+    const STUDY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/2026-11-29-small-study");
+
+    /// The paper's numbers and those of a committed study.
+    fn bodies(margin: f64) -> (Vec<Evidence>, Judged) {
+        let reading = reading::read(&[PathBuf::from(STUDY)]);
+        let mut bodies = vec![claims::paper().with_margin(margin)];
+        for (setting, _) in reading.frame.settings() {
+            bodies.push(Evidence::measured(&setting, &reading.frame.setting(&setting)).with_margin(margin));
+        }
+        let judged = claims::all().into_iter().map(|claim| (claim, judge(claim, &bodies))).collect();
+        (bodies, judged)
+    }
+
+    #[test]
+    fn verdicts_stand_in_the_columns_of_their_numbers_and_yardsticks() {
+        let (bodies, judged) = bodies(MARGIN);
+        let columns = columns(&judged);
+        assert!(bodies.len() > 1 && columns.len() > 3, "{columns:?}");
+        let told = told(STUDY);
+        let mut lines = told.lines();
+        for (number, (place, yardstick)) in (1..).zip(&columns) {
+            let expected = format!("({number}) {}: {}", bodies[*place].name, yardstick.label());
+            assert_eq!(lines.next(), Some(expected.as_str()));
+        }
+        assert_eq!(lines.next(), Some(""));
+        let heads: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+        assert_eq!((heads[0], heads[1], heads.len()), ("claim", "(1)", 1 + columns.len()));
+        for (claim, found) in &judged {
+            let line = lines.next().unwrap();
+            assert!(line.starts_with(claim.id), "{line}");
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            let expected: Vec<&str> = columns
+                .iter()
+                .map(|column| found.get(column).map_or("-", |finding| finding.verdict.id()))
+                .collect();
+            assert_eq!(words, expected.iter().flat_map(|verdict| verdict.split(' ')).collect::<Vec<_>>());
+        }
+        assert_eq!(lines.next(), Some(""));
+        for (number, column) in (1..).zip(&columns) {
+            let line = lines.next().unwrap();
+            assert!(line.starts_with(&format!("({number}) ")), "{line}");
+            for verdict in Verdict::ALL {
+                let found = judged.iter().filter_map(|(_, found)| found.get(column));
+                let count = found.filter(|finding| finding.verdict == verdict).count();
+                assert!(line.contains(&format!(" {count} {}", verdict.id())), "{line}");
+            }
+        }
+        assert_eq!(lines.next(), None);
+    }
+
+    #[test]
+    fn the_numbers_behind_verdicts_are_printed_if_asked_for() {
+        let (bodies, judged) = bodies(MARGIN);
+        let told = told(&format!("{STUDY} --evidence"));
+        let columns = columns(&judged);
+        let (mut outlooks, mut missing) = (0, 0);
+        for (claim, found) in &judged {
+            let begin = told.find(&format!("\n{}", claim.id)).expect(claim.id);
+            let block: String = told[begin + 1..]
+                .lines()
+                .skip(1)
+                .take_while(|line| line.starts_with("    "))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            let mut expected = String::new();
+            if !claim.quote.is_empty() {
+                expected += &format!("    {}: \"{}\"\n", claim.section, claim.quote);
+            }
+            expected += &format!("    {}\n", claim.predicate);
+            for (number, column) in (1..).zip(&columns) {
+                let Some(finding) = found.get(column) else { continue };
+                for line in &finding.evidence[..finding.evidence.len().min(5)] {
+                    expected += &format!("    ({number}) {line}\n");
+                }
+                if let Some(outlook) = finding.outlook(&bodies[column.0]) {
+                    outlooks += 1;
+                    expected += &format!("    ({number}) {}\n", outlook.sentence());
+                }
+                match &finding.missing[..] {
+                    [] => {}
+                    [one] => expected += &format!("    ({number}) not measured: {one}\n"),
+                    [first, rest @ ..] => {
+                        expected +=
+                            &format!("    ({number}) not measured: {first} and {} more\n", rest.len());
+                    }
+                }
+                missing += finding.missing.len();
+            }
+            assert_eq!(block, expected, "{}", claim.id);
+        }
+        assert!(outlooks > 0 && missing > 0, "{outlooks} {missing}");
+    }
+
+    /// JSON keeps all but the last bit of a number.
+    fn assert_near(told: &serde_json::Value, name: &str, expected: Option<f64>) {
+        let apart = told[name].as_f64().zip(expected).map(|(found, expected)| (found - expected).abs());
+        let agree = apart.map_or(told[name].is_null() && expected.is_none(), |apart| apart < 1e-9);
+        assert!(agree, "{name}: {told}, expected {expected:?}");
+    }
+
+    #[test]
+    fn a_margin_is_that_of_all_numbers_and_plans_are_told_field_by_field() {
+        let told = |margin: &str| told(&format!("{STUDY} --json --margin {margin}"));
+        let (bodies, judged) = bodies(0.25);
+        assert_eq!(told("0.25"), as_json(&judged, &bodies).unwrap() + "\n");
+        assert_ne!(told("0.25"), told("0.001"));
+        let all: serde_json::Value = serde_json::from_str(&told("0.25")).unwrap();
+        let mut plans = 0;
+        for ((_, found), told) in judged.iter().zip(all.as_array().unwrap()) {
+            for ((column, finding), told) in found.iter().zip(told["findings"].as_array().unwrap()) {
+                let Some(outlook) = finding.outlook(&bodies[column.0]) else { continue };
+                assert_near(told, "could_have_shown", Some(outlook.could_have_shown));
+                let Some(plan) = outlook.plan else { continue };
+                plans += 1;
+                let told = &told["would_decide"];
+                assert_eq!(
+                    [&told["seeds"], &told["cells"], &told["trainings"]],
+                    [&json!(plan.seeds), &json!(plan.cells.len()), &json!(plan.trainings())]
+                );
+                assert_near(told, "minutes", plan.minutes);
+                assert_near(told, "chance", Some(plan.chance));
+            }
+        }
+        assert!(plans > 0);
+        for wrong in ["-1", "NaN", "inf"] {
+            let arguments = Command::parse_from([format!("--margin={wrong}")]).arguments;
+            let error = run(&arguments).unwrap_err().to_string();
+            assert!(error.starts_with("--margin must be a score's difference, 0 or more"), "{error}");
+        }
+        let empty = tempfile::tempdir().unwrap();
+        let arguments = Command::parse_from([empty.path()]).arguments;
+        assert!(run(&arguments).unwrap_err().to_string().starts_with("no records to judge"));
+    }
 }

@@ -148,4 +148,116 @@ mod tests {
         assert_eq!(moved(0.5, 0.75, None), 0.25);
         assert!(moved(0.5, 0.75, Some(0.0)).is_finite());
     }
+
+    use clap::Parser;
+
+    use crate::support::{committed, print::captured};
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn difference(share: u16, values: [f64; 2], noise: Option<f64>, change: Change) -> Difference {
+        let at = Axes::table_1(SimClr, ResNet18, Share::percent(share)).converged();
+        let [before, after] = values;
+        Difference { at, metric: Metric::F1, before, after, noise, change }
+    }
+
+    /// What moved beyond noise first, of that what moved most beside its noise.
+    #[test]
+    fn scores_are_listed_with_what_moved_most_first() {
+        let all = [
+            difference(1, [0.5, 0.625], Some(0.25), Change::WithinNoise),
+            difference(2, [0.5, 0.75], Some(0.125), Change::MovedBeyondNoise),
+            difference(5, [0.75, 0.25], Some(0.125), Change::MovedBeyondNoise),
+            difference(45, [0.25, 0.375], None, Change::Undecided),
+        ];
+        let rows = |told: &str| -> Vec<Vec<String>> {
+            told.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        let told = rows(&captured::output(|| print(&all, false)));
+        assert_eq!(told[0].join(" "), "cells, classifier, validation share score A B moved noise");
+        let cells = |share: &str| format!("table1/simclr-resnet18 {share}, converged at natural");
+        let f1 = Metric::F1.to_string();
+        let row = |share: &str, numbers: &str| format!("{} {f1} {numbers}", cells(share));
+        let joined: Vec<String> = told[1..].iter().map(|row| row.join(" ")).collect();
+        let moved = [row("5%", "0.750 0.250 -0.500 0.125"), row("2%", "0.500 0.750 +0.250 0.125")];
+        assert_eq!(joined, moved);
+        let told = rows(&captured::output(|| print(&all, true)));
+        let joined: Vec<String> = told[1..].iter().map(|row| row.join(" ")).collect();
+        let rest = [row("1%", "0.500 0.625 +0.125 0.250"), row("45%", "0.250 0.375 +0.125 ?")];
+        assert_eq!(joined, [&moved[..], &rest].concat());
+        assert_eq!(captured::output(|| print(&all[..1], false)), "", "no head without rows");
+    }
+
+    /// The paper prints F1 of the classifier in training alone.
+    #[test]
+    fn records_of_another_scale_say_nothing_about_the_paper() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = skewbench::results::Folder::open(root.path()).unwrap();
+        let mut record = committed::record("table1", "simclr", 0);
+        let mut told = |scale: &str, source: &str| {
+            record.settings.scale = scale.to_owned();
+            record.data.source = source.to_owned();
+            let file = folder.path(&record.cell.id);
+            let _ = std::fs::remove_file(&file);
+            folder.write(&record).unwrap();
+            let out = root.path().display().to_string();
+            let arguments = Command::parse_from(["paper", &out, "--all"]).arguments;
+            captured::output(|| run(&arguments).unwrap())
+        };
+        let note = |scale: &str, source: &str| {
+            format!(
+                "note: table1/simclr-resnet18-share45-seed0 is {scale} scale on {source}: how it differs from the paper says \
+                 nothing about the paper\n"
+            )
+        };
+        for (scale, source) in [("small", "sewer-ml"), ("full", "folder")] {
+            let told = told(scale, source);
+            assert!(told.starts_with(&note(scale, source)), "{told}");
+        }
+        let told = told("full", "sewer-ml");
+        assert!(!told.contains("note: ") && told.contains(", in_training at natural"), "{told}");
+    }
+
+    #[test]
+    fn two_folders_are_compared_and_differences_are_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let made = |name: &str, auroc: f64| {
+            let path = root.path().join(name);
+            let folder = skewbench::results::Folder::open(&path).unwrap();
+            let mut record = committed::record("table1", "simclr", 0);
+            record.scores.retain(|score| score.classifier == "converged" && score.validation_share.is_none());
+            record.scores.iter_mut().for_each(|score| score.auroc = auroc);
+            folder.write(&record).unwrap();
+            path.display().to_string()
+        };
+        let (first, second) = (made("a", 0.875), made("b", 0.75));
+        let told = |flags: &[&str]| {
+            let arguments = Command::parse_from(flags).arguments;
+            captured::output(|| run(&arguments).unwrap())
+        };
+        let count = difference::between(&read(&first).unwrap(), &read(&second).unwrap()).len();
+        assert!(count > 2);
+        // One seed each: what is not equal is undecided, and no noise is known.
+        let expected = format!(
+            "\n{count} scores: 0 moved beyond noise, 0 within noise, {} equal to the bit, 1 undecided (one seed: --seeds 3 tells noise)\n",
+            count - 1
+        );
+        assert_eq!(told(&[&first, &second]), expected);
+        let all = told(&[&first, &second, "--all"]);
+        assert!(all.contains("   0.875    0.750   -0.125        ?\n"), "A first: {all}");
+        let error = |flags: &[&str]| run(&Command::parse_from(flags).arguments).unwrap_err().to_string();
+        assert_eq!(
+            error(&[&first, "paper"]),
+            format!("the paper comes first: cargo xtask diff paper {first}")
+        );
+        assert_eq!(error(&[&first, "/nowhere"]), "/nowhere: no such folder");
+        let empty = root.path().display().to_string() + "/c";
+        std::fs::create_dir(&empty).unwrap();
+        assert!(error(&[&first, &empty]).starts_with(&format!("{empty}: nothing to compare")));
+    }
 }

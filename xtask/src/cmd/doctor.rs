@@ -257,4 +257,85 @@ mod tests {
         let error = writable(&folder.path().join("file/results")).unwrap_err().to_string();
         assert!(error.ends_with("results cannot be written there"), "{error}");
     }
+
+    use crate::support::print::captured;
+
+    #[test]
+    fn images_are_summarised_with_their_commonest_sizes_first() {
+        let sizes = [((64, 48), 2), ((32, 32), 5), ((9, 8), 4), ((7, 6), 3), ((5, 4), 1)].into();
+        let image = |index| BadImage { index, place: format!("{index}.png"), error: "torn".to_owned() };
+        let found = Inspection { checked: 50, bad: vec![image(3), image(4)], sizes, turned: 6, sixteen: 7 };
+        let told = captured::output(|| report("train", &found, &|_| false, &mut Findings::default()));
+        let expected = "images   train: 50 looked at, 2 bad; 5 of 32 x 32, 4 of 9 x 8, 3 of 7 x 6, 2 of 64 x 48\n         \
+                        6 turned as their EXIF orientation says\n         \
+                        7 with 16-bit samples, scaled as said above\n";
+        assert_eq!(told, expected);
+        let plain = Inspection { turned: 0, sixteen: 0, ..found };
+        let told = captured::output(|| report("validation", &plain, &|_| false, &mut Findings::default()));
+        assert!(told.starts_with("images   validation: 50 ") && told.lines().count() == 1, "{told}");
+    }
+
+    /// 24 normal images and 12 defects, a quarter of each to validate on.
+    fn told(folder: &std::path::Path, flags: &str) -> (Result<()>, String) {
+        use clap::Parser;
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Command {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let data = crate::support::committed::pictures(&folder.join("data"), [24, 12]);
+        let out = folder.join("out");
+        let line = format!("--data {data} --out {} --side 32 {flags}", out.display());
+        let arguments = Command::parse_from(line.split_whitespace()).arguments;
+        let mut ended = Ok(());
+        let told = captured::output(|| ended = run(&arguments));
+        (ended, told)
+    }
+
+    #[test]
+    fn what_a_run_would_train_on_is_listed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = "--study floors,table1 --only pixels,none-resnet,supervised-resnet --shares 15%,natural";
+        let (ended, told) = told(folder.path(), flags);
+        assert!(ended.is_ok(), "{told}");
+        for line in [
+            "data     folder train: 18 normal images, 9 defects",
+            "data     folder validation: 6 normal images, 3 defects",
+            "         pixels 15%: 21 images, 3 of them defects",
+            "         pixels natural: 27 images, 9 of them defects",
+            "         random_weights natural: 27 images, 9 of them defects",
+            "         table1 15%: 21 images, 3 of them defects",
+            "images   train: 27 looked at, 0 bad; 27 of 32 x 32",
+            "images   validation: 9 looked at, 0 bad; 9 of 32 x 32",
+            "cells    6",
+            "no problems found",
+        ] {
+            assert_eq!(told.lines().filter(|found| *found == line).count(), 1, "{line}: {told}");
+        }
+        assert!(told.starts_with("machine  ") && told.contains("; device "), "{told}");
+        assert!(
+            told.contains(&format!("results  {}: can be written\n", folder.path().join("out").display()))
+        );
+        let lists = std::fs::read_dir(folder.path().join("out")).unwrap().count();
+        assert!(lists > 0, "the lists of images are kept");
+    }
+
+    #[test]
+    fn headers_alone_find_what_is_missing_and_keep_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ended, told) = told(folder.path(), "--study floors --shares natural --headers");
+        assert!(ended.is_ok() && told.contains("images   train: 27 looked at, 0 bad"), "{told}");
+        assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 0);
+        let (ended, told) = self::told(folder.path(), "--study floors --shares 1%");
+        let error = ended.unwrap_err().to_string();
+        assert_eq!(error, "1 problem found: each line above says what to change; then run doctor again");
+        assert_eq!(
+            told.lines()
+                .filter(|line| line.starts_with("PROBLEM  pixels/none-pixels-share01-seed0 and 2 more: "))
+                .count(),
+            1,
+            "{told}"
+        );
+    }
 }

@@ -81,10 +81,33 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "note: the record is too old to have digests, so these weights cannot be checked against it"
         );
     }
-    // Shapes are the same for any number of heads, so timm would load the file and compute something else.
-    let heads = notes.get("vit.heads").or_else(|| notes.get("attention_heads"));
-    if let Some(heads) = heads.filter(|heads| *heads != "3") {
-        println!("timm's vit_tiny has 3 attention heads: create it with num_heads={heads}");
+    if let Some(line) = other_heads(&notes) {
+        println!("{line}");
     }
     Ok(())
+}
+
+/// Says which number of heads to give to timm, if it is another than timm's own: shapes are the same for any number of
+/// heads, so timm would load the file and compute something else.
+fn other_heads(notes: &BTreeMap<String, String>) -> Option<String> {
+    let heads = notes.get("vit.heads").or_else(|| notes.get("attention_heads"));
+    let heads = heads.filter(|heads| *heads != "3")?;
+    Some(format!("timm's vit_tiny has 3 attention heads: create it with num_heads={heads}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_timm_would_not_expect_are_told() {
+        let told = |notes: &[(&str, &str)]| {
+            other_heads(&notes.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+        };
+        let expected = Some("timm's vit_tiny has 3 attention heads: create it with num_heads=2".to_owned());
+        assert_eq!(told(&[("vit.heads", "2"), ("vit.depth", "3")]), expected);
+        assert_eq!(told(&[("attention_heads", "2")]), expected, "of old records");
+        assert_eq!(told(&[("vit.heads", "3")]), None);
+        assert_eq!(told(&[("vit.depth", "2")]), None);
+    }
 }

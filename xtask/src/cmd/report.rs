@@ -438,4 +438,109 @@ mod tests {
         std::fs::write(&document, "no place").unwrap();
         assert!(format!("{:#}", splice(&page, &document).unwrap_err()).contains("x.md"), "the file is named");
     }
+
+    /// Of two settings, one of whose names contains the other's, a whole name means that one.
+    #[test]
+    fn a_whole_name_of_a_setting_is_that_setting_alone() {
+        let all = reading();
+        let names: Vec<String> = contents(&all).into_iter().map(|contents| contents.setting).collect();
+        let name = &names[0];
+        let chosen = asked(reading(), name).unwrap();
+        assert!(chosen.records.iter().all(|filed| filed.setting == *name));
+        let expected = all.records.iter().filter(|filed| filed.setting == *name).count();
+        assert_eq!(chosen.records.len(), expected);
+        let some = asked(reading(), &name[..name.len() - 1]).unwrap();
+        assert!(some.records.len() >= expected);
+        assert_eq!(chosen.problems.len(), all.problems.len(), "what cannot be read is told in any case");
+    }
+
+    #[test]
+    fn a_page_is_written_and_its_parts_are_told() {
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("x.html");
+        let page = page(reading(), MARGIN);
+        let mut decision = Decision(Vec::new());
+        let told = captured::output(|| decision = put(&page, &out).unwrap());
+        assert_eq!(std::fs::read_to_string(&out).unwrap(), page.html());
+        let problems = page.reading().problems.len();
+        let noted = match problems {
+            0 => String::new(),
+            1 => ", 1 thing to know about them".to_owned(),
+            _ => format!(", {problems} things to know about them"),
+        };
+        let first = format!("report  {} ({} records{noted})", out.display(), page.reading().records.len());
+        let mut expected = vec![first];
+        let parts: Vec<_> = page.parts().filter_map(Page::contents).collect();
+        assert!(parts.len() > 1);
+        expected.push(
+            "        records of several settings, each in a part of its own; two settings are not compared:"
+                .to_owned(),
+        );
+        expected.extend(
+            (1..).zip(&parts).map(|(number, part)| format!("        part {number}: {}", part.sentence())),
+        );
+        for contents in page.left_out() {
+            expected.push(format!("        not on the page: {}", contents.sentence()));
+            expected.push(format!("          {}", program::as_typed(&contents.way_in())));
+        }
+        assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+        // Every part's card, one below the other.
+        let text = captured::output(|| decision.print());
+        let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("What to take (")).collect();
+        let cards = page.parts().filter(|part| !part.cards().is_empty()).count();
+        assert!(cards > 0 && heads.len() == cards, "{text}");
+        assert_eq!(captured::output(|| Decision(Vec::new()).print()), "");
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_refused() {
+        use clap::Parser;
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Command {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let error = |flags: &[&str]| run(&Command::parse_from(flags).arguments).unwrap_err().to_string();
+        assert_eq!(error(&["/nowhere"]), "/nowhere: no such folder");
+        for margin in ["--margin=-0.1", "--margin=inf", "--margin=NaN"] {
+            assert!(
+                error(&[margin]).starts_with("--margin must be a score's difference, 0 or more"),
+                "{margin}"
+            );
+        }
+    }
+
+    /// BYOL's is there first, and SimCLR's on ResNet-18 with another seed: the pictures are SimCLR's of seed 0.
+    #[test]
+    fn pictures_are_those_of_simclr_with_the_first_seed() {
+        let root = tempfile::tempdir().unwrap();
+        for method in ["byol", "simclr", "supervised"] {
+            kept(root.path(), method, &|place| place as f64 - 30.0);
+        }
+        let found = examples(&reading::read(&[root.path().to_owned()])).unwrap();
+        assert_eq!(found.cell, "table1/simclr-resnet18-share45-seed0");
+        let folder = results::Folder::open(root.path()).unwrap();
+        std::fs::remove_file(folder.path(&found.cell)).unwrap();
+        let found = examples(&reading::read(&[root.path().to_owned()])).unwrap();
+        assert_eq!(found.cell, "table1/byol-resnet18-share45-seed0", "otherwise of the first that has any");
+    }
+
+    /// As the image of the data set, byte for byte, with its label and logit.
+    #[test]
+    fn an_example_is_its_picture_with_its_classes() {
+        let drawn = drawn();
+        let labels = drawn.labels();
+        let defect =
+            labels.iter().position(|labels| labels.classes.iter().count() > 0 && labels.defect).unwrap();
+        let normal = labels.iter().position(|labels| !labels.defect).unwrap();
+        let shown = example(&*drawn, defect, 1.5).unwrap();
+        let codes: Vec<&str> = labels[defect].classes.iter().map(|class| class.code()).collect();
+        assert_eq!((shown.shows, shown.logit), (codes.join("+"), 1.5));
+        let png = STANDARD.decode(shown.uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+        let found = image::load_from_memory(&png).unwrap().into_rgb8();
+        assert!(found.into_raw() == drawn.open(defect).unwrap().pixels);
+        assert_eq!(example(&*drawn, normal, -1.0).unwrap().shows, "normal");
+    }
 }

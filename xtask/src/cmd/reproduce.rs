@@ -227,4 +227,72 @@ mod tests {
         current.renew().unwrap();
         assert!(page.exists());
     }
+
+    use clap::Parser;
+
+    use crate::support::print::captured;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn what_is_kept_and_where_is_what_was_asked_for() {
+        let arguments = |flags: &str| Command::parse_from(flags.split_whitespace()).arguments;
+        let plain = arguments("--quick");
+        assert!(plain.output.keep().weights && plain.output.keep().tensorboard.is_none());
+        assert_eq!(plain.asked().1, Path::new("results/local/quick-synthetic"));
+        let other = arguments("--out o --tensorboard t --no-weights --seeds 7");
+        let keep = other.output.keep();
+        assert_eq!((keep.weights, keep.tensorboard), (false, Some(Path::new("t"))));
+        assert_eq!((other.asked().0.seeds, other.asked().1), (Some(7), "o".into()));
+    }
+
+    /// Each limit once; of left out images the most of any cell.
+    #[test]
+    fn a_run_ends_with_notes_and_with_the_paths_of_everything() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let records: Vec<Record> = (0..3)
+            .map(|seed| {
+                let mut record = committed::record("table1", "simclr", seed);
+                record.data.limits = vec!["drawn".to_owned(), format!("limit {}", seed / 2)];
+                record.data.skipped = (0..2 * seed % 5).map(|image| format!("{image}.png")).collect();
+                record
+            })
+            .collect();
+        records.iter().for_each(|record| drop(folder.write(record).unwrap()));
+        let told = captured::output(|| write_up(&folder, root.path(), &records).unwrap());
+        let out = root.path().display();
+        let expected = format!(
+            "note: drawn\nnote: limit 0\nnote: limit 1\n\
+             note: up to 4 unreadable images were left out of a cell; records name them\n\n\
+             records: {out}; tables: {out}/tables\nreport  {out}/report.html (3 records"
+        );
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(told.contains("\nWhat to take ("), "the decision comes last: {told}");
+        assert!(root.path().join("tables/table1.csv").exists() && root.path().join("report.html").exists());
+        let told = captured::output(|| write_up(&folder, root.path(), &records[..1]).unwrap());
+        assert!(!told.contains("unreadable") && !told.contains("limit 1"), "of these cells alone: {told}");
+    }
+
+    #[test]
+    fn notes_of_earlier_commands_that_are_torn_are_put_aside() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let run = || record::Run {
+            command: "reproduce".to_owned(),
+            provenance: provenance::collect(&skewbench::candle_core::Device::Cpu),
+            times: 1,
+            cells: vec![("x".to_owned(), 7)],
+        };
+        assert_eq!(captured::errors(|| note_run(&folder, run()).unwrap()), "");
+        std::fs::write(root.path().join("environment.json"), "{").unwrap();
+        let told = captured::errors(|| note_run(&folder, run()).unwrap());
+        assert!(told.contains("is kept as ") && told.contains("environment.json-torn"), "{told}");
+        assert_eq!(folder.runs().unwrap()[0].cells, [("x".to_owned(), 7)]);
+    }
 }

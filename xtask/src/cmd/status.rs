@@ -336,4 +336,58 @@ mod tests {
         assert_eq!(found.codes().unwrap(), "1 by code aaaaaaaaaaaa; 2 by code bbbbbbbbbbbb");
         assert_eq!(Found { done: vec![of("b"), of("b")], ..Found::default() }.codes(), None);
     }
+
+    /// A folder in which these cells were asked for, each with 1,200 images.
+    fn asked(root: &std::path::Path, names: &[&str]) -> Folder {
+        let folder = Folder::open(root).unwrap();
+        let cells = names.iter().map(|name| (format!("table1/{name}"), 1_200)).collect();
+        let provenance = results::provenance::collect(&skewbench::candle_core::Device::Cpu);
+        let run = results::record::Run { command: "reproduce".to_owned(), provenance, times: 1, cells };
+        folder.note_run(run).unwrap();
+        folder
+    }
+
+    /// Without a finished cell the rate is that of the processes: 2,400 and half of 1,200 images by two at 20 a second.
+    #[test]
+    fn processes_share_what_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = asked(root.path(), &["a", "b", "c"]);
+        let (page, left) = look(&folder).unwrap();
+        assert_eq!(
+            page,
+            "0 of 3 cells finished, 0 in training, 0 interrupted, 3 not begun\nno estimate yet\n"
+        );
+        assert_eq!(left, 3);
+        let pulse =
+            |images_per_second, epoch| Pulse { epoch, epochs: 2, images_per_second, ..Pulse::default() };
+        let mut locks = [("table1/a", pulse(10.0, 0)), ("table1/b", pulse(30.0, 1))].map(|(cell, pulse)| {
+            let mut lock = folder.lock(cell).unwrap().unwrap();
+            lock.tell(&pulse.text()).unwrap();
+            lock
+        });
+        let (page, _) = look(&folder).unwrap();
+        assert!(page.ends_with("about 1 min 15 s left with 2 processes, at 20 images/s each\n"), "{page}");
+        locks[0].tell(&pulse(0.0, 0).text()).unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_beside_records_and_mixed_code_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for (seed, code) in [(0, "a"), (1, "b")] {
+            let mut record = committed::record("table1", "simclr", seed);
+            record.provenance.code = Some(code.repeat(12));
+            committed::state_files(&mut record);
+            folder.write(&record).unwrap();
+        }
+        let (page, left) = look(&folder).unwrap();
+        // Records that no command asked for count as asked for.
+        assert!(
+            page.starts_with("2 of 2 cells finished, 0 in training, 0 interrupted, 0 not begun\n"),
+            "{page}"
+        );
+        assert_eq!((left, page.matches("  not whole    ").count()), (0, 6), "three files of each: {page}");
+        let mixed = "  mixed        records by several versions of the code: 1 by code aaaaaaaaaaaa; 1 by code bbbbbbbbbbbb\n";
+        assert!(page.ends_with(mixed), "{page}");
+    }
 }

@@ -91,4 +91,39 @@ mod tests {
             ]
         );
     }
+
+    /// Committed records: whatever a card says stands in its lines, in its order, and nothing else.
+    #[test]
+    fn a_card_is_shown_as_a_whole() {
+        use skewbench::{
+            analysis::reading,
+            claims::{Evidence, decision},
+        };
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-29-small-study");
+        let reading = reading::read(&[root]);
+        let (setting, _) = reading.frame.settings().into_iter().next().unwrap();
+        let cards = decision::cards(&Evidence::measured(&setting, &reading.frame.setting(&setting)));
+        let cells = reading.records.iter().map(|filed| filed.record.cell.id.clone()).collect();
+        let made = [Made { command: "cargo xtask reproduce --out x".to_owned(), cells }];
+        let found = lines(&cards, Some(&setting), &made);
+        let words = |text: &str| -> Vec<String> {
+            text.split_whitespace()
+                .filter(|word| !["-", "\\", "#"].contains(word))
+                .map(str::to_owned)
+                .collect()
+        };
+        let mut expected = words(&format!("What to take ({setting})"));
+        for card in &cards {
+            expected.extend(words(&card.sentence()));
+            card.evidence().iter().for_each(|line| expected.extend(words(&program::as_typed(line))));
+            card.what_next().iter().for_each(|line| expected.extend(words(&program::as_typed(line))));
+            card.commands(&made).iter().for_each(|line| expected.extend(words(&program::as_typed(line))));
+            card.what_is_missing().iter().for_each(|line| expected.extend(words(line)));
+        }
+        assert!(cards.len() > 1 && expected.len() > 100);
+        assert_eq!(words(&found.join("\n")), expected);
+        let bullets = found.iter().filter(|line| line.starts_with("- ")).count();
+        assert!(bullets >= cards.len(), "evidence stands in a list: {bullets}");
+        assert!(lines(&cards, None, &made).is_empty() && lines(&[], Some(&setting), &made).is_empty());
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use skewbench::results::{self, Record};
+use image::{Rgb, RgbImage};
+
+use skewbench::results::{self, Part, Record, record::Beside};
 
 /// Returns a committed record of SimCLR on ResNet-18 at 45 % defects, which has everything that a trained cell has;
 /// study, method and seed can be replaced.
@@ -13,4 +15,28 @@ pub fn record(study: &str, method: &str, seed: u64) -> Record {
     (record.cell.seed, record.cell.train_share) = (seed, Some(0.45));
     record.cell.id = format!("{study}/{method}-resnet18-share45-seed{seed}");
     record
+}
+
+/// Writes pictures of noise, all different, below `normal` and `defect`; returns what `--data` calls them.
+pub fn pictures(folder: &Path, [normals, defects]: [u32; 2]) -> String {
+    for (kind, numbers) in [("normal", 0..normals), ("defect", normals..normals + defects)] {
+        std::fs::create_dir_all(folder.join(kind)).unwrap();
+        for number in numbers {
+            let mut state = 2_654_435_761_u32.wrapping_mul(number + 1);
+            let picture = RgbImage::from_fn(32, 32, |_, _| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                Rgb([(state >> 24) as u8, (state >> 16) as u8, (state >> 20) as u8])
+            });
+            picture.save(folder.join(kind).join(format!("{number:03}.png"))).unwrap();
+        }
+    }
+    format!("folder={}", folder.display())
+}
+
+/// States every file beside a record, none of which is there.
+pub fn state_files(record: &mut Record) {
+    for (part, bytes) in Part::ALL.into_iter().zip(100..) {
+        let beside = Beside { bytes, blake3: "0".repeat(64), rows: None };
+        record.beside.insert(part.id().to_owned(), beside);
+    }
 }

@@ -50,3 +50,25 @@ pub fn files(all: &[&Files], folder: Option<&Path>) -> Result<()> {
     bar.finish_and_clear();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use skewbench::data;
+
+    use super::*;
+    use crate::support::committed;
+
+    #[test]
+    fn every_image_is_known_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        committed::pictures(folder.path(), [3, 2]);
+        let opened = data::folder::open(folder.path()).unwrap();
+        let all = opened.files();
+        let known = || -> Vec<bool> {
+            all.iter().flat_map(|files| (0..files.len()).map(|index| files.sketch(index).is_some())).collect()
+        };
+        assert_eq!(known(), [false; 5]);
+        files(&all, None).unwrap();
+        assert_eq!(known(), [true; 5]);
+    }
+}

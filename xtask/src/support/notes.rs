@@ -53,4 +53,15 @@ mod tests {
         let expected = "no scores at validation shares 1%, 2%, 15%: each would have fewer than 2 defects; the lowest share possible here is 50%";
         assert_eq!(together(&all), [other, expected.to_owned()]);
     }
+
+    #[test]
+    fn different_reasons_are_not_merged() {
+        let note = |share: &str, lowest: &str| {
+            format!(
+                "no scores at validation share {share}: too few: the lowest share possible here is {lowest}"
+            )
+        };
+        let all = [note("1%", "3%"), note("2%", "4%")];
+        assert_eq!(together(&all), all);
+    }
 }

@@ -22,6 +22,10 @@ pub enum To {
 
 /// Writes text, and `end` after it.
 pub fn write(to: To, text: Arguments, end: &str) {
+    #[cfg(test)]
+    if captured::keep(to, text, end) {
+        return;
+    }
     let write = |to: &mut dyn Write| to.write_fmt(text).and_then(|()| to.write_all(end.as_bytes()));
     match to {
         To::Output => note(write(&mut io::stdout().lock())),
@@ -70,4 +74,43 @@ macro_rules! eprintln {
     ($($text:tt)*) => {
         $crate::support::print::write($crate::support::print::To::Errors, format_args!($($text)*), "\n")
     };
+}
+
+/// What a test's own thread prints.
+#[cfg(test)]
+pub mod captured {
+    use std::{cell::RefCell, fmt::Arguments};
+
+    use super::To;
+
+    thread_local! {
+        static TEXTS: RefCell<Option<[String; 2]>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn keep(to: To, text: Arguments, end: &str) -> bool {
+        TEXTS.with_borrow_mut(|texts| {
+            if let Some(texts) = texts {
+                texts[to as usize] += &format!("{text}{end}");
+            }
+            texts.is_some()
+        })
+    }
+
+    fn both(run: impl FnOnce()) -> [String; 2] {
+        TEXTS.set(Some(Default::default()));
+        run();
+        TEXTS.take().unwrap_or_default()
+    }
+
+    /// Returns what is written to the standard output.
+    pub fn output(run: impl FnOnce()) -> String {
+        let [output, _] = both(run);
+        output
+    }
+
+    /// Returns what is written to the standard error output.
+    pub fn errors(run: impl FnOnce()) -> String {
+        let [_, errors] = both(run);
+        errors
+    }
 }

@@ -70,4 +70,29 @@ mod tests {
         }
         assert_eq!(of(Path::new("/x"), ""), None);
     }
+
+    #[test]
+    fn options_that_make_locks_local_are_known_and_the_last_mount_counts() {
+        let why = |mounts: &str| of(Path::new("/d/x"), mounts);
+        for (mount, found) in [
+            ("h:/a /d nfs rw,nolock 0 0", Some("on nfs mounted with nolock,")),
+            ("h:/a /d nfs4 rw,local_lock=all 0 0", Some("on nfs4 mounted with local_lock=all,")),
+            ("h:/a /d nfs rw,local_lock=posix 0 0", None),
+            ("//h/a /d cifs rw,nobrl 0 0", Some("on cifs mounted with nobrl,")),
+            ("//h/a /d smb3 rw,nobrl 0 0", Some("on smb3 mounted with nobrl,")),
+            ("//h/a /d cifs rw,nobrl2 0 0", None),
+            ("s3 /d fuse.s3fs rw 0 0", Some("on fuse.s3fs,")),
+            ("v /d vboxsf rw 0 0", Some("on vboxsf,")),
+            ("h:/a /d nfs rw,nolock 0 0\n/dev/a /d ext4 rw 0 0", None),
+            ("/dev/a /d ext4 rw 0 0\nh:/a /d nfs rw,nolock 0 0", Some("on nfs mounted with nolock,")),
+        ] {
+            let said = why(mount);
+            match found {
+                None => assert_eq!(said, None, "{mount}"),
+                Some(found) => {
+                    assert!(said.as_ref().is_some_and(|said| said.contains(found)), "{mount}: {said:?}")
+                }
+            }
+        }
+    }
 }

@@ -285,4 +285,37 @@ mod tests {
         assert!(error(Purpose::Study, &grouped).contains("were fixed when the store was packed"));
         assert!(error(Purpose::Tuning, &Reading::default()).contains("`tune` cannot use a packed store"));
     }
+
+    /// Twenty-four normal images and twelve defects: a quarter of each is to validate on.
+    #[test]
+    fn files_are_examined_split_and_grouped_as_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = super::super::committed::pictures(folder.path(), [24, 12]);
+        let choice: Choice = data.parse().unwrap();
+        let open = |purpose, reading: &Reading| choice.open(&Scale::small(), purpose, reading).unwrap();
+        let counts = |source: &Source| (source.train.labels().len(), source.validation.labels().len());
+        let study = open(Purpose::Study, &Reading::default());
+        assert_eq!(counts(&study), (27, 9));
+        // Numbers are chosen on a part of the training images: of 18 and 9 a quarter each is held out.
+        let tuning = open(Purpose::Tuning, &Reading::default());
+        let (train, held_out) = counts(&tuning);
+        assert!(train + held_out == 27 && (5..=9).contains(&held_out), "{train} {held_out}");
+        let all: std::collections::BTreeSet<String> = [&tuning.train, &tuning.validation]
+            .iter()
+            .flat_map(|dataset| {
+                (0..dataset.labels().len()).map(|index| dataset.files().unwrap().name(index).to_owned())
+            })
+            .collect();
+        let validation = study.validation.files().unwrap();
+        assert!(
+            (0..9).all(|index| !all.contains(validation.name(index))),
+            "studies are scored on none of them"
+        );
+        assert!(tuning.limits.iter().any(|limit| limit.starts_with("a part of the training images alone")));
+        let grouped = Reading { group_by: Some("parent".parse().unwrap()), ..Reading::default() };
+        let error = choice
+            .open(&Scale::small(), Purpose::Study, &grouped)
+            .map(|source| source.train.group(0).map(str::to_owned));
+        assert!(error.is_err() || error.unwrap().is_some(), "groups are taken, or refused by name");
+    }
 }

@@ -406,7 +406,13 @@ fn agree(before: &Record, again: &Record) -> bool {
 /// If the record does not belong to this experiment; says what differs.
 fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
     record.ensure_of(&resolved.identity, resolved.content().as_deref())?;
-    if resolved.on_bad_image == OnBadImage::Fail
+    ensure_complete(record, resolved.on_bad_image)
+}
+
+/// # Errors
+/// If the record leaves out images, and that was not asked for.
+fn ensure_complete(record: &Record, on_bad_image: OnBadImage) -> Result<()> {
+    if on_bad_image == OnBadImage::Fail
         && let [first, ..] = &record.data.skipped[..]
     {
         bail!(
@@ -441,5 +447,135 @@ impl Images<'_> {
             self.folder.write_images(source)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        asked::{Asked, Lists, Run},
+        support::{committed, print::captured},
+    };
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        asked: Asked,
+    }
+
+    /// Two seeds of SimCLR on ResNet-18 at 45 %, as `committed::record` calls them.
+    fn run(folder: &Path) -> Run {
+        let flags = "--study table1 --only simclr-resnet18 --shares 45% --seeds 2 --quick";
+        Command::parse_from(flags.split(' ')).asked.run(Lists::Read(folder)).unwrap()
+    }
+
+    fn with_cells<T>(root: &Path, weights: bool, test: impl FnOnce(&Cells) -> T) -> T {
+        let run = run(root);
+        let (resolved, folder) = (run.resolve().unwrap(), Folder::open(root).unwrap());
+        let resolved: Vec<&Resolved> = resolved.iter().collect();
+        let keep = Keep { weights, tensorboard: None };
+        test(&Cells {
+            resolved: &resolved,
+            folder: &folder,
+            keep,
+            may_begin: &|_| false,
+            trained: &|| panic!("nothing is trained"),
+        })
+    }
+
+    #[test]
+    fn records_of_another_experiment_are_told_once_for_each_reason() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for seed in 0..2 {
+            folder.write(&committed::record("table1", "simclr", seed)).unwrap();
+        }
+        let error = with_cells(root.path(), true, |cells| cells.ensure_ours().map(drop).unwrap_err());
+        let error = error.to_string();
+        let begin = "the folder has results of another experiment under the same names:\n  \
+                     table1/simclr-resnet18-share45-seed0";
+        assert!(error.starts_with(begin), "{error}");
+        assert!(
+            error.ends_with("\nchoose another --out, or move these files away to compute the cells again"),
+            "{error}"
+        );
+    }
+
+    /// What cannot be read is left alone and named as failed; what may not begin is not trained, and no failure.
+    #[test]
+    fn a_record_that_cannot_be_read_is_a_failure_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let torn = root.path().join("table1/simclr-resnet18-share45-seed1.json");
+        std::fs::create_dir_all(torn.parent().unwrap()).unwrap();
+        std::fs::write(&torn, "{").unwrap();
+        with_cells(root.path(), true, |cells| {
+            let unreadable = cells.ensure_ours().unwrap();
+            let [failure] = &unreadable[..] else { panic!("{} failures", unreadable.len()) };
+            assert_eq!(failure.cell, "table1/simclr-resnet18-share45-seed1");
+            assert!(failure.reason.contains("seed1.json"), "{}", failure.reason);
+            let (records, failed) = cells.train(unreadable).unwrap();
+            assert!(records.is_empty());
+            let failed: Vec<&str> = failed.iter().map(|failure| failure.cell.as_str()).collect();
+            assert_eq!(failed, ["table1/simclr-resnet18-share45-seed1"]);
+        });
+        assert_eq!(std::fs::read_to_string(&torn).unwrap(), "{");
+    }
+
+    /// Weights, a detector and logits, none of which is there.
+    #[test]
+    fn files_beside_a_record_are_made_again_if_they_are_to_be_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let mut record = committed::record("table1", "simclr", 0);
+        committed::state_files(&mut record);
+        Folder::open(root.path()).unwrap().write(&record).unwrap();
+        let told = |weights| {
+            with_cells(root.path(), weights, |cells| {
+                let again = cells.to_make_again(&record).unwrap();
+                let again: Vec<&str> = again.iter().map(|fault| fault.part.id()).collect();
+                (again.join(" "), captured::errors(|| cells.tell_faults().unwrap()))
+            })
+        };
+        let mut all: Vec<&str> = record.beside.keys().map(String::as_str).collect();
+        all.sort_unstable();
+        assert_eq!(all, ["detector", "logits", "weights"]);
+        let (again, errors) = told(true);
+        let mut again: Vec<&str> = again.split(' ').collect();
+        again.sort_unstable();
+        assert_eq!(again, all);
+        assert_eq!(errors.matches(": the cell is computed again\n").count(), 3, "{errors}");
+        let (again, errors) = told(false);
+        assert_eq!(again, "logits");
+        assert_eq!(errors.matches(": the cell is computed again\n").count(), 1, "{errors}");
+        assert_eq!(errors.matches(": with --no-weights it is not written again\n").count(), 2, "{errors}");
+    }
+
+    #[test]
+    fn a_record_without_some_images_is_taken_only_if_that_is_accepted() {
+        let mut record = committed::record("table1", "simclr", 0);
+        assert!(ensure_complete(&record, OnBadImage::Fail).is_ok());
+        record.data.skipped = vec!["b.png".to_owned(), "a.png".to_owned()];
+        assert!(ensure_complete(&record, OnBadImage::Skip).is_ok());
+        let error = ensure_complete(&record, OnBadImage::Fail).unwrap_err().to_string();
+        let expected = "the stored result leaves out 2 unreadable images, the first is b.png; --on-bad-image skip accepts that";
+        assert_eq!(error, expected);
+    }
+
+    /// One part that differs is enough; what is not kept any more is not compared.
+    #[test]
+    fn a_repeated_cell_agrees_if_all_its_files_do() {
+        let mut before = committed::record("table1", "simclr", 0);
+        committed::state_files(&mut before);
+        let mut again = before.clone();
+        assert!(agree(&before, &again));
+        let first = again.beside.keys().next().unwrap().clone();
+        again.beside.get_mut(&first).unwrap().bytes += 1;
+        assert!(!agree(&before, &again));
+        again.beside.remove(&first);
+        assert!(agree(&before, &again) && !again.beside.is_empty());
+        assert!(!agree(&again, &before), "a file that was not there");
     }
 }

@@ -186,4 +186,82 @@ mod tests {
         assert!((4.0..=5.0).contains(&display.rate()), "{}", display.rate());
         assert_eq!(display.left(), 350);
     }
+
+    /// A display that writes plain lines.
+    fn plain(title: &str) -> Display {
+        let mut display = Display::new(1_000);
+        display.terminal = false;
+        display.begin(title, None, 400, 5);
+        display
+    }
+
+    #[test]
+    fn a_cell_ends_with_its_scores_and_its_time() {
+        use crate::support::{committed, print::captured};
+        let mut record = committed::record("table1", "simclr", 0);
+        for score in &mut record.scores {
+            let all = score.validation_share.is_none();
+            (score.auroc, score.f1) = match score.classifier.as_str() {
+                "converged" if all => (0.875, 0.25),
+                "in_training" if all => (0.125, 0.5),
+                _ => (0.0, 0.0),
+            };
+        }
+        let cost = &mut record.cost;
+        (cost.train_seconds, cost.evaluate_seconds, cost.images_per_second) = (100.0, 20.4, 33.4);
+        let mut display = plain("x");
+        let told = captured::errors(|| display.end("[1/2] a", &record));
+        assert_eq!(told, "[1/2] a: AUROC of the probe 0.875, F1 in training 0.500; 120 s, 33 images/s\n");
+        // A floor trains nothing.
+        record.curve.clear();
+        record.scores.retain(|score| score.classifier == "converged");
+        let told = captured::errors(|| display.end("[2/2] b", &record));
+        assert_eq!(told, "[2/2] b: AUROC of the probe 0.875; 120 s\n");
+    }
+
+    #[test]
+    fn epochs_are_told_now_and_then_and_notes_at_once() {
+        use crate::support::print::captured;
+        let mut display = plain("[2/3] b");
+        let state =
+            || -> anyhow::Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
+        let epoch = skewbench::train::Epoch {
+            epoch: 1,
+            loss: 0.25,
+            probe_loss: Some(0.75),
+            learning_rate: 0.1,
+            images: 10,
+            monitors: Default::default(),
+        };
+        let event = Event::Training(Progress::Epoch { epoch: &epoch, state: &state });
+        assert_eq!(captured::errors(|| display.show(&event)), "", "something was said just now");
+        display.spoken = Instant::now().checked_sub(Display::PLAIN_EVERY).unwrap();
+        let told = captured::errors(|| display.show(&event));
+        assert!(told.starts_with("[2/3] b: epoch 2 of 5 done, loss 0.2500, 0 images/s; about "), "{told}");
+        assert_eq!(captured::errors(|| display.show(&event)), "", "once in twenty seconds");
+        let told = captured::errors(|| {
+            display.show(&Event::Resumed { epoch: 3, step: 4, images: 100 });
+            display.show(&Event::Note("so it is"));
+            display.skip("[3/3] c", 50);
+        });
+        let expected =
+            "[2/3] b: resumes after 3 epochs and 4 steps\n[2/3] b: so it is\n[3/3] c: finished earlier\n";
+        assert_eq!(told, expected);
+    }
+
+    /// Eighty columns hold the title, or the title and what comes next.
+    #[test]
+    fn what_comes_next_is_named_if_there_is_room() {
+        let mut display = Display::new(1_000);
+        let next = "  (next: mae)";
+        for (letters, fits) in [(79 - next.len(), true), (80 - next.len(), false)] {
+            let title = "x".repeat(letters);
+            display.begin(&title, Some("extension/mae-vit_tiny-natural-seed0"), 1, 1);
+            assert_eq!(
+                display.cell.prefix(),
+                if fits { format!("{title}{next}") } else { title },
+                "{letters}"
+            );
+        }
+    }
 }

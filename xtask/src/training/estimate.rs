@@ -29,13 +29,23 @@ impl Kind<'_> {
     fn seconds(&self, pace: Pace) -> [f64; 2] {
         [self.train as f64 * pace.train, self.evaluate as f64 * pace.evaluate]
     }
+
+    /// Returns its row of the table.
+    fn line(&self, name: &str, pace: Pace) -> String {
+        let [train, evaluate] = self.seconds(pace);
+        let rate = if pace.train > 0.0 { format!("{:.1}", 1.0 / pace.train) } else { "-".to_owned() };
+        format!(
+            "{name:<44} {:>5} {:>15} {rate:>12} {:>14} {:>14}",
+            self.cells.len(),
+            thousands(self.train),
+            duration(train),
+            duration(evaluate)
+        )
+    }
 }
 
-/// Prints cells, image passes and hours, kind by kind.
-///
-/// # Errors
-/// As for training.
-pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
+/// Returns cells by their kind.
+fn kinds<'a>(cells: &'a [Resolved<'a>]) -> BTreeMap<String, Kind<'a>> {
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
     for resolved in cells {
         let cell = &resolved.cell;
@@ -51,6 +61,15 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
         kind.train += resolved.image_passes();
         kind.evaluate += resolved.evaluation_passes();
     }
+    kinds
+}
+
+/// Prints cells, image passes and hours, kind by kind.
+///
+/// # Errors
+/// As for training.
+pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
+    let kinds = kinds(cells);
     println!(
         "\n{:<44} {:>5} {:>15} {:>12} {:>14} {:>14}",
         "kind", "cells", "image passes", "images/s", "training", "evaluation"
@@ -65,26 +84,24 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
                 *new.insert(calibrate::pace(cell, ENOUGH, run.sources.remembers(cell, &run.plan))?)
             }
         };
+        println!("{}", kind.line(name, pace));
         let [train, evaluate] = kind.seconds(pace);
-        let rate = if pace.train > 0.0 { format!("{:.1}", 1.0 / pace.train) } else { "-".to_owned() };
-        println!(
-            "{name:<44} {:>5} {:>15} {rate:>12} {:>14} {:>14}",
-            kind.cells.len(),
-            thousands(kind.train),
-            duration(train),
-            duration(evaluate)
-        );
         training += train;
         evaluation += evaluate;
     }
-    println!(
-        "\nestimate for this machine, one process: {} ({} training, {} evaluation; a few steps of each kind were \
-         timed; probes and label-free metrics take additional time)",
+    println!("\n{}", in_all(training, evaluation));
+    Ok(())
+}
+
+/// Says what all kinds take together, in seconds.
+fn in_all(training: f64, evaluation: f64) -> String {
+    format!(
+        "estimate for this machine, one process: {} ({} training, {} evaluation; a few steps of each kind were timed; \
+         probes and label-free metrics take additional time)",
         duration(training + evaluation),
         duration(training),
         duration(evaluation)
-    );
-    Ok(())
+    )
 }
 
 /// Returns the properties that determine the time per image. Studies that change only labels, initial weights or
@@ -144,5 +161,53 @@ mod tests {
         ];
         let different: std::collections::BTreeSet<&String> = others.iter().collect();
         assert_eq!(different.len(), others.len(), "{others:?}");
+    }
+
+    /// By hand: each number in its own column.
+    #[test]
+    fn a_kind_is_told_with_its_counts_rate_and_times() {
+        let kind = Kind { cells: Vec::new(), train: 12_000, evaluate: 7_000 };
+        let line = kind.line("table1 simclr resnet18", Pace { train: 0.025, evaluate: 0.01 });
+        let expected = format!(
+            "{:<44} {:>5} {:>15} {:>12} {:>14} {:>14}",
+            "table1 simclr resnet18", 0, "12 000", "40.0", "5 min 00 s", "1 min 10 s"
+        );
+        assert_eq!(line, expected);
+        let floor = Kind { train: 0, ..kind }.line("x", Pace { train: 0.0, evaluate: 0.01 });
+        assert_eq!(floor.split_whitespace().collect::<Vec<_>>()[1..4], ["0", "0", "-"]);
+        assert!(in_all(3_000.0, 900.0).starts_with(
+            "estimate for this machine, one process: 1 h 05 min (50 min training, 15 min evaluation; "
+        ));
+    }
+
+    #[test]
+    fn cells_of_one_kind_are_counted_together() {
+        use clap::Parser;
+
+        use crate::asked::{Asked, Lists};
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Command {
+            #[command(flatten)]
+            asked: Asked,
+        }
+        let root = tempfile::tempdir().unwrap();
+        let flags = "--study table1,floors,remedies --only supervised-resnet18,none-resnet18 --seeds 3 --quick --shares 45%";
+        let run = Command::parse_from(flags.split(' ')).asked.run(Lists::Read(root.path())).unwrap();
+        let resolved = run.resolve().unwrap();
+        let kinds = kinds(&resolved);
+        let names: Vec<&str> = kinds.keys().map(String::as_str).collect();
+        assert_eq!(
+            names[..2],
+            ["random_weights none resnet18", "remedy supervised resnet18 focal_loss"],
+            "{names:?}"
+        );
+        assert_eq!(names.last(), Some(&"table1 supervised resnet18"));
+        for (name, kind) in &kinds {
+            let passes = kind.cells.iter().map(|cell| [cell.image_passes(), cell.evaluation_passes()]);
+            let [train, evaluate] = passes.fold([0, 0], |sum, of| [sum[0] + of[0], sum[1] + of[1]]);
+            assert_eq!((kind.cells.len(), kind.train, kind.evaluate), (3, train, evaluate), "{name}");
+            assert_eq!(train > 0, !name.starts_with("random_weights"), "{name}");
+        }
     }
 }

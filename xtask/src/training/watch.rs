@@ -72,8 +72,9 @@ impl<'a> Watch<'a> {
         }
         if self.told.is_none_or(|told| told.elapsed() >= Self::EVERY) {
             self.told = Some(Instant::now());
-            self.pulse.images_per_second = self.display.rate();
-            self.pulse.seconds_left = self.display.left() as f64 / self.display.rate().max(1e-9);
+            let rate = self.display.rate();
+            self.pulse.images_per_second = rate;
+            self.pulse.seconds_left = self.display.left() as f64 / rate.max(1e-9);
             self.pulse.unix = now() as u64;
             let told = self.lock.tell(&self.pulse.text());
             self.keep(told);
@@ -178,5 +179,36 @@ mod tests {
         let score = record.scores.iter().find(of_all).unwrap();
         assert_eq!(number("converged/auroc"), score.auroc as f32);
         assert_eq!(number("converged/f1_normal"), score.f1_normal as f32);
+    }
+
+    /// Writing a lock at every step would be slow; a new stage is told at once.
+    #[test]
+    fn a_lock_is_written_once_a_second_and_at_every_stage() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let (mut display, mut lock) = (Display::new(100), folder.lock("cell").unwrap().unwrap());
+        display.begin("[1/1] cell", None, 100, 3);
+        let mut watch = Watch::new(&mut display, &mut lock, 3, None).unwrap();
+        let state = || -> Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
+        let step = |step| {
+            let (epoch, steps, images, loss) = (1, 8, 10, 0.5);
+            Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state })
+        };
+        let kept = || Pulse::read(&folder.locked("cell").unwrap().unwrap().0);
+        watch.see(&step(1));
+        assert_eq!(kept().step, 1);
+        assert!(watch.told.is_some(), "the moment is kept");
+        watch.told = Some(Instant::now());
+        watch.see(&step(2));
+        assert_eq!(kept().step, 1, "a moment later");
+        watch.see(&Event::Stage("probe"));
+        assert_eq!((kept().stage.as_str(), kept().step), ("probe", 2));
+        watch.told = Instant::now().checked_sub(Duration::from_millis(1_001));
+        watch.see(&step(3));
+        assert_eq!(kept().step, 3, "a second later");
+        // Thirty of a hundred images are done.
+        let expected = 70.0 / watch.pulse.images_per_second;
+        assert!((watch.pulse.seconds_left / expected - 1.0).abs() < 1e-9);
+        assert!(kept().unix.abs_diff(now() as u64) <= 1);
     }
 }

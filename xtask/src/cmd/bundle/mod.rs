@@ -114,6 +114,16 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
         .encoder();
     let detector = Detector::read(&at, record)?;
     let columns = logits::read(&at, record)?;
+    let (rate, calibration, threshold) = judged(arguments, &columns)?;
+    let scorer = arguments.scorer.column();
+    let manifest = Manifest::of((record, scorer), detector.usual_size, rate, calibration, threshold)?;
+    Bundle::write(to, &manifest, &encoder, detector)?;
+    Ok(manifest)
+}
+
+/// Returns the share of defects to calibrate for, the calibration and the threshold, from the logits of the validation
+/// images.
+fn judged(arguments: &Arguments, columns: &[(String, Vec<f64>)]) -> Result<(f64, Calibration, Threshold)> {
     let column = |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, column)| column);
     let scorer = arguments.scorer.column();
     let scored = column(scorer).with_context(|| format!("the logits have no column '{scorer}'"))?;
@@ -124,9 +134,7 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
     let rate = arguments.rate.and_then(Share::fraction).unwrap_or(found);
     let calibration = Calibration::fit(scored, &defects, groups.as_deref(), rate)?;
     let threshold = Threshold::choose(arguments.flag_at, scored, &defects, &calibration, rate)?;
-    let manifest = Manifest::of((record, scorer), detector.usual_size, rate, calibration, threshold)?;
-    Bundle::write(to, &manifest, &encoder, detector)?;
-    Ok(manifest)
+    Ok((rate, calibration, threshold))
 }
 
 /// Returns the cell that the card recommends: the lowest seed whose weights exist.
@@ -216,5 +224,105 @@ mod tests {
         assert_eq!(take(Some(Share::percent(5))).unwrap(), "table1/byol-resnet18-share05-seed0");
         let error = take(Some(Share::percent(1))).unwrap_err().to_string();
         assert!(error.contains("no models were trained at 1%; expected --share to be one of"), "{error}");
+    }
+
+    use clap::Parser;
+
+    use crate::support::print::captured;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn arguments(line: &str) -> Arguments {
+        Command::parse_from(line.split_whitespace()).arguments
+    }
+
+    #[test]
+    fn a_cell_or_the_best_is_asked_for_not_both() {
+        let root = tempfile::tempdir().unwrap();
+        Folder::open(root.path()).unwrap().write(&committed::record("table1", "simclr", 0)).unwrap();
+        let error = |line: &str| {
+            run(&arguments(&format!("{} {line}", root.path().display()))).unwrap_err().to_string()
+        };
+        assert_eq!(error("cell file --best"), "--best chooses the cell: give only the file to write");
+        assert!(error("file").starts_with("expected a cell and the file to write"));
+        let error = error("table1/simclr-resnet18-share45-seed0 file");
+        assert!(
+            error.contains("seed0.safetensors: missing; the cell was trained with --no-weights"),
+            "{error}"
+        );
+    }
+
+    /// Sixteen normal images and four defects, whose logits overlap; each scorer has logits of its own.
+    #[test]
+    fn logits_of_the_asked_scorer_are_calibrated_for_the_asked_rate() {
+        let defects: Vec<f64> = (0..20).map(|image| f64::from(u8::from(image % 5 == 0))).collect();
+        let logits = |strength: f64| -> Vec<f64> {
+            (0..20).map(|image| strength * defects[image] + ((image * 7) % 11) as f64 / 4.0 - 1.0).collect()
+        };
+        let groups: Vec<f64> = (0..20).map(|image| f64::from(image / 2)).collect();
+        let [probe, distance] = [logits(1.5), logits(0.5)];
+        let columns = |with_groups: bool| {
+            let mut columns = vec![
+                ("converged".to_owned(), probe.clone()),
+                ("normals_mahalanobis".to_owned(), distance.clone()),
+                ("defect".to_owned(), defects.clone()),
+            ];
+            columns.extend(with_groups.then(|| ("group".to_owned(), groups.clone())));
+            columns
+        };
+        let labels: Vec<bool> = defects.iter().map(|&defect| defect > 0.5).collect();
+        let all: Vec<u32> = groups.iter().map(|&group| group as u32).collect();
+        for (flags, logits, rate, at) in [
+            ("", &probe, 0.2, "own"),
+            ("--rate 5%", &probe, 0.05, "own"),
+            ("--scorer mahalanobis --flag-at misses=25%", &distance, 0.2, "misses=25%"),
+        ] {
+            for with_groups in [false, true] {
+                let found = judged(&arguments(&format!("d c f {flags}")), &columns(with_groups)).unwrap();
+                let groups = with_groups.then_some(&all[..]);
+                let calibration = Calibration::fit(logits, &labels, groups, rate).unwrap();
+                let threshold =
+                    Threshold::choose(at.parse().unwrap(), logits, &labels, &calibration, rate).unwrap();
+                assert!((found.0 - rate).abs() < 1e-12, "{flags}: {}", found.0);
+                assert_eq!((found.1.slope, found.1.error), (calibration.slope, calibration.error), "{flags}");
+                assert_eq!((found.2.logit, &found.2.chosen), (threshold.logit, &threshold.chosen), "{flags}");
+            }
+        }
+        let [alone, grouped] = [None, Some(&all[..])]
+            .map(|groups| Calibration::fit(&probe, &labels, groups, 0.2).unwrap().error);
+        assert_ne!(alone, grouped, "groups matter here");
+        let error = judged(&arguments("d c f --scorer patchcore"), &columns(false)).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "the logits have no column 'normals_patchcore'");
+    }
+
+    #[test]
+    fn a_detector_is_summed_up_with_its_own_numbers() {
+        let mut record = committed::record("table1", "simclr", 0);
+        (record.data.train.normals, record.data.train.defects) = (1_001, 1_002);
+        (record.data.validation.normals, record.data.validation.defects) = (1_003, 1_004);
+        let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0634 };
+        let threshold = Threshold {
+            logit: 0.12341,
+            chosen: "misses=5%".to_owned(),
+            false_positive_rate: [0.1, 0.05, 0.2],
+            true_positive_rate: [0.7, 0.6, 0.8],
+        };
+        let manifest = Manifest::of((&record, "converged"), None, 0.025, calibration, threshold).unwrap();
+        let manifest = Manifest { auroc: 0.8762, ..manifest };
+        let scorer = Scorer::label("converged").unwrap();
+        let expected = format!(
+            "  scores by {scorer}\n  \
+             trained on 1001 normal images and 1002 defects of synthetic; AUROC 0.876 on 1003 normal images and 1004 defects\n  \
+             flags images above logit 0.1234 (misses=5%): of these validation images 10.0 % (5.0 % to 20.0 %) of the normal \
+             ones and 70.0 % (60.0 % to 80.0 %) of the defects\n  \
+             probabilities are calibrated for 2.5 % defects (expected calibration error 0.063, cross-validated)\n"
+        );
+        let told = captured::output(|| say(&manifest));
+        assert_eq!(told, expected);
     }
 }

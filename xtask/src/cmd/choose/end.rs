@@ -237,4 +237,148 @@ mod tests {
             "{said}"
         );
     }
+
+    use skewbench::method::Name::{BarlowTwins, Supervised};
+
+    use crate::support::{committed, print::captured};
+
+    /// Three arms; one is beaten in the first look, the others stay open to the second, in which no seeds are left.
+    fn race() -> Elimination {
+        let rule = Rule::new(3, 3, 0.02).unwrap();
+        let mut race = Elimination::new(&[at(SimClr), at(Byol), at(BarlowTwins)], rule);
+        race.look(&[0.900, 0.400, 0.850, 0.902, 0.402, 0.910]).unwrap();
+        assert_eq!(race.looks()[0].dropped.len(), 1, "{:?}", race.looks());
+        race.look(&[0.901, 0.860]).unwrap();
+        race
+    }
+
+    #[test]
+    fn every_arm_is_in_the_table_with_its_seeds_and_scores() {
+        let race = race();
+        let told = captured::output(|| table(&race, &race.pick().unwrap()));
+        let lines: Vec<Vec<&str>> = told.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1].join(" "), "arm seeds AUROC lowest, highest above leader standing");
+        let row = |name: &str| {
+            let line =
+                lines.iter().find(|line| line.first() == Some(&name)).unwrap_or_else(|| panic!("{told}"));
+            line[3..].join(" ")
+        };
+        assert_eq!(row("simclr"), "3 0.901 0.900, 0.902 - leads");
+        let last = race.looks().last().unwrap();
+        let other = last.contest.0.iter().find(|arm| arm.at == at(BarlowTwins)).unwrap();
+        let begin = format!("3 0.873 0.850, 0.910 at most {:+.3} ", other.above_leader);
+        assert!(row("barlow_twins").starts_with(&begin), "{told}");
+        let beaten = &race.looks()[0].dropped[0];
+        let expected =
+            format!("2 0.401 0.400, 0.402 at most {:+.3} beaten: dropped after 2 seeds", beaten.above_leader);
+        assert_eq!(row("byol"), expected);
+        assert_eq!(lines.len(), 2 + 3, "each arm once: {told}");
+    }
+
+    /// One seed collapsed: the median says another arm than the mean.
+    #[test]
+    fn what_is_open_is_told_with_what_would_settle_it() {
+        let rule = Rule::new(2, 3, 0.02).unwrap();
+        let mut race = Elimination::new(&[at(SimClr), at(Byol)], rule);
+        race.look(&[0.90, 0.80, 0.30, 0.70]).unwrap();
+        race.look(&[0.92, 0.78]).unwrap();
+        let pick = race.pick().unwrap();
+        assert_eq!((pick, race.looks()[1].contest.leader().at), (at(SimClr), at(Byol)));
+        let told = captured::output(|| open(&race, &pick));
+        let arm = &race.looks()[1].open[0];
+        let seeds = race.seeds_to_settle(arm).unwrap();
+        let expected = format!(
+            "The highest mean has byol on resnet18: a seed that collapsed moves a mean, not a median.\n\
+             Open: simclr on resnet18 may be above byol on resnet18 by {:.3}; about {seeds:.0} seeds of both would settle it.\n",
+            arm.above_leader
+        );
+        assert_eq!(told, expected);
+        let told = captured::output(|| table(&race, &pick));
+        let line = told.lines().find(|line| line.starts_with("simclr")).unwrap();
+        assert!(line.ends_with("  open, the best guess"), "{told}");
+    }
+
+    /// Records of three methods and a floor, two seeds each.
+    fn records(methods: &[(&str, &str, f64)]) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (study, method, auroc) in methods {
+            for seed in 0..2 {
+                let mut record = committed::record(study, method, seed);
+                record.scores.iter_mut().for_each(|score| score.auroc = auroc + 0.002 * seed as f64 - 0.001);
+                records.push(record);
+            }
+        }
+        records
+    }
+
+    #[test]
+    fn the_chosen_arm_stands_beside_floors_and_supervised_training() {
+        let all = [
+            ("table1", "simclr", 0.8),
+            ("table1", "byol", 0.7),
+            ("table1", "supervised", 0.9),
+            ("random_weights", "none", 0.5),
+        ];
+        let told = |pick, records: &[Record]| captured::output(|| beside(&at(pick), records));
+        let simclr = told(SimClr, &records(&all));
+        let lines: Vec<&str> = simclr.lines().collect();
+        assert_eq!(
+            lines[1],
+            "simclr on resnet18 (AUROC 0.800) beside others; differences with their intervals at 95 %:"
+        );
+        assert!(lines[2].starts_with("  BELOW supervised on resnet18 (0.900): -0.100 (-0.1"), "{simclr}");
+        assert!(lines[3].starts_with("  above random weights of resnet18 (0.500): +0.300 (+0.2"), "{simclr}");
+        assert_eq!(lines.len(), 4, "other methods are in the table: {simclr}");
+        let supervised = told(Supervised, &records(&all));
+        let lines: Vec<&str> = supervised.lines().collect();
+        assert!(lines[2].starts_with("  above random weights of resnet18 (0.500): +0.400"), "{supervised}");
+        assert_eq!(lines[3], "It is supervised: it learns from labels. Of the others the best is");
+        assert!(lines[4].starts_with("  above simclr on resnet18 (0.800): +0.100"), "{supervised}");
+        let alone = told(SimClr, &records(&all[..2]));
+        assert!(alone.ends_with("\n  supervised training was left out by --only\n"), "{alone}");
+        let equal = [("table1", "simclr", 0.8), ("table1", "supervised", 0.8)];
+        let equal = told(SimClr, &records(&equal));
+        assert!(
+            equal.contains(
+                "  NOT ABOVE supervised on resnet18 (0.800), as far as these seeds tell: +0.000 (-0.0"
+            ),
+            "{equal}"
+        );
+    }
+
+    /// The first training alone does not fit; or one did, and the next did not.
+    #[test]
+    fn a_choice_without_a_comparison_says_what_did_not_fit() {
+        use skewbench::results::Folder;
+
+        use crate::asked::{Asked, Lists};
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Flags {
+            #[command(flatten)]
+            asked: Asked,
+        }
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let flags = "--study table1 --only simclr-resnet18 --shares 45% --quick";
+        let run = Flags::parse_from(flags.split(' ')).asked.run(Lists::Read(root.path())).unwrap();
+        let resolved = run.resolve().unwrap();
+        let mut record = committed::record("table1", "simclr", 0);
+        (record.cost.train_seconds, record.cost.evaluate_seconds) = (7_000.0, 200.0);
+        folder.write(&record).unwrap();
+        let clock = Clock::new(Some(0.5), &folder, &run, 3);
+        assert!(!clock.admits(&resolved[1]));
+        let arguments = Command::parse_from(["--seeds", "3"]).arguments;
+        let race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 3, 0.02).unwrap());
+        let refused =
+            "table1/simclr-resnet18-share45-seed1 takes about 2 h 00 min, and 30 min of 30 min are left";
+        let error = print(&race, &[], &clock, &arguments).unwrap_err().to_string();
+        assert_eq!(error, format!("not one training fits into --hours: {refused}"));
+        let told = captured::output(|| print(&race, &[record], &clock, &arguments).unwrap());
+        let expected = format!(
+            "\nNothing can be said yet: 1 trainings are finished, and the first comparison needs 2 seeds of every arm \
+             ({refused}). Run the same command again to resume.\n"
+        );
+        assert_eq!(told, expected);
+    }
 }

@@ -268,4 +268,26 @@ mod tests {
             ("supervised on resnet18".into(), "supervised-resnet18".into())
         );
     }
+
+    #[test]
+    fn a_choice_says_how_many_trainings_it_may_take() {
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let told = |flags: &str| {
+            let flags = format!("{flags} --quick --only simclr,byol-vit --seeds 5 --margin 0.125");
+            let arguments = Command::parse_from(flags.split_whitespace()).arguments;
+            let grid = Grid::new(&arguments, None).unwrap();
+            let plan = arguments.setup.plan().unwrap();
+            let run = arguments.setup.run(plan, Vec::new(), Lists::Read(folder.path())).unwrap();
+            captured::output(|| grid.describe(&run, &[], &arguments))
+        };
+        let end = "2 to 5 seeds each: 6 trainings at least, 15 at most; AUROC of the converged probe, margin 0.125\n";
+        let drawn = told("");
+        assert!(drawn.ends_with(&format!("choice  3 arms at 45% defects, {end}")), "{drawn}");
+        let natural = told("--share natural");
+        assert!(
+            natural.ends_with(&format!("choice  3 arms at the data's own share of defects, {end}")),
+            "{natural}"
+        );
+    }
 }

@@ -196,4 +196,104 @@ mod tests {
         let error = auroc(&record).unwrap_err().to_string();
         assert!(error.contains("its converged probe has no AUROC on all validation images"), "{error}");
     }
+
+    /// By hand: lags are what means are below the leader's.
+    #[test]
+    fn a_round_says_who_leads_and_why_arms_are_dropped() {
+        use skewbench::{
+            analysis::{
+                Axes,
+                best::{Arm, Contest},
+            },
+            backbone::Name::ResNet18,
+            data::Share,
+            method::Name::{self, BarlowTwins, Byol, Dino, SimClr, Supervised},
+        };
+
+        use crate::support::print::captured;
+        let arm = |method: Name, mean: f64, may_be_best: bool, above_leader: f64| {
+            let at = Axes::table_1(method, ResNet18, Share::percent(45)).converged();
+            Arm { at, mean, seeds: 4, may_be_best, above_leader, may_lose: 0.5 }
+        };
+        let leader = arm(SimClr, 0.9, true, 0.0);
+        let dropped = vec![
+            arm(Byol, 0.8, true, 0.015),
+            arm(BarlowTwins, 0.7, false, -0.125),
+            arm(Dino, 0.6, false, 0.25),
+        ];
+        let open = vec![arm(Supervised, 0.875, true, 0.0625)];
+        let contest = Contest([&[leader][..], &open, &dropped].concat());
+        let look = Look { seeds: 4, contest, dropped, open, end: None };
+        let told = captured::output(|| tell(&look));
+        let lines: Vec<String> =
+            told.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let expected = [
+            "after 4 seeds: simclr on resnet18 leads with AUROC 0.900",
+            "dropped byol on resnet18 AUROC 0.800, 0.100 less: above the leader by 0.015 at most",
+            "dropped barlow_twins on resnet18 AUROC 0.700, 0.200 less: below the leader by 0.125 at least",
+            "dropped dino on resnet18 AUROC 0.600, 0.300 less: below another arm beyond what seeds do",
+            "open supervised on resnet18 AUROC 0.875, 0.025 less: above the leader by up to 0.062",
+        ];
+        assert_eq!(lines, expected);
+        let told = captured::output(|| tell(&Look { end: Some(End::Seeds), ..look }));
+        assert!(told.ends_with("\n  no seeds are left\n"), "{told}");
+    }
+
+    /// Two arms with two seeds at first, at most three: four trainings, then two.
+    #[test]
+    fn a_round_is_announced_with_its_trainings_and_their_time() {
+        use clap::Parser;
+        use skewbench::analysis::elimination::Rule;
+
+        use crate::{
+            asked::{Asked, Lists},
+            support::print::captured,
+        };
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Command {
+            #[command(flatten)]
+            asked: Asked,
+        }
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let flags = "--study table1 --only simclr-resnet18,byol-resnet18 --shares 45% --seeds 3 --quick";
+        let run = Command::parse_from(flags.split(' ')).asked.run(Lists::Read(root.path())).unwrap();
+        let resolved = run.resolve().unwrap();
+        let clock = Clock::new(None, &folder, &run, 3);
+        let keep = Keep { weights: false, tensorboard: None };
+        let rounds = Rounds {
+            resolved: &resolved,
+            folder: &folder,
+            keep,
+            clock: &clock,
+            run: &run,
+            trained: &|| Ok(()),
+        };
+        let arms: Vec<Scored> =
+            resolved.iter().filter(|cell| cell.cell.seed == 0).map(|cell| scored(&cell.cell)).collect();
+        let mut elimination = Elimination::new(&arms, Rule::new(2, 3, 0.02).unwrap());
+        let announced = |elimination: &Elimination| {
+            let wanted = elimination.wanted();
+            let wanted: Vec<&Resolved> =
+                wanted.iter().map(|(at, seed)| rounds.of(at, *seed).unwrap()).collect();
+            for ((at, seed), found) in elimination.wanted().iter().zip(&wanted) {
+                assert_eq!((scored(&found.cell), found.cell.seed), (*at, *seed));
+            }
+            captured::output(|| rounds.announce(elimination, &wanted))
+        };
+        assert_eq!(announced(&elimination), "\nround 1: 4 trainings; at most 2 after it\n");
+        // 10 and 30 minutes: 20 on average.
+        for (method, seconds) in [("simclr", 600.0), ("byol", 1_700.0)] {
+            let mut record = committed::record("table1", method, 0);
+            (record.cost.train_seconds, record.cost.evaluate_seconds) = (seconds, 50.0);
+            folder.write(&record).unwrap();
+        }
+        assert_eq!(
+            announced(&elimination),
+            "\nround 1: 4 trainings, about 1 h 20 min; at most 2 after it, about 40 min\n"
+        );
+        elimination.look(&[0.7, 0.6, 0.9, 0.8]).unwrap();
+        assert_eq!(announced(&elimination), "\nround 2: 2 trainings, about 40 min; the last\n");
+    }
 }

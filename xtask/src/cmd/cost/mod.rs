@@ -149,4 +149,32 @@ mod tests {
             assert!(error.contains("must be a number above 0"), "{error}");
         }
     }
+
+    /// A hundred million images at 500 a second are 200,000 seconds.
+    #[test]
+    fn many_images_take_as_long_as_the_given_rate_says() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = document(&checkout, Given { gpu_rate: Some(500.0), ..Given::default() }).unwrap();
+        let many = text.split("## 100 million images").nth(1).unwrap();
+        assert!(many.contains("\nAt 500 images/s, as given: 56 hours a pass.\n"), "{many}");
+        assert!(!text.contains("price |"), "no price was given");
+        let priced = document(&checkout, Given { price: Some(0.5), ..Given::default() }).unwrap();
+        assert_eq!(priced.matches(" price |").count(), 1, "of CPUs alone");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_written_where_it_was_asked_to_be() {
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.md");
+        let arguments =
+            |out| Arguments { gpu_rate: Some(700.0), gpu_price: Some(9.0), price: Some(0.25), out };
+        let told = captured::output(|| run(&arguments(Some(file.clone()))).unwrap());
+        assert_eq!(told, format!("cost    {}\n", file.display()));
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let given = Given { gpu_rate: Some(700.0), gpu_price: Some(9.0), price: Some(0.25) };
+        let expected = document(&checkout, given).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
+        assert_eq!(captured::output(|| run(&arguments(None)).unwrap()), expected, "or to the terminal");
+    }
 }

@@ -124,4 +124,51 @@ mod tests {
         assert_eq!(pair("barlow_twins-vit_tiny-16x64px"), None);
         assert_eq!(pair("jpeg 720x576, two views of 224 px"), None);
     }
+
+    /// Files of a checkout with numbers that are easy to tell apart.
+    #[test]
+    fn rates_are_read_from_their_own_files_and_places() {
+        use serde_json::json;
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, value: &Value| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, value.to_string()).unwrap();
+        };
+        let case = |name: &str, ours: &[f64]| json!({ "case": name, "seconds": { "ours": ours, "pytorch": [99.0] } });
+        write(
+            STEPS,
+            &json!({
+                "threads": 3, "provenance": { "cpu": "a processor" },
+                "cases": [case("simclr-resnet18-8x224px", &[5.0, 1.0, 4.0]), case("simclr-resnet18-16x64px", &[7.0])],
+            }),
+        );
+        write(
+            LOADER,
+            &json!({ "cases": [
+            case("png 720x576, two views of 64 px", &[0.5]),
+            case("png 720x576, two views of 224 px", &[0.25]),
+            case("jpeg 720x576, two views of 224 px", &[0.125]),
+        ] }),
+        );
+        write(
+            SCALE,
+            &json!({ "stages": [
+            { "stage": "probe", "seconds": 1.0, "processor_seconds": 2.0, "peak_mib": 3.0 },
+            { "stage": "page", "seconds": 4.0, "processor_seconds": 5.0, "peak_mib": 6.0 },
+        ] }),
+        );
+        let rates = Rates::read(root.path()).unwrap();
+        assert_eq!((rates.cpu.as_str(), rates.threads), ("a processor", 3.0));
+        // The median of a step of eight images.
+        assert_eq!(rates.step(method::Name::SimClr, backbone::Name::ResNet18).unwrap(), 0.5);
+        assert_eq!((rates.load("png").unwrap(), rates.load("jpeg").unwrap()), (0.25, 0.125));
+        let page = rates.stage("page").unwrap();
+        assert_eq!((page.seconds, page.processor, page.peak), (4.0, 5.0, 6.0));
+        let missing = |error: Option<anyhow::Error>| error.unwrap().to_string();
+        let step = rates.step(method::Name::Byol, backbone::Name::ResNet18);
+        assert_eq!(missing(step.err()), format!("{STEPS}: no case of byol on resnet18 at 224 px"));
+        assert_eq!(missing(rates.load("packed").err()), format!("{LOADER}: no case of packed at 224 px"));
+        assert_eq!(missing(rates.stage("doctor").err()), format!("{SCALE}: no stage doctor"));
+    }
 }

@@ -272,4 +272,77 @@ mod tests {
             assert_ne!(glyph(character), box_glyph, "{character:?}");
         }
     }
+
+    /// Five pairs of each class: what is most obvious at the left, each beside the same pipe without the defect.
+    #[test]
+    fn a_class_is_shown_from_obvious_to_hidden_beside_sound_pipes() {
+        let (class, seed) = (DefectClass::ALL[2], Seed::root(5));
+        let row = class_row(class, 32, seed);
+        assert_eq!(row.caption, format!("{}\n{}", class.code(), class.meaning()));
+        let mut known: Vec<(f32, Seed)> = (0..15)
+            .map(|number| {
+                let seed = seed.child(class.code()).index(number);
+                (Scene::severity(seed, class), seed)
+            })
+            .collect();
+        known.sort_by(|a, b| b.0.total_cmp(&a.0));
+        assert!(known[0].0 > known[12].0);
+        assert_eq!(row.images.len(), 10);
+        for (pair, place) in row.images.chunks(2).zip([0, 3, 6, 9, 12]) {
+            let classes = ClassSet::EMPTY.with(class);
+            let (_, seed) = known[place];
+            let drawn = [Scene::sample(seed, classes), Scene::without_defects(seed, classes)];
+            for (found, scene) in pair.iter().zip(drawn) {
+                assert!(found.pixels == synthetic::draw(&scene, 32).pixels, "place {place}");
+            }
+            assert!(pair[0].pixels != pair[1].pixels, "the defect can be seen");
+        }
+    }
+
+    /// A row for each class in their order, and one of pipes without a defect, each another one.
+    #[test]
+    fn a_sheet_has_every_class_and_normal_pipes() {
+        let seed = Seed::root(5);
+        let sheet = draw(32, seed);
+        let captions: Vec<String> =
+            DefectClass::ALL.iter().map(|class| format!("{}\n{}", class.code(), class.meaning())).collect();
+        let longest = captions.iter().flat_map(|caption| wrap(caption)).map(|line| line.len()).max().unwrap();
+        let (left, top) = (GAP + longest * ADVANCE + GAP, LEADING + 2 * GAP);
+        assert_eq!((sheet.width, sheet.height), (left + 10 * (32 + GAP), top + 18 * (32 + GAP)));
+        let tile = |column: usize, row: usize| -> Vec<u8> {
+            let (x, y) = (left + column * (32 + GAP), top + row * (32 + GAP));
+            (0..32)
+                .flat_map(|line| sheet.pixels[3 * ((y + line) * sheet.width + x)..][..96].to_vec())
+                .collect()
+        };
+        for (row, class) in DefectClass::ALL.into_iter().enumerate().step_by(8) {
+            for (column, image) in class_row(class, 32, seed).images.iter().enumerate() {
+                assert!(tile(column, row) == image.pixels, "{column} of {}", class.code());
+            }
+        }
+        for column in 0..10 {
+            let scene = Scene::sample(seed.child("normal").index(column), ClassSet::EMPTY);
+            assert!(tile(column, 17) == synthetic::draw(&scene, 32).pixels, "normal pipe {column}");
+        }
+        // Headings: what is at the left and at the right, and every second column is without a defect.
+        let ink = |column: usize| {
+            let x = left + column * (32 + GAP);
+            (0..LEADING)
+                .any(|y| (x..x + 32).any(|x| sheet.pixels[3 * ((GAP + y) * sheet.width + x)..][..3] == INK))
+        };
+        assert!(ink(0) && ink(1) && ink(3) && ink(8) && ink(9));
+    }
+
+    #[test]
+    fn no_two_characters_look_alike() {
+        let characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:-+=_/%()";
+        let glyphs: std::collections::BTreeSet<&str> = characters.chars().map(glyph).collect();
+        assert_eq!(glyphs.len(), characters.len());
+        // Letters that are their own mirror image.
+        for character in "AHIMOTUVWXY".chars() {
+            for row in glyph(character).split(' ') {
+                assert_eq!(row.chars().rev().collect::<String>(), row, "{character}");
+            }
+        }
+    }
 }

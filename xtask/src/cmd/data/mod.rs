@@ -101,3 +101,34 @@ fn write_png(image: &Image, path: &Path) -> Result<()> {
     picture.write_to(&mut bytes, format)?;
     durable::write_whole(path, &bytes.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not square, and no two pixels alike.
+    #[test]
+    fn a_picture_is_written_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let pixels: Vec<u8> = (0..3 * 5 * 4).collect();
+        let path = folder.path().join("x.png");
+        write_png(&Image::new(5, 4, pixels.clone()), &path).unwrap();
+        let read = image::open(&path).unwrap().into_rgb8();
+        assert_eq!((read.dimensions(), read.into_raw()), ((5, 4), pixels.clone()));
+        let error = write_png(&Image::new(5, 4, pixels), &folder.path().join("x")).unwrap_err().to_string();
+        assert!(error.ends_with("x: cannot write the picture"), "{error}");
+    }
+
+    #[test]
+    fn a_preview_has_the_side_and_the_seed_that_were_asked_for() {
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("x.png");
+        let preview = Preview { out: out.clone(), side: 32, seed: 3 };
+        let told = captured::output(|| run(&Command::Preview(preview)).unwrap());
+        assert_eq!(told, format!("contact sheet: {}\n", out.display()));
+        let expected = contact_sheet::draw(32, Seed::root(3));
+        let read = image::open(&out).unwrap().into_rgb8();
+        assert_eq!(read.into_raw(), expected.pixels);
+    }
+}

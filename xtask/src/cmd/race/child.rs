@@ -156,4 +156,20 @@ pub mod tests {
                 .contains("'soon' is not a number of seconds")
         );
     }
+
+    /// Threads, memory and the case reach the script that was asked for.
+    #[test]
+    fn a_script_is_started_with_its_threads_and_its_line() {
+        let told = tempfile::NamedTempFile::new().unwrap();
+        let text = format!(
+            "read line\nfor word in \"$line\" \"${{1##*/}}\" $OMP_NUM_THREADS $MALLOC_MMAP_THRESHOLD_ \
+             $MALLOC_TRIM_THRESHOLD_; do echo \"$word\" >> {}; done\n[ -e \"$1\" ] && echo ready\nread word",
+            told.path().display()
+        );
+        let (_folder, python) = script(&text);
+        drop(Child::python(&python, "race_loader.py", "{\"a\": 1}", 3).unwrap());
+        let found = fs::read_to_string(told.path()).unwrap();
+        let expected = ["{\"a\": 1}", "race_loader.py", "3", "4294967296", "17179869184"];
+        assert_eq!(found.lines().collect::<Vec<_>>(), expected);
+    }
 }

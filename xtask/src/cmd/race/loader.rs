@@ -216,4 +216,24 @@ mod tests {
         ];
         assert_eq!(names, expected);
     }
+
+    /// Both views of every picture, as the paper's, whatever the source is.
+    #[test]
+    fn a_worker_loads_every_picture_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::support::committed::pictures(&folder.path().join("train"), [5, 3]);
+        crate::support::committed::pictures(&folder.path().join("validation"), [1, 1]);
+        let mut worker = Worker::new(folder.path(), 32, 3).unwrap();
+        assert_eq!(worker.indices, (0..8).collect::<Vec<_>>());
+        let paper = ViewSet::paper(32).views[0];
+        assert_eq!(worker.recipe.views, [paper, paper]);
+        let (first, second) = (worker.step().unwrap(), worker.step().unwrap());
+        assert!(first.is_finite() && first != second, "views of the next pass are others: {first}");
+        assert_eq!(worker.pass, 2);
+        let store = folder.path().join("store");
+        pack(folder.path(), &store, 24).unwrap();
+        let packed = Worker::new(&store, 32, 3).unwrap();
+        assert_eq!(packed.indices.len(), 8);
+        assert_eq!(store::shorter_side(&store).unwrap(), Some(24));
+    }
 }

@@ -97,20 +97,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let threads = if arguments.loader { 1 } else { threads };
     println!("{versions}; {threads} threads; {} pairs", arguments.pairs);
 
-    let chosen =
-        |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|text| name.contains(text));
     let mut outcomes = Vec::new();
     if arguments.loader {
         let race = loader::Race::new(python, arguments.images, arguments.pillow)?;
-        for case in loader::CASES.into_iter().filter(|case| chosen(&loader::name(*case))) {
+        for case in loader::CASES.into_iter().filter(|case| is_asked(&arguments.only, &loader::name(*case))) {
             outcomes.push(race.run(case, arguments.pairs)?);
             print(&outcomes[outcomes.len() - 1])?;
         }
     } else {
-        for (case, precision) in all_cases().filter(|(case, precision)| {
-            chosen(&case.name(*precision))
-                || *precision == Precision::Single && arguments.only.iter().any(|text| text == "f32")
-        }) {
+        for (case, precision) in asked_cases(&arguments.only) {
             outcomes.push(race((case, precision), python, threads, arguments)?);
             print(&outcomes[outcomes.len() - 1])?;
         }
@@ -135,6 +130,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Returns every case in f32, then in bf16.
 fn all_cases() -> impl Iterator<Item = (&'static Case, Precision)> {
     Precision::ALL.into_iter().flat_map(|precision| CASES.iter().map(move |case| (case, precision)))
+}
+
+/// Returns whether a name contains one of these texts, if there are any.
+fn is_asked(only: &[String], name: &str) -> bool {
+    only.is_empty() || only.iter().any(|text| name.contains(text))
+}
+
+/// Returns the cases whose names contain one of these texts; those in f32 have no suffix of their own.
+fn asked_cases(only: &[String]) -> impl Iterator<Item = (&'static Case, Precision)> {
+    all_cases().filter(move |(case, precision)| {
+        is_asked(only, &case.name(*precision))
+            || *precision == Precision::Single && only.iter().any(|text| text == "f32")
+    })
 }
 
 /// Alternates blocks that are long enough to be timed.
@@ -384,5 +392,83 @@ for seconds in $steps 7; do read word; echo $seconds; done"#,
         let supervised = of(skewbench::method::Name::Supervised).unwrap();
         let (_, setting) = fastest((supervised, Precision::Single), &python, 1, false).unwrap();
         assert_eq!(setting, "channels last");
+    }
+
+    #[test]
+    fn cases_are_chosen_by_their_names_and_f32_is_what_has_no_suffix() {
+        let names = |only: &[&str]| -> Vec<String> {
+            let only: Vec<String> = only.iter().map(|&text| text.to_owned()).collect();
+            asked_cases(&only).map(|(case, precision)| case.name(precision)).collect()
+        };
+        let all = names(&[]);
+        assert_eq!(all.len(), 36);
+        assert_eq!(names(&["f32"]), all[..18]);
+        assert_eq!(names(&["bf16"]), all[18..]);
+        let mae = ["mae-vit_tiny-16x224px", "mae-vit_tiny-16x224px-bf16"];
+        assert_eq!(names(&["mae"]), mae);
+        let both = ["simclr-resnet18-8x224px", "mae-vit_tiny-16x224px"];
+        let found: Vec<String> = names(&["mae", "simclr-resnet18-8x"])
+            .into_iter()
+            .filter(|name| !name.ends_with("bf16"))
+            .collect();
+        assert_eq!(found, both);
+        assert!(names(&["moco"]).is_empty());
+    }
+
+    /// By hand: medians of 2 and 4 seconds; theirs divided by ours are 3, 2 and 2.5.
+    #[test]
+    fn an_outcome_is_told_in_one_line() {
+        use crate::support::print::captured;
+        let outcome = Outcome {
+            name: "a case".to_owned(),
+            setting: "channels last".to_owned(),
+            ours: vec![0.001, 0.002, 0.004],
+            theirs: vec![0.003, 0.004, 0.010],
+            memory: Some([(7 << 20, 5 << 20), (70 << 20, 50 << 20)]),
+        };
+        let told = |outcome: &Outcome| captured::output(|| print(outcome).unwrap());
+        let begin =
+            format!("{:<34} ours      2.0 ms  theirs      4.0 ms  ratio 2.50 (2.00 to 3.00)", "a case");
+        assert_eq!(told(&outcome), format!("{begin}  training adds 5 MiB, theirs 50  [channels last]\n"));
+        assert_eq!(told(&Outcome { memory: None, ..outcome }), format!("{begin}  [channels last]\n"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pythons_packages_are_asked_for_and_what_is_missing_is_named() {
+        let (_folder, python) = child::tests::script("echo \" $1 $2 \"");
+        let told = versions(&python, &["torch", "timm"]).unwrap();
+        assert!(told.starts_with("-c import importlib.metadata as m, platform"), "{told}");
+        assert!(told.ends_with("for n in [\"torch\", \"timm\"]))"), "{told}");
+        let (_folder, python) = child::tests::script("echo Traceback >&2; echo 'no timm' >&2; exit 1");
+        let error = versions(&python, &PACKAGES).unwrap_err().to_string();
+        assert!(error.contains("lacks a package that the race needs: no timm;"), "{error}");
+        assert!(versions(Path::new("/nowhere/python"), &PACKAGES).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_race_without_cases_names_those_there_are() {
+        use clap::Parser;
+
+        use crate::support::print::captured;
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Command {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let (_folder, python) = child::tests::script("echo Python 3.11 torch 2");
+        let python = python.display().to_string();
+        let flags = ["--python", &python, "--only", "moco", "--threads", "5", "--pairs", "3"];
+        let mut error = String::new();
+        let told = captured::output(|| {
+            error = run(&Command::parse_from(flags).arguments).unwrap_err().to_string();
+        });
+        assert_eq!(told, "Python 3.11 torch 2; 5 threads; 3 pairs\n");
+        assert!(error.starts_with("no case has that name; known: simclr-resnet18-16x64px, "), "{error}");
+        let told = captured::output(|| run(&Command::parse_from(["--requirements"]).arguments).unwrap());
+        assert_eq!(told, scripts::REQUIREMENTS);
+        assert!(told.lines().any(|line| line.starts_with("torch==")), "{told}");
     }
 }

@@ -209,4 +209,35 @@ mod tests {
         assert!(first.is_finite() && second != first, "{first}, then {second}");
         assert_ne!(norm(&worker), before);
     }
+
+    /// What `race.py` says of its own optimiser.
+    #[test]
+    fn both_sides_train_with_the_same_rate_and_decay() {
+        let script = include_str!("../../../../fixtures/torch/race.py");
+        let line = script.lines().find(|line| line.starts_with("LEARNING_RATE, WEIGHT_DECAY")).unwrap();
+        let numbers: Vec<f64> = line.split(['=', ',']).filter_map(|word| word.trim().parse().ok()).collect();
+        assert_eq!(numbers[..2], [LEARNING_RATE, WEIGHT_DECAY]);
+    }
+
+    #[test]
+    fn timed_steps_follow_those_that_warm_up() {
+        let line = r#"{"method": "supervised", "backbone": "vit_tiny", "views_of_pixels": 1, "batch": 8, "side": 32}"#;
+        let mut worker = Worker::of_case(&serde_json::from_str(line).unwrap()).unwrap();
+        assert_eq!(worker.batch.labels.to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+        let timing = worker.timed(1, 2).unwrap();
+        assert_eq!((worker.step, timing.seconds.len(), timing.launching.len()), (3, 2, 2));
+        assert!(
+            timing
+                .launching
+                .iter()
+                .zip(&timing.seconds)
+                .all(|(launching, all)| 0.0 < *launching && launching <= all)
+        );
+        for (name, value) in [("method", "null"), ("backbone", "3"), ("batch", "\"x\""), ("side", "-1")] {
+            let mut case: serde_json::Value = serde_json::from_str(line).unwrap();
+            case[name] = serde_json::from_str(value).unwrap();
+            let error = Worker::of_case(&case).map(drop).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: expected a ")), "{error}");
+        }
+    }
 }

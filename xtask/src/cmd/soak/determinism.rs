@@ -303,4 +303,99 @@ mod tests {
         }
         assert_eq!(names.contains(&"baseline"), names.len() == 1 && found == "baseline");
     }
+
+    /// Every build with every number of threads, then this build under each emulator.
+    #[test]
+    fn ways_are_those_that_were_asked_for() {
+        use clap::Parser;
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Command {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let flags = ["--threads", "1,3", "--program", "/b/release/skewbench", "--under", "qemu -cpu H"];
+        let ways = ways(&Command::parse_from(flags).arguments).unwrap();
+        let own = std::env::current_exe().unwrap();
+        let told: Vec<(PathBuf, String, usize)> =
+            ways.iter().map(|way| (way.program.clone(), way.under.join(" "), way.threads)).collect();
+        let other = PathBuf::from("/b/release/skewbench");
+        let way = |program: &PathBuf, under: &str, threads| (program.clone(), under.to_owned(), threads);
+        let expected = [
+            way(&own, "", 1),
+            way(&own, "", 3),
+            way(&other, "", 1),
+            way(&other, "", 3),
+            way(&own, "qemu -cpu H", 1),
+        ];
+        assert_eq!(told, expected);
+        let words = |way: &Way| {
+            let command = way.command();
+            let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+            let words: Vec<String> =
+                std::iter::once(command.get_program()).chain(command.get_args()).map(text).collect();
+            let settings =
+                command.get_envs().map(|(name, value)| (text(name), text(value.unwrap()))).collect();
+            (words, settings)
+        };
+        let (program, settings): (Vec<String>, BTreeMap<String, String>) = words(&ways[3]);
+        assert_eq!(
+            (program, ways[3].name()),
+            (vec!["/b/release/skewbench".to_owned()], "release/skewbench".to_owned())
+        );
+        let expected =
+            [("CANDLE_NUM_THREADS", "1"), ("MIMALLOC_PURGE_DELAY", "-1"), ("RAYON_NUM_THREADS", "3")];
+        assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let (program, _) = words(&ways[4]);
+        assert_eq!(program, ["qemu", "-cpu", "H", &own.to_string_lossy()]);
+        let empty = Command::parse_from(["--under", " "]).arguments;
+        assert!(super::ways(&empty).is_err_and(|error| error.to_string() == "--under: a command is needed"));
+    }
+
+    /// Each value under its head, in the table for people and in that for programs.
+    #[test]
+    fn a_row_has_every_value_in_its_column() {
+        let mut last = row("avx2", "4");
+        last.way = Way {
+            program: "/x/y/release/skewbench".into(),
+            under: vec!["qemu".into(), "-cpu".into()],
+            threads: 8,
+        };
+        last.found.insert("z.safetensors".to_owned(), "9".to_owned());
+        last.seconds = 12.34;
+        let rows = [row("avx2 fma", "1"), row("avx2", "2"), last];
+        let (records, weights) = (rows[2].digest(true), rows[2].digest(false));
+        assert_eq!((records.len(), weights.len()), (12, 12));
+        assert_ne!(records, weights);
+        let shown = rows[2].shown(&rows[..2]);
+        let expected = format!(
+            "{:<42} {:<22} {:>7}  {records}  {weights}  {:<16} {}",
+            "release/skewbench qemu -cpu", "avx2", 8, "2 of 3 differ", "2 of 3 differ"
+        );
+        assert_eq!(shown, expected);
+        let table = csv(&rows).unwrap();
+        let mut reader = csv::Reader::from_reader(&table[..]);
+        let head = reader.headers().unwrap().clone();
+        let line = reader.records().nth(2).unwrap().unwrap();
+        let value = |name: &str| &line[head.iter().position(|known| known == name).expect(name)];
+        let provenance = provenance::collect(&Device::Cpu);
+        for (name, expected) in [
+            ("program", "release/skewbench"),
+            ("under", "qemu -cpu"),
+            ("instruction_sets", "avx2"),
+            ("threads", "8"),
+            ("records", &records),
+            ("weights", &weights),
+            ("equal_with_these_sets", "false"),
+            ("equal_to_first", "false"),
+            ("differing", "x.safetensors z.safetensors"),
+            ("seconds", "12.3"),
+            ("cpu", &provenance.cpu),
+            ("system", &provenance.system),
+            ("code", provenance.code.as_deref().unwrap_or_default()),
+        ] {
+            assert_eq!(value(name), expected, "{name}");
+        }
+        assert!(value("started_unix").parse::<u64>().unwrap() > 1_700_000_000);
+    }
 }

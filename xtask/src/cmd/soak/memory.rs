@@ -189,4 +189,43 @@ mod tests {
         let own = of_status(std::process::id(), "VmRSS:");
         assert!(!cfg!(target_os = "linux") || own.unwrap() > 1000, "KiB of this process");
     }
+
+    /// Bounds in per cent of the cells: the first belongs to them, the last does not.
+    #[test]
+    fn samples_are_taken_between_two_parts_of_the_cells() {
+        let all = samples(|cell| 1_000 * cell, |cell| cell);
+        let cells = |bounds| {
+            let found = between(&all, 50, bounds);
+            (found.first().map(|sample| sample.cells), found.last().map(|sample| sample.cells))
+        };
+        assert_eq!(cells([10, 30]), (Some(5), Some(14)));
+        assert_eq!(cells([80, 100]), (Some(40), Some(49)));
+    }
+
+    /// In MiB, of tenths of the cells; open files are the fewest.
+    #[test]
+    fn what_a_process_held_is_told_by_tenths_and_at_its_ends() {
+        use crate::support::print::captured;
+        let all =
+            samples(|cell| (100 << 10) + (cell << 7), |cell| if cell < 50 { 20 + cell % 4 } else { 17 });
+        let told = captured::output(|| tell(&all, 100, 345 << 10).unwrap());
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 11);
+        // An eighth of a MiB a cell: of cells 30 to 39 the median is 35's.
+        assert_eq!(lines[3], "from cell   30:   104 MiB, 20 files");
+        assert_eq!(lines[9], "from cell   90:   111 MiB, 17 files");
+        let expected = "100 cells in one process: 102 MiB after a tenth of them, 111 MiB at the end, 345 MiB at most; 20 \
+                        open files, 17 at the end";
+        assert_eq!(lines[10], expected);
+    }
+
+    #[test]
+    fn every_sample_is_a_row_of_the_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let sample = |cells, resident, files| Sample { cells, resident, files };
+        write(&folder.path().join("new"), &[sample(1, 20, 3), sample(4, 50, 6)]).unwrap();
+        let text = fs::read_to_string(folder.path().join("new/memory.csv")).unwrap();
+        assert_eq!(text, "cells,resident_kib,open_files\n1,20,3\n4,50,6\n");
+        assert_eq!(finished(&folder.path().join("nowhere")).unwrap(), 0);
+    }
 }

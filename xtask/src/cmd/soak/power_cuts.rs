@@ -161,3 +161,16 @@ fn succeeds(command: &mut Command) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_fails_is_named_with_its_reason() {
+        let error = |command: &mut Command| format!("{:#}", succeeds(command).unwrap_err());
+        assert_eq!(error(Command::new("sh").args(["-c", "echo ' no loop ' >&2; exit 3"])), "sh: no loop");
+        assert!(error(&mut Command::new("/nowhere/mkfs")).starts_with("/nowhere/mkfs: does not start: "));
+        assert!(succeeds(&mut Command::new("true")).is_ok());
+    }
+}

@@ -28,9 +28,19 @@ impl Study<'_> {
     /// # Errors
     /// If it cannot be started.
     pub fn start(&self, mut program: Command, said: &Path) -> Result<Child> {
+        let said = fs::File::create(said).with_context(|| format!("{}: cannot be made", said.display()))?;
+        self.add_to(&mut program)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn()
+            .context("the program does not start")
+    }
+
+    /// Adds the arguments of this study to a command.
+    fn add_to<'a>(&self, program: &'a mut Command) -> &'a mut Command {
         let study = ["--study", "table1,floors,fine_tuned", "--shares", "natural"];
         let sizes = ["--side", "32", "--width", "8", "--batch-size", "8"];
-        let said = fs::File::create(said).with_context(|| format!("{}: cannot be made", said.display()))?;
         program
             .arg("reproduce")
             .args([&study[..], &sizes].concat())
@@ -40,11 +50,6 @@ impl Study<'_> {
             .arg(format!("folder={}", self.pictures.display()))
             .arg("--out")
             .arg(self.out)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(said)
-            .spawn()
-            .context("the program does not start")
     }
 }
 
@@ -103,4 +108,51 @@ pub fn files(root: &Path) -> Result<Vec<(String, PathBuf)>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_study_is_asked_for_with_its_flags() {
+        let study =
+            |only| Study { pictures: Path::new("/p"), out: Path::new("/o"), only, epochs: 3, seeds: 2 };
+        let words = |only| {
+            let mut command = Command::new("x");
+            study(only).add_to(&mut command);
+            command.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let begin = "reproduce --study table1,floors,fine_tuned --shares natural --side 32 --width 8 --batch-size 8 --epochs 3 \
+                     --seeds 2";
+        assert_eq!(words(None), format!("{begin} --data folder=/p --out /o"));
+        assert_eq!(words(Some("byol")), format!("{begin} --only byol --data folder=/p --out /o"));
+    }
+
+    #[test]
+    fn pictures_are_written_below_their_labels() {
+        let folder = tempfile::tempdir().unwrap();
+        draw(folder.path()).unwrap();
+        let drawn = data::synthetic::source(Seed::root(0), 60, 1, 32).train;
+        let found = files(folder.path()).unwrap();
+        assert_eq!(found.len(), 60);
+        for (index, labels) in drawn.labels().iter().enumerate() {
+            let name = format!("{}/{index:03}.png", if labels.defect { "defect" } else { "normal" });
+            let (_, path) = found.iter().find(|(known, _)| *known == name).expect(&name);
+            let read = image::open(path).unwrap().into_rgb8();
+            assert!(read.into_raw() == drawn.open(index).unwrap().pixels, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_what_was_said_is_five_lines() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (text, expected) in
+            [("a\nb\n", "a / b"), ("1\n2\n3\n4\n5\n6\n7\n", "3 / 4 / 5 / 6 / 7"), ("", "")]
+        {
+            fs::write(file.path(), text).unwrap();
+            assert_eq!(end_of(file.path()), expected);
+        }
+        assert_eq!(end_of(Path::new("/nowhere")), "");
+    }
 }

@@ -143,4 +143,54 @@ mod tests {
         let container = &other["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["volumeMounts"][0]["mountPath"], "/m");
     }
+
+    #[test]
+    fn the_whole_manifest_is_what_the_cluster_is_asked_for() {
+        let flags = [
+            "submit",
+            "--kubernetes",
+            "--image",
+            "x:1",
+            "--claim",
+            "c",
+            "--tasks",
+            "7",
+            "--at-once",
+            "3",
+            "--gpus",
+            "2",
+            "--mount",
+            "/m",
+            "--",
+            "--full",
+        ];
+        let arguments = Submit::parse_from(flags).arguments;
+        let words = ["reproduce", "--full", "--gpu"].map(str::to_owned);
+        let disrupted = json!({ "action": "Ignore", "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }] });
+        let failed = json!({ "action": "FailIndex",
+            "onExitCodes": { "containerName": "skewbench", "operator": "In", "values": [1, 2] } });
+        let command = "exec skewbench reproduce --full --gpu --part $((JOB_COMPLETION_INDEX + 1))/7";
+        let container = json!({
+            "name": "skewbench", "image": "x:1", "command": ["/bin/sh", "-c", command],
+            "volumeMounts": [{ "name": "results", "mountPath": "/m" }],
+            "resources": { "limits": { "nvidia.com/gpu": 2 } },
+        });
+        let expected = json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "skewbench" },
+            "spec": {
+                "completionMode": "Indexed", "completions": 7, "parallelism": 3, "backoffLimitPerIndex": 20,
+                "maxFailedIndexes": 7, "podFailurePolicy": { "rules": [disrupted, failed] },
+                "template": { "spec": {
+                    "restartPolicy": "Never", "terminationGracePeriodSeconds": 120, "containers": [container],
+                    "volumes": [{ "name": "results", "persistentVolumeClaim": { "claimName": "c" } }],
+                } },
+            },
+        });
+        assert_eq!(manifest(&arguments, &words, "x:1", "c"), expected);
+        let words = ["reproduce", "--full", "--out", "/m/x"].map(str::to_owned);
+        let told = crate::support::print::captured::output(|| print(&arguments, &words).unwrap());
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["spec"]["template"]["spec"]["containers"][0]["image"], "x:1");
+        assert_eq!(told["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"], "c");
+    }
 }

@@ -119,6 +119,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         arguments.slurm || arguments.kubernetes || arguments.local.is_some(),
         "expected where to run: --slurm, --kubernetes or --local N"
     );
+    // The parser lets a flag that excludes another take the place of one that is required.
+    ensure!(
+        arguments.slurm || (arguments.time.is_none() && arguments.option.is_empty() && !arguments.write_only),
+        "--time, --option and --write-only are Slurm's: give --slurm with them"
+    );
     ensure!(arguments.tasks > 0, "--tasks must be at least 1");
     ensure!(
         arguments.local.is_none() || arguments.gpus <= 1,
@@ -254,5 +259,44 @@ mod tests {
         let [run] = &Folder::open(out.path()).unwrap().runs().unwrap()[..] else { panic!("one run") };
         assert_eq!(run.cells, [("a".to_owned(), 7), ("b".to_owned(), 8)]);
         assert!(run.command.ends_with(" reproduce --only 'it'\\''s'"), "{}", run.command);
+    }
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Submit {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn where_and_how_many_must_be_said() {
+        let error = |line: &str| run(&Submit::parse_from(words(line)).arguments).unwrap_err().to_string();
+        assert_eq!(error("-- --quick"), "say where: --slurm, --kubernetes or --local N");
+        assert_eq!(error("--slurm --tasks 0 -- --quick"), "--tasks must be at least 1");
+        for flag in ["--time 8:00:00", "--option=--qos=x", "--write-only"] {
+            let error = error(&format!("--local 1 {flag} -- --quick"));
+            assert!(error.ends_with("are Slurm's: give --slurm with them"), "{flag}: {error}");
+        }
+        let expected =
+            "--gpus 2: a process uses one GPU; --local N starts as many processes as there are GPUs";
+        assert_eq!(error("--local 3 --gpus 2 -- --quick"), expected);
+    }
+
+    /// The cells of a study with their passes, and where its results go; `--gpu` is for other machines.
+    #[test]
+    fn a_study_is_looked_at_before_it_is_submitted() {
+        use crate::support::print::captured;
+        let line = "reproduce --gpu --quick --study floors,table1 --only none-resnet18,supervised-resnet18 --shares 45% --out o";
+        let mut found = None;
+        let told = captured::output(|| found = Some(look(&words(line)).unwrap()));
+        let (cells, out) = found.unwrap();
+        assert_eq!(out, Path::new("o"));
+        assert!(told.starts_with("data    synthetic, ") && told.ends_with("\nresults o\n"), "{told}");
+        let passes: std::collections::BTreeMap<&str, usize> =
+            cells.iter().map(|(cell, passes)| (cell.as_str(), *passes)).collect();
+        assert_eq!(passes.len(), 4);
+        assert_eq!(passes["random_weights/none-resnet18-share45-seed1"], 0);
+        assert!(passes["table1/supervised-resnet18-share45-seed0"] > 1_000);
+        assert!(told.contains("\ncells   4, "), "{told}");
     }
 }

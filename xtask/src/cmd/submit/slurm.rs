@@ -219,4 +219,99 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(folder.path().join(JOBS)).unwrap(), "12\n345\n");
     }
+
+    /// The whole script of an array, line by line, and that of the job after it.
+    #[test]
+    fn the_whole_scripts_are_what_slurm_runs() {
+        let flags = [
+            "submit",
+            "--slurm",
+            "--time",
+            "8:00:00",
+            "--gpus",
+            "2",
+            "--at-once",
+            "3",
+            "--option=--qos=low",
+            "--option=--mem=4G",
+            "--",
+            "--full",
+        ];
+        let arguments = Submit::parse_from(flags).arguments;
+        let words = ["reproduce", "--full"].map(str::to_owned).to_vec();
+        let job = Job { words, out: "/r".into(), tasks: 7 };
+        let text = array_script(&arguments, &job, Path::new("/p"), Path::new("/r/slurm"));
+        let expected = "\
+#!/bin/bash
+#SBATCH --job-name=skewbench
+#SBATCH --array=1-7%3
+#SBATCH --output=/r/slurm/%A_%a.txt
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+#SBATCH --time=8:00:00
+#SBATCH --gres=gpu:2
+#SBATCH --qos=low
+#SBATCH --mem=4G
+# Signals go to this shell; the program keeps the state of its cell when it gets them.
+/p reproduce --full --part \"$SLURM_ARRAY_TASK_ID/7\" &
+task=$!
+trap 'asked=1; kill -USR1 $task' USR1
+trap 'asked=1; kill -TERM $task' TERM
+# A signal ends `wait` early, with a status that is not the program's.
+while asked=0; do
+  wait $task; status=$?
+  [ $asked -eq 0 ] && break
+done
+if [ $status -eq 75 ]; then
+  # By both numbers: the array's alone would be all of it.
+  scontrol requeue \"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}\"
+fi
+exit $status
+";
+        assert_eq!(text, expected);
+        let report = report_script(&arguments, &job, Path::new("/p"), Path::new("/r/slurm"));
+        let expected = "\
+#!/bin/bash
+#SBATCH --job-name=skewbench-report
+#SBATCH --output=/r/slurm/report.txt
+#SBATCH --qos=low
+exec /p report /r --out /r/report.html
+";
+        assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn options_about_the_place_are_kept_for_the_report_and_no_others() {
+        let options =
+            ["--partition=a", "-p b", "--account=c", "-A d", "--qos=e", "--cpus-per-task=4", "--exclusive"];
+        let flags: Vec<String> = options.iter().map(|option| format!("--option={option}")).collect();
+        let flags = ["submit", "--slurm"].map(str::to_owned).into_iter().chain(flags);
+        let arguments = Submit::parse_from(flags.chain(["--", "-x"].map(str::to_owned))).arguments;
+        let job = Job { words: vec!["reproduce".to_owned()], out: "/r".into(), tasks: 7 };
+        let kept = |text: String| -> Vec<String> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("#SBATCH ")).map(str::to_owned);
+            lines.filter(|option| options.contains(&option.as_str())).collect()
+        };
+        let (program, folder) = (Path::new("/p"), Path::new("/r/slurm"));
+        assert_eq!(kept(report_script(&arguments, &job, program, folder)), options[..5]);
+        assert_eq!(kept(array_script(&arguments, &job, program, folder)), options);
+    }
+
+    #[test]
+    fn scripts_that_are_only_written_say_how_to_submit_them() {
+        let root = tempfile::tempdir().unwrap();
+        let arguments = Submit::parse_from(["submit", "--slurm", "--write-only", "--", "-x"]).arguments;
+        let job = Job { words: vec!["reproduce".to_owned()], out: root.path().to_owned(), tasks: 1_234 };
+        let told = crate::support::print::captured::output(|| submit(&arguments, &job).unwrap());
+        let folder = root.path().join("slurm").display().to_string();
+        let expected = format!(
+            "written: 1 234 tasks\nsubmit it: sbatch {folder}/array.sh\n\
+             and then   sbatch --dependency=afterany:JOB {folder}/report.sh\n"
+        );
+        assert_eq!(told, expected);
+        let text = |name: &str| fs::read_to_string(root.path().join("slurm").join(name)).unwrap();
+        assert!(text("array.sh").contains("--array=1-1234\n") && text("report.sh").contains(" report "));
+        assert!(!root.path().join("slurm/jobs").exists(), "no job was submitted");
+    }
 }

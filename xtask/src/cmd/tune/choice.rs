@@ -317,4 +317,46 @@ mod tests {
         assert_eq!(run.plan.scale.synthetic_images, (100, 30));
         assert_eq!(run.plan.scale.epochs, skewbench::experiment::Scale::small().epochs);
     }
+
+    /// The whole text of a pair whose numbers are all different; by hand.
+    #[test]
+    fn trials_and_the_choice_are_told_with_every_number_in_its_column() {
+        let trial = |trial, numbers: [f64; 2], views: &str, constant, auroc: &[f64]| Trial {
+            trial,
+            learning_rate: numbers[0],
+            weight_decay: numbers[1],
+            views: views.to_owned(),
+            constant,
+            auroc: (0..).zip(auroc.iter().copied()).collect(),
+        };
+        let pair = TunedPair {
+            method: "simclr".to_owned(),
+            backbone: "resnet18".to_owned(),
+            constant: Some("temperature".to_owned()),
+            seeds: vec![0, 1],
+            chosen: 2,
+            trials: vec![
+                trial(0, [0.001, 0.02], "paper", Some(0.5), &[0.7, 0.72]),
+                trial(1, [0.003, 0.04], "flip", Some(0.25), &[0.9]),
+                trial(2, [0.005, 0.06], "none", Some(0.125), &[0.8, 0.84]),
+            ],
+        };
+        let told = text(&[pair]);
+        let rows: Vec<String> =
+            told.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let expected = [
+            "",
+            "simclr-resnet18",
+            "trial rate decay views temperature seed 0 seed 1 mean",
+            "* 2 5.0e-3 6.0e-2 none 0.125 0.800 0.840 0.820",
+            "0 1.0e-3 2.0e-2 paper 0.5 0.700 0.720 0.710",
+            "1 3.0e-3 4.0e-2 flip 0.25 0.900 - -",
+            "",
+            "chosen trial before after rate decay views, constant",
+            "simclr-resnet18 2 0.710 0.820 5.0e-3 6.0e-2 none, temperature 0.125",
+            "",
+            "AUROC of the converged probe, mean over the same seeds before (trial 0, the unchanged recipe) and after. The best of",
+        ];
+        assert_eq!(rows[..expected.len()], expected);
+    }
 }

@@ -220,3 +220,52 @@ impl Arguments {
 fn pair(cell: &Cell) -> String {
     format!("{}-{}", cell.method, cell.backbone)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn arguments(line: &str) -> Arguments {
+        Command::parse_from(line.split_whitespace()).arguments
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let error = |line: &str| arguments(line).ensure_sound().unwrap_err().to_string();
+        assert!(error("--trials 0 --finalists 0").starts_with("--trials must be at least 1"));
+        assert!(error("--finalists 0").starts_with("--finalists must be at least 1"));
+        assert!(error("--trials 4 --finalists 5").starts_with("--finalists 5 of --trials 4: "));
+        assert!(error("--seeds 0").starts_with("--seeds must be at least 1"));
+        assert!(error("--epochs 0").starts_with("--epochs must be at least 1"));
+        assert!(
+            error("--images 9 --data folder=x")
+                .starts_with("--images is how many are drawn; of 'folder' all")
+        );
+        assert!(arguments("--trials 3 --finalists 3 --seeds 1 --epochs 1 --images 9").ensure_sound().is_ok());
+    }
+
+    #[test]
+    fn every_text_must_mean_some_pair() {
+        let error = arguments("--only simclr,moco").cells().unwrap_err().to_string();
+        assert!(
+            error.starts_with("no pair's name contains 'moco'; pairs are:\n  supervised-resnet18\n"),
+            "{error}"
+        );
+        // Eight trials with two seeds of every pair of method and backbone.
+        let all = arguments("").cells().unwrap();
+        let pairs: BTreeSet<String> = all.iter().map(pair).collect();
+        assert_eq!(all.len(), 16 * pairs.len());
+        let trials: BTreeSet<u16> = all.iter().map(trial).collect();
+        assert_eq!(trials, (0..8).collect());
+        assert!(all.iter().all(|cell| cell.share == Share::percent(15)));
+    }
+}

@@ -1,0 +1,104 @@
+//! What a person meets before anything runs: help, mistakes at the command line, and how a signal ends the program.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::process::{Command, Output};
+
+fn skewbench(arguments: &[&str], through_cargo: bool) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    if through_cargo {
+        command.env("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"));
+    } else {
+        command.env_remove("CARGO_MANIFEST_DIR");
+    }
+    command.args(arguments).output().expect("the program starts")
+}
+
+fn texts(output: &Output) -> [String; 2] {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
+#[test]
+fn help_goes_to_the_output_and_mistakes_to_the_errors() {
+    let help = skewbench(&["reproduce", "--help"], true);
+    let [output, errors] = texts(&help);
+    assert!(help.status.success() && output.contains("--study <STUDY>") && errors.is_empty(), "{errors}");
+    for mistake in [&["reproduce", "--sutdy", "x"][..], &["reproduec"], &[]] {
+        let ended = skewbench(mistake, true);
+        let [output, errors] = texts(&ended);
+        assert_eq!(ended.status.code(), Some(2), "{mistake:?}");
+        assert!(output.is_empty() && errors.contains("Usage: "), "{mistake:?}: {errors}");
+    }
+    let failed = skewbench(&["status", "/nowhere"], true);
+    let [output, errors] = texts(&failed);
+    assert_eq!((failed.status.code(), output.as_str()), (Some(1), ""));
+    assert!(errors.starts_with("error: ") && errors.lines().count() == 1, "{errors}");
+}
+
+/// `cargo xtask` in a checkout is `skewbench` where it is installed.
+#[test]
+fn commands_are_written_as_this_user_types_them() {
+    for (through_cargo, own, other) in
+        [(true, "cargo xtask ", "skewbench "), (false, "skewbench ", "cargo xtask ")]
+    {
+        let [help, _] = texts(&skewbench(&["export", "--help"], through_cargo));
+        assert!(help.contains(&format!("Usage: {own}export")), "{help}");
+        assert!(
+            help.contains(&format!("{own}reproduce --init")) && !help.contains(&format!("{other}reproduce")),
+            "{help}"
+        );
+        let [_, errors] = texts(&skewbench(&["diff", "a", "paper"], through_cargo));
+        assert!(errors.contains(&format!("the paper comes first: {own}diff paper a")), "{errors}");
+    }
+    let [_, errors] = texts(&skewbench(&["cost"], false));
+    assert!(errors.contains("this builds from source: run it in a checkout, through cargo"), "{errors}");
+}
+
+/// A batch system learns from status 75 that work is left; a shell sees the signal that ended the program.
+#[cfg(unix)]
+#[test]
+fn a_signal_keeps_the_state_of_a_cell_and_ends_the_program_as_it_should() {
+    use std::{
+        io::Read,
+        os::unix::process::ExitStatusExt,
+        process::Stdio,
+        time::{Duration, Instant},
+    };
+
+    let root = tempfile::tempdir().unwrap();
+    let data = support::folder(&support::camera(root.path(), "data", 0));
+    for (signal, code, number) in
+        [("-USR1", Some(75), None), ("-TERM", None, Some(15)), ("-INT", None, Some(2))]
+    {
+        let out = root.path().join(signal);
+        let lock = out.join("extension/supervised-resnet18-natural-seed0.lock");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_skewbench"))
+            .args(["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"])
+            .args(support::SMALL)
+            .args(["--epochs", "100000", "--data", &data, "--out"])
+            .arg(&out)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        let trains = || std::fs::read_to_string(&lock).is_ok_and(|text| text.contains("\nloss = "));
+        while !trains() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "training does not begin");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        let status = child.wait().unwrap();
+        let mut errors = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert_eq!((status.code(), status.signal()), (code, number), "{signal}: {errors}");
+        assert!(
+            errors.contains("0 of 1 cells are finished. Run the same command again to resume."),
+            "{errors}"
+        );
+        assert!(lock.with_extension("checkpoint").exists(), "{signal}: its state is kept");
+    }
+}
