@@ -59,6 +59,18 @@ fn a_finished_cell_tells_its_stages_cost_and_detector() {
     assert_eq!(pictures.len(), EXAMPLES, "no two are alike");
 }
 
+#[test]
+fn a_state_is_kept_beside_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let results = crate::results::Folder::open(folder.path()).unwrap();
+    let checkpoint = Checkpoint::new(&results, "table1/a").until(&stop);
+    assert_eq!(checkpoint.path, folder.path().join("table1/a.checkpoint"));
+    assert_eq!(checkpoint.every, Duration::from_secs(300));
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(checkpoint.stop.load(std::sync::atomic::Ordering::Relaxed), "it is the caller's");
+}
+
 /// A cell that went on elsewhere says where it began; on the same machine it says nothing.
 #[test]
 fn a_resumed_cell_says_where_it_began() {
