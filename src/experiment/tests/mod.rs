@@ -1,6 +1,8 @@
 //! Scales, lists of cells, recipes, and what is decided about a cell before it is trained.
 
+#[cfg(test)]
 mod images;
+#[cfg(test)]
 mod walk;
 
 use super::{cell, recipe, recipe::search, *};
