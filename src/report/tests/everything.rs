@@ -3,9 +3,12 @@
 use super::{told::told, *};
 use crate::results::record::{Budget, Pointing};
 
-/// Records of two seeds: study, variant, method, backbone, share and the score that all others follow from.
+/// Study, variant, method, backbone, share and the score that all others follow from.
+type Line = (&'static str, Option<&'static str>, &'static str, &'static str, Option<f64>, f64);
+
+/// Records of two seeds.
 #[rustfmt::skip]
-const RUN: [(&str, Option<&str>, &str, &str, Option<f64>, f64); 26] = [
+const RUN: [Line; 26] = [
     ("table1",           None,                        "supervised", "resnet18", Some(0.05), 0.40),
     ("table1",           None,                        "supervised", "resnet18", Some(0.45), 0.50),
     ("table1",           None,                        "supervised", "vit_tiny", Some(0.45), 0.35),
