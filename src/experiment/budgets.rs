@@ -109,6 +109,20 @@ mod tests {
     }
 
     #[test]
+    fn budgets_are_nested_draws_of_each_kind() {
+        assert_eq!((DEFECTS, DRAWS), ([2, 5, 10, 20, 50, 100, 200, 500, 1_000], 5));
+        let labels: Vec<bool> = (0..40).map(|row| row % 4 == 1).collect();
+        let [first, second] = [0, 1].map(|number| draw(&labels, number));
+        for [defects, normals] in [&first, &second] {
+            assert_eq!((defects.len(), normals.len()), (10, 30));
+            assert!(defects.iter().all(|&row| labels[row]) && normals.iter().all(|&row| !labels[row]));
+        }
+        assert_ne!(first, second, "each draw is another order");
+        assert_eq!(first, draw(&labels, 0));
+        assert!(!first[0].is_sorted() && !first[1].is_sorted());
+    }
+
+    #[test]
     fn more_labels_give_more_and_all_give_the_probe() {
         let (train, labels) = drawn(1_000, 1);
         let (validation, truth) = drawn(1_000, 2);

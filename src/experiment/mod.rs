@@ -29,3 +29,6 @@ pub use recipe::{Augmentation, Recipe};
 pub use resolve::{Resolved, Resolver, build};
 pub use run::{Finished, run, run_kept};
 pub use scale::Scale;
+
+#[cfg(test)]
+mod tests;

@@ -30,11 +30,10 @@ pub fn of(
 ) -> Result<Option<Pointing>> {
     let dataset = &*resolved.source.validation;
     let known = defects.first().map(|&index| dataset.mask(index)).transpose()?.flatten();
-    let (all, kept) = (defects.len(), defects.len().min(MOST_IMAGES));
     if known.is_none() {
         return Ok(None);
     }
-    let indices: Vec<usize> = (0..kept).map(|place| defects[place * all / kept]).collect();
+    let indices = some(defects);
     let whole = [ViewRecipe::whole(resolved.scale.side)];
     let loader = Loader { dataset, indices: &indices, views: &whole, ..resolved.loader() };
     let mut pointed = Vec::new();
@@ -48,6 +47,12 @@ pub fn of(
         Ok(())
     })?;
     Ok(summed(&pointed))
+}
+
+/// Returns evenly spaced ones of these images, or all if they are few.
+fn some(defects: &[usize]) -> Vec<usize> {
+    let (all, kept) = (defects.len(), defects.len().min(MOST_IMAGES));
+    (0..kept).map(|place| defects[place * all / kept]).collect()
 }
 
 fn summed(pointed: &[Pointed]) -> Option<Pointing> {
@@ -64,6 +69,15 @@ fn summed(pointed: &[Pointed]) -> Option<Pointing> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_are_spread_over_all_defects() {
+        let many: Vec<usize> = (0..1_200).map(|place| 3 * place + 1).collect();
+        let found = some(&many);
+        assert_eq!((found.len(), found[0], found[1], found[299]), (300, 1, 13, 3_589));
+        assert_eq!(some(&many[..300]), many[..300]);
+        assert_eq!((some(&many[..7]), some(&[])), (many[..7].to_vec(), Vec::new()));
+    }
 
     /// One found, one missed, one half found.
     #[test]

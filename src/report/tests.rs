@@ -1,6 +1,8 @@
 //! Records whose numbers are easy to compute by hand, and where the page must show them.
 
+mod everything;
 mod sections;
+mod told;
 mod whole;
 
 use super::*;

@@ -217,6 +217,7 @@ fn ends(interval: Interval) -> [f64; 2] {
 fn label(at: &Axes, trained: bool) -> String {
     match (at.backbone, at.method) {
         (None, _) => "raw pixels".to_owned(),
+        (_, None) if at.study == Study::GivenWeights => "given weights, frozen".to_owned(),
         (_, None) => "random weights".to_owned(),
         (_, Some(Supervised)) if trained => "from scratch".to_owned(),
         (_, method) if trained => format!("{}, fine-tuned", method_label(method)),

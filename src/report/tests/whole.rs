@@ -52,6 +52,8 @@ fn the_datas_own_share_is_counted() {
     assert_eq!(page.fraction(Share::NATURAL), Some(0.25));
     assert_eq!(page.fraction(Share::percent(15)), Some(0.15), "what was asked for is no count");
     assert_eq!(page.shares(), [Share::NATURAL]);
+    let of_none = super::page(Vec::new());
+    assert_eq!((of_none.fraction(Share::NATURAL), of_none.fraction(Share::percent(2))), (None, Some(0.02)));
     let words = [Share::NATURAL, Share::percent(5)].map(share_in_words);
     assert_eq!(words, ["the data's own share", "5 % defects"]);
 }

@@ -125,4 +125,19 @@ mod tests {
         );
         assert_eq!(overtakes(&curve(&[(10, [0.1, 0.1])]), &flat), None, "one count is no line");
     }
+
+    /// Of one seed there is no interval; of two, the mean of logarithms.
+    #[test]
+    fn an_interval_is_over_seeds() {
+        let known = |seeds: &[f64]| Overtakes { between: [10, 1_000], seeds: seeds.to_vec() };
+        assert_eq!(
+            known(&[40.0]).sentence("X"),
+            "Supervised training from scratch overtakes X at about 40 labelled defects (one seed: no interval)."
+        );
+        // By hand: logarithms 0.02 apart have a standard error of 0.01; Student's quantile for one degree is 12.706.
+        let two = known(&[100.0, 100.0 * 0.02_f64.exp()]).sentence("X");
+        assert!(two.contains("at about 101 labelled defects (95 %: 89 to 115)."), "{two}");
+        let one = known(&[f64::INFINITY]).sentence("X");
+        assert!(one.ends_with("does not overtake X with all 1000 labelled defects (one seed)."), "{one}");
+    }
 }

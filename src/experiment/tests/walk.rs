@@ -1,0 +1,122 @@
+//! A whole cell: its stages, cost and detector, and what a resumed one says.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use super::{super::checkpoint::Keeper, *};
+use crate::results::{detector::EXAMPLES, provenance};
+
+fn cell() -> Cell {
+    Cell { study: Study::Extension, method: Supervised, backbone: ResNet18, share: Share::NATURAL, seed: 5 }
+}
+
+#[test]
+fn a_finished_cell_tells_its_stages_cost_and_detector() {
+    let (plan, source) = (Plan::new(Scale::fixture()), drawn(40, 36));
+    let (mut stages, mut steps) = (Vec::new(), 0);
+    let finished = run(&cell(), &plan, &source, &mut |event| match event {
+        Event::Stage(name) => stages.push(name),
+        Event::Training(crate::train::Progress::Step { .. }) => steps += 1,
+        _ => {}
+    })
+    .unwrap();
+    assert_eq!(stages, ["training", "features", "probe", "pointing", "label-free"]);
+    assert_eq!(steps, 2, "two epochs of one batch of 32");
+    let record = &finished.record;
+    let cost = &record.cost;
+    assert!((cost.images_per_second * cost.train_seconds - 64.0).abs() < 1e-6, "{cost:?}");
+    let parts: BTreeSet<&str> = cost.parts.keys().map(String::as_str).collect();
+    let evaluated = ["features", "probe", "pointing", "label_free"];
+    assert_eq!(parts, BTreeSet::from_iter(["data", "updates", "monitors"].into_iter().chain(evaluated)));
+    let sum: f64 = evaluated.iter().map(|part| cost.parts[*part]).sum();
+    assert!(sum <= cost.evaluate_seconds && sum > 0.9 * cost.evaluate_seconds, "{cost:?}");
+    let trained: f64 = ["data", "updates", "monitors"].iter().map(|part| cost.parts[*part]).sum();
+    assert!(trained <= cost.train_seconds && trained > 0.9 * cost.train_seconds, "{cost:?}");
+    assert_eq!(cost.resumed, 0);
+    let seconds: f64 = record.curve.iter().map(|epoch| epoch.seconds).sum();
+    assert!(record.curve.len() == 2 && seconds <= cost.train_seconds, "{seconds} of {cost:?}");
+    // The detector's examples are every so many-th image of validation, each with its own logits.
+    let detector = finished.detector.as_ref().unwrap();
+    assert_eq!((detector.pictures.len(), detector.usual_size), (EXAMPLES, None));
+    let rows: Vec<usize> = (0..EXAMPLES).map(|place| place * 36 / EXAMPLES).collect();
+    for (scorer, logits) in &detector.scorers {
+        let (_, all) = finished.logits.classifiers.iter().find(|(name, _)| name == scorer.name()).unwrap();
+        assert_eq!(*logits, rows.iter().map(|&row| all[row]).collect::<Vec<_>>(), "{}", scorer.name());
+    }
+    let scorers: Vec<&str> = detector.scorers.iter().map(|(scorer, _)| scorer.name()).collect();
+    assert!(scorers.contains(&"converged") && scorers.contains(&"normals_patchcore"), "{scorers:?}");
+    let side = plan.scale.side as u32;
+    assert!(
+        detector
+            .pictures
+            .iter()
+            .all(|picture| [picture.width, picture.height].map(|side| side as u32) == [side; 2])
+    );
+    let pictures: BTreeSet<&[u8]> = detector.pictures.iter().map(|picture| &picture.pixels[..]).collect();
+    assert_eq!(pictures.len(), EXAMPLES, "no two are alike");
+}
+
+#[test]
+fn a_state_is_kept_beside_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let results = crate::results::Folder::open(folder.path()).unwrap();
+    let checkpoint = Checkpoint::new(&results, "table1/a").until(&stop);
+    assert_eq!(checkpoint.path, folder.path().join("table1/a.checkpoint"));
+    assert_eq!(checkpoint.every, Duration::from_secs(300));
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(checkpoint.stop.load(std::sync::atomic::Ordering::Relaxed), "it is the caller's");
+}
+
+/// A cell that went on elsewhere says where it began; on the same machine it says nothing.
+#[test]
+fn a_resumed_cell_says_where_it_began() {
+    let (plan, source) = (Plan::new(Scale::fixture()), drawn(80, 36));
+    let resolved = plan.resolve(&cell(), &source).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.checkpoint");
+    let checkpoint =
+        Checkpoint { path, every: Duration::from_secs(300), stop: Arc::new(AtomicBool::new(true)) };
+    let error = run_kept(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&Stopped { epochs: 0, steps: 1 }));
+    checkpoint.ensure_of(&resolved).unwrap();
+    let here = provenance::collect(&resolved.device);
+    let open = |machine: &crate::results::record::Provenance| {
+        let mut told = Vec::new();
+        let keeper = Keeper::open(Some(&checkpoint), &resolved, machine, &mut |event| match event {
+            Event::Resumed { epoch, step, images } => told.push([epoch, step, images]),
+            _ => panic!("another event"),
+        })
+        .unwrap();
+        assert_eq!((told, keeper.resumed, keeper.from.is_some()), (vec![[0, 1, 32]], 1, true));
+        assert!(keeper.seconds() > 0.0 && keeper.parts.contains_key("updates"), "{:?}", keeper.parts);
+        keeper.limits()
+    };
+    assert!(open(&here).is_empty());
+    let mut elsewhere = here.clone();
+    elsewhere.cpu = "another processor".to_owned();
+    let began = format!("training began on another machine: {}, {}", here.device, here.cpu);
+    assert_eq!(open(&elsewhere), [began]);
+    // Of another experiment: nothing is put aside, and the message names what differs.
+    let other = Plan { scale: Scale { epochs: 3, ..Scale::fixture() }, ..Plan::new(Scale::fixture()) };
+    let other = other.resolve(&cell(), &source).unwrap();
+    let message = format!("{:#}", checkpoint.ensure_of(&other).unwrap_err());
+    assert!(message.starts_with("training began otherwise: ") && message.contains("epochs"), "{message}");
+    // A torn state is put aside, and the cell begins anew.
+    std::fs::write(&checkpoint.path, "torn").unwrap();
+    checkpoint.ensure_of(&other).unwrap();
+    let mut notes = Vec::new();
+    let keeper = Keeper::open(Some(&checkpoint), &resolved, &here, &mut |event| match event {
+        Event::Note(note) => notes.push(note.to_owned()),
+        _ => panic!("another event"),
+    })
+    .unwrap();
+    assert_eq!((keeper.resumed, keeper.from.is_some(), notes.len()), (0, false, 1));
+    let aside = checkpoint.path.with_extension("checkpoint-unused");
+    assert!(notes[0].starts_with("starts from scratch: "), "{notes:?}");
+    assert!(notes[0].ends_with(&format!("; the old state is kept as {}", aside.display())), "{notes:?}");
+    assert!(aside.exists() && !checkpoint.path.exists());
+}
