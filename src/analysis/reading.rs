@@ -260,7 +260,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
     for (folder, settings) in folders {
         if settings.len() > 1 {
             let list: Vec<_> = settings.iter().map(|(name, count)| format!("{count} of [{name}]")).collect();
-            let what = format!("{} settings, which are not mixed: {}", settings.len(), list.join("; "));
+            let what = format!("{} settings, kept separate: {}", settings.len(), list.join("; "));
             problems.push(problem(ProblemKind::Mixed, &folder.display().to_string(), &what));
         }
     }

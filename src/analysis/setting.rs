@@ -280,13 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_scale_recipe_data_and_precision() {
+    fn a_name_says_scale_recipe_and_data() {
         let mut record = example::record();
         (record.settings.scale, record.settings.recipe) = ("full".to_owned(), "released".to_owned());
         record.data.source = "csv".to_owned();
         assert_eq!(name(&record), "full scale, released recipe, csv");
-        record.settings.values.insert("precision".to_owned(), "bf16 with f32 weights".into());
-        assert_eq!(name(&record), "full scale, released recipe, csv, mixed precision");
         assert_eq!([short_digest("0123456789"), short_digest("0123")], ["01234567", "0123"]);
     }
 }

@@ -324,7 +324,12 @@ pub(super) mod tests {
         assert_eq!(normalisation, "the record does not state its normalisation of pixels");
         for size in ["vit.patch", "vit.width", "vit.depth", "vit.heads"] {
             let said = error(&without(size), "converged");
-            assert_eq!(said, format!("no size '{size}'; was it made before sizes were stored?"));
+            assert_eq!(
+                said,
+                format!(
+                    "no size '{size}' in the manifest: an early version of skewbench made this bundle; make it again"
+                )
+            );
         }
         let mut other = record();
         other.cell.backbone = "resnet18".to_owned();

@@ -414,8 +414,8 @@ mod tests {
         assert!(Bundle::of(&same).is_ok());
         let (_, head) = safetensors::SafeTensors::read_metadata(&same).unwrap();
         assert_eq!(Bundle::of(&same).unwrap().digest, head.metadata().clone().unwrap()[DIGEST]);
-        starts(b"weights", "not a bundle by `cargo xtask bundle`, or incomplete");
-        starts(&same[..same.len() - 1], "not a bundle by `cargo xtask bundle`, or incomplete");
+        starts(b"weights", "not a bundle that `cargo xtask bundle` wrote, or an incomplete one");
+        starts(&same[..same.len() - 1], "not a bundle that `cargo xtask bundle` wrote, or an incomplete one");
         let weights =
             example(Name::ResNet18, Stem::Small, 32).parameters.serialised(&BTreeMap::new()).unwrap();
         starts(&weights, "safetensors without a manifest: weights alone are not a detector");
@@ -484,7 +484,7 @@ mod tests {
         assert!(error.starts_with(&expected), "{error}");
         std::fs::write(&path, b"weights").unwrap();
         let error = format!("{:#}", Bundle::open(&path).err().unwrap());
-        let expected = format!("{}: this bundle cannot be relied on: not a bundle by", path.display());
+        let expected = format!("{}: this bundle cannot be trusted: not a bundle that", path.display());
         assert!(error.starts_with(&expected), "{error}");
     }
 }

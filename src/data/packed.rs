@@ -234,7 +234,10 @@ mod tests {
             "damaged in the archive: expected 6 bytes of checksum {sum:08x}, found 7 of"
         )));
         let elsewhere = error(Packed { header: 8, ..packed });
-        assert_eq!(elsewhere, "expected a file at byte 8 of the archive: it changed, start again");
+        assert_eq!(
+            elsewhere,
+            "expected a file at byte 8 of the archive, found none: the archive has changed; start again"
+        );
         fs::remove_file(&path).unwrap();
         assert_eq!(stamp(&path, packed).unwrap_err().kind(), ErrorKind::NotFound);
     }

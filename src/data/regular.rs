@@ -141,7 +141,7 @@ mod tests {
         // A sparse file: it takes no space on disk and must take none in memory.
         file.set_len(1 << 40).unwrap();
         let error = read(&path, FEW).unwrap_err();
-        assert_eq!(error.to_string(), "too large: 1048576 MiB; a trifle may have 1 MiB: take less");
+        assert_eq!(error.to_string(), "too large: 1048576 MiB; a trifle may have at most 1 MiB: take less");
         assert_eq!(read_text(Path::new("no such file"), FEW).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
@@ -171,24 +171,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         for (most, mib, told) in [
-            (Most::IMAGE, 1024, "an image may have 1024 MiB: scale it down, or cut it into tiles"),
-            (Most::TABLE, 512, "a table may have 512 MiB: leave out columns that are not needed"),
+            (Most::IMAGE, 1024, "an image may have at most 1024 MiB: scale it down, or cut it into tiles"),
+            (Most::TABLE, 512, "a table may have at most 512 MiB: leave out columns that are not needed"),
             (
                 Most::RECORD,
                 64,
-                "a record may have 64 MiB: this is not one; move it out of the results folder",
+                "a record may have at most 64 MiB: this file is not a record; move it out of the results folder",
             ),
             (
                 Most::WEIGHTS,
                 4096,
-                "a file of weights may have 4096 MiB: use a supported network; `--help` of --init lists them",
+                "a file of weights may have at most 4096 MiB: use a supported network; `--help` of --init lists them",
             ),
             (
                 Most::CHECKPOINT,
                 16384,
-                "a checkpoint may have 16384 MiB: this is not one; move it away, and the cell starts from scratch",
+                "a checkpoint may have at most 16384 MiB: this file is not a checkpoint; move it away, and the cell starts from scratch",
             ),
-            (Most::DOCUMENT, 64, "a document may have 64 MiB: give the Markdown file that has the tables"),
+            (
+                Most::DOCUMENT,
+                64,
+                "a document may have at most 64 MiB: give the Markdown file that has the tables",
+            ),
         ] {
             File::create(&path).unwrap().set_len((mib << 20) + 1).unwrap();
             let error = read(&path, most).unwrap_err();
@@ -226,7 +230,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert_eq!(
             error.to_string(),
-            "expected a regular file, found a socket; write its output to a file first"
+            "expected a regular file, found a socket; write its content to a file first"
         );
     }
 }

@@ -502,7 +502,10 @@ mod tests {
         );
         let why = "of a test split; there is a validation split";
         assert_eq!(source.left_out, [["c", why], ["e", why]].map(|pair| pair.map(str::to_owned)));
-        assert_eq!(source.understood, ["2 rows of a test split are not used: there is a validation split"]);
+        assert_eq!(
+            source.understood,
+            ["2 rows of a test split are not used, because there is a validation split"]
+        );
         assert_eq!(source.limits, ["labels without defect classes: F2_CIW is not defined"]);
         assert!(
             source.train.place(1).ends_with("b (t.csv row 3)")

@@ -361,7 +361,7 @@ fn what_cannot_be_loaded_is_named() {
     );
     assert_eq!(
         error(loader(&[0, 1], OnBadImage::Fail)),
-        "--on-bad-image skip leaves such images out and counts them: torn"
+        "an image is missing or damaged (--on-bad-image skip leaves such images out and counts them): torn"
     );
     assert_eq!(error(loader(&[], OnBadImage::Fail)), "no images to load");
     let mut batches = 0;

@@ -260,15 +260,15 @@ mod tests {
         let told = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>();
         assert_eq!(
             told(faults(&at, &record).unwrap()),
-            [format!("{}: not there, though the record states it", path.display())]
+            [format!("{}: missing, although the record lists it", path.display())]
         );
         fs::write(&path, b"short").unwrap();
         let remedy = "does not belong to its record, table1/simclr-resnet18-share05-seed0; run the command that made the \
                       cell to write it again";
-        assert_eq!(said(), format!("{}: {remedy}: 5 bytes, the record states 8", path.display()));
+        assert_eq!(said(), format!("{}: {remedy}: 5 bytes, but the record states 8", path.display()));
         assert_eq!(
             told(faults(&at, &record).unwrap()),
-            [format!("{}: not the detector of its record", path.display())]
+            [format!("{}: differs from the detector that its record describes", path.display())]
         );
         fs::write(&path, b"Detector").unwrap();
         let [found, stated] =
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(
             said(),
             format!(
-                "{}: {remedy}: digest {}, the record states {}",
+                "{}: {remedy}: digest {}, but the record states {}",
                 path.display(),
                 &found[..12],
                 &stated[..12]

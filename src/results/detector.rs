@@ -240,7 +240,7 @@ mod tests {
         );
         assert_eq!(
             error(&|tensors| tensors.retain(|name, _| !name.ends_with(".examples"))),
-            "no scorer; there could be converged, normals_mahalanobis, normals_patchcore"
+            "expected one of the scorers converged, normals_mahalanobis, normals_patchcore, found none"
         );
         let grey = Tensor::zeros((2, 2, 3, 1), DType::U8, &Device::Cpu).unwrap();
         assert_eq!(

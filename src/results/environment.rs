@@ -170,7 +170,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let error = format!("{:#}", folder.tuning().unwrap_err());
-        assert!(error.contains("tuning.json: missing, torn, or written by another build"), "{error}");
+        assert!(
+            error.contains("tuning.json: missing, damaged, or written by another version of skewbench"),
+            "{error}"
+        );
         let tuning = |source: &str| Tuning {
             schema: SCHEMA,
             train_share: Some(0.05),

@@ -282,6 +282,6 @@ mod tests {
         ];
         assert_eq!(read(&at, &record).unwrap(), expected.map(|(name, column)| (name.to_owned(), column)));
         let error = format!("{:#}", parse(b"defect,a\n1,x\n").unwrap_err());
-        assert!(error.starts_with("'x' in column 'a'"), "{error}");
+        assert!(error.starts_with("column 'a': expected a number, found 'x'"), "{error}");
     }
 }

@@ -153,7 +153,7 @@ fn a_finished_record_is_that_of_its_cell() {
     // The second try to write says that the first stays.
     let error = format!("{:#}", folder.write(&named("table1/a")).unwrap_err());
     assert!(
-        error.contains("a.json: cannot write the record; another process has trained this cell meanwhile"),
+        error.contains("a.json: cannot write the record; another process has finished this cell meanwhile"),
         "{error}"
     );
 }
@@ -212,8 +212,14 @@ fn a_file_that_cannot_be_written_says_what_helps() {
     }
     let error = |part: Part| format!("{:#}", folder.write_beside("table1/b", part, b"x", None).unwrap_err());
     for (part, expected) in [
-        (Part::Weights, "cannot write the weights; finished cells are kept, --no-weights goes without"),
-        (Part::Detector, "cannot write the detector; finished cells are kept, --no-weights goes without"),
+        (
+            Part::Weights,
+            "cannot write the weights; finished cells are kept; make the path writable, or use --no-weights, which writes none",
+        ),
+        (
+            Part::Detector,
+            "cannot write the detector; finished cells are kept; make the path writable, or use --no-weights, which writes none",
+        ),
         (
             Part::Logits,
             "cannot write the logits; finished cells are kept; make the path writable and run the same command again",

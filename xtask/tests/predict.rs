@@ -33,7 +33,7 @@ fn logits(table: &Path, column: &str) -> BTreeMap<String, f64> {
 /// 36 pictures and a torn one.
 fn tells_what_it_did(told: &str, out: &str, manifest: &Manifest, flags: &BTreeMap<String, f64>) {
     let flagged = flags.values().filter(|flag| **flag > 0.5).count();
-    let own = format!("37 images, 0 of them done earlier; {}, {}\n", manifest.title(), manifest.cell);
+    let own = format!("37 images, 0 of them scored earlier; {}, {}\n", manifest.title(), manifest.cell);
     assert!(told.starts_with(&own), "{told}");
     let summary = format!(
         "36 scored, {flagged} flagged, 1 skipped\npredictions {out}/predictions.csv\ntriage      {out}/triage.html\n"

@@ -83,10 +83,7 @@ fn trials_are_records_and_the_best_is_chosen() {
     {
         assert_ne!(record["data"][digest], other.digest());
     }
-    assert!(
-        record["data"]["limits"].to_string().contains("drawn from seed 1 to choose numbers on"),
-        "{record}"
-    );
+    assert!(record["data"]["limits"].to_string().contains("drawn from seed 1 for tuning only"), "{record}");
 
     asked_for(&out, 1);
     // The same again trains nothing.

@@ -54,7 +54,7 @@ fn commands_are_written_as_this_user_types_them() {
         assert!(errors.contains(&format!("the paper comes first: {own}diff paper a")), "{errors}");
     }
     let [_, errors] = texts(&skewbench(&["cost"], false));
-    assert!(errors.contains("this builds from source: run it in a checkout, through cargo"), "{errors}");
+    assert!(errors.contains("this command builds from source: run it with cargo in a checkout"), "{errors}");
 }
 
 /// A batch system learns from status 75 that work is left; a shell sees the signal that ended the program.

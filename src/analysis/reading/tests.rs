@@ -34,7 +34,7 @@ fn what_may_not_be_compared_is_kept_apart_and_named() {
     let reading = of(folder);
     assert_eq!(reading.frame.settings().len(), 3);
     let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
-    assert!(mixed.what.starts_with("3 settings, which are not mixed"), "{mixed}");
+    assert!(mixed.what.starts_with("3 settings, kept separate"), "{mixed}");
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn settings_of_one_folder_are_counted_by_name() {
         .collect();
     assert_eq!(
         mixed,
-        ["mixed: memory: 2 settings, which are not mixed: 1 of [small scale, long recipe, synthetic]; \
+        ["mixed: memory: 2 settings, kept separate: 1 of [small scale, long recipe, synthetic]; \
           2 of [small scale, short recipe, synthetic]"]
     );
 }

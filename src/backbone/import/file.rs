@@ -156,7 +156,8 @@ mod tests {
             "\u{feff}<HTML>",
         ] {
             assert!(
-                error(page.as_bytes()).starts_with("a web page, not weights: the download followed"),
+                error(page.as_bytes())
+                    .starts_with("a web page, not weights: the address led to a page or a login"),
                 "{page}"
             );
         }
@@ -205,10 +206,10 @@ mod tests {
         let (found, expected) = (file(7).len(), file(8).len());
         assert_eq!(
             error(&file(7)),
-            format!("torn: {found} bytes, expected {expected}; copy or download it again")
+            format!("truncated: {found} bytes, expected {expected}; copy or download it again")
         );
         let cut = error(&file(8)[..20]);
-        assert_eq!(cut, "torn: the file ends in its header, after 20 bytes; copy or download it again");
+        assert_eq!(cut, "truncated: the file ends in its header, after 20 bytes; copy or download it again");
         assert!(
             error(&file(9)).starts_with("truncated or not safetensors: "),
             "bytes that belong to nothing"

@@ -451,7 +451,7 @@ mod tests {
         card.arms[0].seeds = 1;
         assert_eq!(
             card.sentence(),
-            "At 5 % defects: BYOL on ResNet-18 is all that was trained (AUROC 0.801, one seed: no interval); there is nothing to \
+            "At 5 % defects: only BYOL on ResNet-18 was trained (AUROC 0.801, one seed: no interval), so there is nothing to \
              choose between."
         );
         assert_eq!(card.how_sure(), "nothing to compare with");
@@ -473,12 +473,12 @@ mod tests {
             standing(Axes::pixels(FIVE), interval(0.72, 0.0), 1, 1.0),
         ];
         card.worth = Worth::NotShown;
-        let warning = "Nothing that was trained is shown to beat features that cost nothing: random weights on ResNet-18 reach \
+        let warning = "No trained model is shown to beat features that need no training: random weights on ResNet-18 reach \
                        AUROC 0.740 [0.720, 0.760].";
         assert!(card.sentence().ends_with(&format!("the other is worse. {warning}")), "{}", card.sentence());
         assert_eq!(
             card.how_sure(),
-            "settled, all others are worse; not shown to beat what costs no training"
+            "settled, all others are worse; not shown to beat features that need no training"
         );
         card.floors.remove(0);
         assert!(card.sentence().ends_with("raw pixels have AUROC 0.720, the same for every seed."));
@@ -510,10 +510,10 @@ mod tests {
                 "Another method may really be better by up to 0.015 AUROC (95 %), no more than the 0.02 that count as the same.",
                 "It is 0.110 [0.090, 0.130] above random weights on ResNet-18, 0.070 [0.060, 0.080] below given weights, frozen, on \
                  MobileNetV2 and 0.250 [0.220, 0.280] above raw pixels (95 %, corrected for having chosen one of 2: Bonferroni).",
-                "It is not shown to be above everything that costs no training; SimCLR on ResNet-18 is.",
+                "It is not shown to be above all features that need no training; SimCLR on ResNet-18 is.",
                 "Without any label of a defect, the PatchCore distance from normal images in the features of raw pixels reaches \
                  AUROC 0.612, the same for every seed (the best of 7 such detectors).",
-                "Other validation images would move its AUROC too, by about 0.023 (standard error, 41 defects and 62 normal \
+                "Other validation images would also change its AUROC, by about 0.023 (standard error, 41 defects and 62 normal \
                  images); the intervals here are over seeds alone."
             ]
         );
@@ -571,7 +571,7 @@ mod tests {
             (
                 Next::Beyond(30),
                 3,
-                "Even 30 seeds of each would probably not settle it: seeds make more difference than the choice.",
+                "Even 30 seeds of each would probably not settle it: scores differ more between seeds than between methods.",
             ),
         ] {
             assert_eq!(said(next, seeds).as_deref(), Some(expected));

@@ -208,8 +208,8 @@ fn groups_and_labels_on_both_sides_are_leaks() {
     assert!(leaks.near.is_empty() && !leaks.is_empty());
     let [c, d] = ["c", "d"].map(place);
     let equal = format!(
-        "2 of 3 validation images are training images too, by their bytes, such as {d}, which is {c}: scores on them \
-         measure memory"
+        "2 of 3 validation images have the same bytes as a training image, such as {d}, which is {c}: scores on them \
+         measure memorisation"
     );
     assert_eq!(leaks.lines(3)[0], equal);
     let alone = texts(root, &[("g", "other", false, "")]);
@@ -228,15 +228,15 @@ fn every_kind_of_leak_has_its_line_and_is_one() {
     };
     assert_eq!(
         only(|leaks| leaks.equal = [(4, 1), (5, 1)].into()),
-        "2 of 9 validation images are training images too, by their bytes: scores on them measure memory"
+        "2 of 9 validation images have the same bytes as a training image: scores on them measure memorisation"
     );
     assert_eq!(
         only(|leaks| leaks.near = [(4, 1)].into()),
-        "1 of 9 validation images are nearly equal to a training image of the same label: scores on them measure memory"
+        "1 of 9 validation images is nearly equal to a training image of the same label: scores on them measure memorisation"
     );
     assert_eq!(
         only(|leaks| leaks.groups = ["p7", "p3"].map(str::to_owned).into()),
-        "2 groups have images on both sides of the split, the first is p3: scores do not show how a model does on new groups"
+        "2 groups have images on both sides of the split, the first is p3: scores do not show how well a model does on new groups"
     );
     assert_eq!(
         only(|leaks| leaks.both_labels = vec![["a", "b"], ["c", "d"], ["e", "f"]]
@@ -270,8 +270,8 @@ fn what_gives_labels_away_is_said_in_per_cent() {
     let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).seen(64);
     let line = |what: &str, share: u32, defects: &str, normals: &str| {
         format!(
-            "the {what} of a file alone tells {share} % of training images' labels (50 % is chance; {defects} for defects, \
-             {normals} for normal images): a network learns that in place of the defect"
+            "the {what} of a file alone predicts {share} % of training images' labels (50 % is chance; {defects} for defects, \
+             {normals} for normal images): a network learns that instead of the defect"
         )
     };
     // Of normal images (3 + 1/2) / 4, of defects 3 / 4.
@@ -316,11 +316,11 @@ fn a_unit_is_a_group_with_all_that_is_like_one_of_it() {
         twins.ensure_enough(&files, [train, validation]).map_err(|error| error.to_string())
     };
     assert_eq!(said(&[0, 1, 3], &[2, 1, 4]), Ok(()));
-    assert_eq!(said(&[], &[0]), Err("8 images are too few: none is left to train on".to_owned()));
+    assert_eq!(said(&[], &[0]), Err("8 images are too few: no image is left to train on".to_owned()));
     let few = |defects: u32, normals: u32, what: &str| {
         Err(format!(
-            "groups, and pictures that are alike, are kept whole, and so {defects} defects and {normals} normal images are \
-             left to {what} on: give smaller groups, more of them, or a split of your own"
+            "groups and images that are alike are kept whole, which leaves {defects} defects and {normals} normal images to \
+             {what} on: give smaller groups, more of them, or a split of your own"
         ))
     };
     assert_eq!(said(&[0, 1, 3], &[2, 4, 5]), few(1, 2, "validate"));
@@ -330,7 +330,7 @@ fn a_unit_is_a_group_with_all_that_is_like_one_of_it() {
     assert!(none.ensure_enough(&alone, [&[0], &[1]]).is_ok(), "without groups one of each will do");
     assert_eq!(
         none.ensure_enough(&alone, [&[0], &[]]).unwrap_err().to_string(),
-        "2 images are too few: none is left to validate on"
+        "2 images are too few: no image is left to validate on"
     );
 }
 

@@ -298,8 +298,8 @@ fn pixels_are_packed_at_a_side_that_is_told() {
     assert!(about.contains("form,pixels 11\n") && about.contains("sample_bits,12\n"), "{about}");
     assert_eq!(shorter_side(&to).unwrap(), Some(11));
     let store = open(&to).unwrap();
-    let shrunk = "images were shrunk once, to a shorter side of 11 pixels, bicubic (Pillow's), where it was longer; views \
-                  are cut out of these";
+    let shrunk = "images whose shorter side was longer than 11 pixels were shrunk to that once (bicubic, as in Pillow); views \
+                  are cut out of the shrunk images";
     assert_eq!(store.limits, ["one, two", shrunk]);
     assert_eq!(store.train.head(0).unwrap(), Head { width: 14, height: 11, turned: false, sixteen: false });
     // Shards of the same pictures with other bits in use, and of other labels.
@@ -313,7 +313,7 @@ fn pixels_are_packed_at_a_side_that_is_told() {
         refused(&files, Form::Pixels(12)),
     ] {
         assert!(
-            error.ends_with("a shard of other images, labels or sides; remove the folder, or choose another"),
+            error.ends_with("this shard was packed from other images, with other labels or at another side; remove the folder, or choose another"),
             "{error}"
         );
     }
@@ -339,7 +339,7 @@ fn lists_of_other_programs_are_refused() {
         ),
         (
             format!("{head}\n{}{}", row("validation", 0, 0, &sum), row("train", 0, 0, &sum)),
-            "training images follow validation images",
+            "expected all training images before the validation images",
         ),
         (
             format!("{head}\n{}{}", row("train", 1, 1, &sum), row("train", 2, 0, &sum)),
@@ -347,7 +347,7 @@ fn lists_of_other_programs_are_refused() {
         ),
         (
             format!("{head}\n{}", row("train", 1, 131_072, &sum)),
-            "row 2: no set of classes has the bits 131072",
+            "row 2: expected the bits of a set of classes, found 131072",
         ),
         (
             format!("{head}\n{}", row("train", 1, 1, "abc")),
@@ -372,7 +372,7 @@ fn what_is_drawn_or_on_both_sides_makes_no_store() {
     let root = TempDir::new().unwrap();
     let drawn = crate::data::synthetic::source(crate::seed::Seed::root(1), 3, 2, 32);
     let error = pack(&drawn, &root.path().join("no"), Form::Files, OnBadImage::Fail).unwrap_err().to_string();
-    assert_eq!(error, "drawn pictures are not packed: they are drawn at any side");
+    assert_eq!(error, "drawn images cannot be packed, and need not be: skewbench draws them at any size");
     let mut files = three(root.path(), "12");
     files.validation = three(root.path(), "12").train;
     let to = root.path().join("both");

@@ -65,7 +65,7 @@ fn torn_images_stop_a_run_or_are_left_out_by_name() {
         "cell random_weights/none-resnet18-natural-seed3: training images: 4 of 42 files cannot be read, the first is {place}: "
     );
     assert!(message.starts_with(&begin), "{message}");
-    assert!(message.ends_with("; --on-bad-image skip leaves them out and says so"), "{message}");
+    assert!(message.ends_with("; --on-bad-image skip leaves them out and reports them"), "{message}");
     assert_eq!(message.matches(&place).count(), 1, "{message}");
     let plan = skipping();
     let resolved = plan.resolve(&floor(), &source).unwrap();
@@ -111,7 +111,7 @@ fn missing_images_are_counted_and_too_few_are_refused() {
     }
     let message = failure(&Plan::new(Scale::fixture()), &floor(), &source);
     assert!(message.contains("training images: 2 of 42 files are missing, the first is "), "{message}");
-    assert!(message.contains("05.png; --on-bad-image skip leaves them out and says so"), "{message}");
+    assert!(message.contains("05.png; --on-bad-image skip leaves them out and reports them"), "{message}");
     assert_eq!(
         skipping().resolve(&floor(), &source).unwrap().subset.indices.len(),
         42,
@@ -130,7 +130,7 @@ fn missing_images_are_counted_and_too_few_are_refused() {
     });
     let message = failure(&skipping(), &floor(), &source);
     assert!(message.contains("11 of 42 files are missing, the first is "), "{message}");
-    assert!(message.ends_with("; what is left has 1 defects and 30 normal images, too few"), "{message}");
+    assert!(message.ends_with("; the remaining 1 defects and 30 normal images are too few"), "{message}");
 }
 
 /// The content of a cell is that of its own files, training first; what is not there has a mark.
@@ -174,8 +174,7 @@ fn what_is_fine_tuned_knows_what_it_descends_from() {
     let cell = |study, share| Cell { study, method: SimClr, backbone: ResNet18, share, seed: 4 };
     let tuned = cell(Study::FineTuned, Share::percent(45));
     let message = failure(&Plan::new(Scale::fixture()), &tuned, &source);
-    let expected =
-        "nothing says where what it is fine-tuned from was trained: table1/simclr-resnet18-share45-seed4";
+    let expected = "it is fine-tuned from table1/simclr-resnet18-share45-seed4, but no results folder with that cell was given";
     assert!(message.ends_with(expected), "{message}");
     let plan = Plan { pretrained: Some(Arc::new(Nobody)), ..Plan::new(Scale::fixture()) };
     let resolved = plan.resolve(&tuned, &source).unwrap();
@@ -203,7 +202,7 @@ fn what_cannot_be_trained_says_why() {
     let released = Plan { recipe: recipe::Name::AsReleased, ..Plan::new(Scale::fixture()) };
     let message = failure(&released, &cell(Study::Tuning { trial: 1 }, SimClr), &source);
     assert!(
-        message.ends_with("the search space is the short recipe's, not that of as_released"),
+        message.ends_with("expected the recipe `short`, the only one with a search space, found as_released"),
         "{message}"
     );
     let defects = source.train.labels().iter().filter(|labels| labels.defect).count();
@@ -216,7 +215,7 @@ fn what_cannot_be_trained_says_why() {
     let mut sized = Plan::new(Scale::fixture());
     sized.scale.side = 33;
     let message = failure(&sized, &Cell { backbone: ViTTiny, ..cell(Study::Extension, SimClr) }, &source);
-    assert!(message.contains("no vit_tiny for images of 33 px (--side)"), "{message}");
+    assert!(message.contains("cannot build vit_tiny for images of 33 px (--side)"), "{message}");
 }
 
 /// Few labels are repeated until an epoch has as many steps as with all.

@@ -104,7 +104,11 @@ fn a_resumed_cell_says_where_it_began() {
     let other = Plan { scale: Scale { epochs: 3, ..Scale::fixture() }, ..Plan::new(Scale::fixture()) };
     let other = other.resolve(&cell(), &source).unwrap();
     let message = format!("{:#}", checkpoint.ensure_of(&other).unwrap_err());
-    assert!(message.starts_with("training began otherwise: ") && message.contains("epochs"), "{message}");
+    assert!(
+        message.starts_with("the saved training differs from the requested one: ")
+            && message.contains("epochs"),
+        "{message}"
+    );
     // A torn state is put aside, and the cell begins anew.
     std::fs::write(&checkpoint.path, "torn").unwrap();
     checkpoint.ensure_of(&other).unwrap();

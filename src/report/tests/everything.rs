@@ -428,7 +428,7 @@ fn whole_groups_are_drawn_where_there_are_groups() {
     let mut moved = columns(|picture| picture, false);
     moved[0].1.swap(3, 4);
     let error = images::auroc_difference(&columns(|picture| picture, false), &moved).unwrap_err();
-    assert_eq!(error.to_string(), "column 'position' differs: other test images");
+    assert_eq!(error.to_string(), "column 'position' differs: expected logits of the same test images");
 }
 
 /// The margin of an axis is 6 % of its range, or a thousandth of a single value.

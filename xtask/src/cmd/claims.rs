@@ -336,7 +336,7 @@ mod tests {
         for wrong in ["-1", "NaN", "inf"] {
             let arguments = Command::parse_from([format!("--margin={wrong}")]).arguments;
             let error = run(&arguments).unwrap_err().to_string();
-            assert!(error.starts_with("--margin must be a score's difference, 0 or more"), "{error}");
+            assert!(error.starts_with("--margin must be a difference of scores, 0 or more"), "{error}");
         }
         let empty = tempfile::tempdir().unwrap();
         let arguments = Command::parse_from([empty.path()]).arguments;

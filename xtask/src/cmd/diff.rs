@@ -179,7 +179,7 @@ mod tests {
             told.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
         };
         let told = rows(&captured::output(|| print(&all, false)));
-        assert_eq!(told[0].join(" "), "cells, classifier, validation share score A B moved noise");
+        assert_eq!(told[0].join(" "), "cells, classifier, validation share score A B change noise");
         let cells = |share: &str| format!("table1/simclr-resnet18 {share}, converged at natural");
         let f1 = Metric::F1.to_string();
         let row = |share: &str, numbers: &str| format!("{} {f1} {numbers}", cells(share));
@@ -211,8 +211,8 @@ mod tests {
         };
         let note = |scale: &str, source: &str| {
             format!(
-                "note: table1/simclr-resnet18-share45-seed0 is {scale} scale on {source}: how it differs from the paper says \
-                 nothing about the paper\n"
+                "note: table1/simclr-resnet18-share45-seed0 has {scale} scale and the data {source}, unlike the paper, \
+                 so these differences say nothing about the paper\n"
             )
         };
         for (scale, source) in [("small", "sewer-ml"), ("full", "folder")] {
@@ -244,7 +244,8 @@ mod tests {
         assert!(count > 2);
         // One seed each: what is not equal is undecided, and no noise is known.
         let expected = format!(
-            "\n{count} scores: 0 moved beyond noise, 0 within noise, {} equal to the bit, 1 undecided (one seed: --seeds 3 tells noise)\n",
+            "\n{count} scores: 0 changed beyond noise, 0 within noise, {} bit-identical, 1 undecided \
+             (with one seed there is no measure of noise: use --seeds 3)\n",
             count - 1
         );
         assert_eq!(told(&[&first, &second]), expected);

@@ -268,7 +268,7 @@ mod tests {
         let told = captured::output(|| report("train", &found, &|_| false, &mut Findings::default()));
         let expected = "images   train: 50 looked at, 2 bad; 5 of 32 x 32, 4 of 9 x 8, 3 of 7 x 6, 2 of 64 x 48\n         \
                         6 turned as their EXIF orientation says\n         \
-                        7 with 16-bit samples, scaled as said above\n";
+                        7 with 16-bit samples, scaled as stated above\n";
         assert_eq!(told, expected);
         let plain = Inspection { turned: 0, sixteen: 0, ..found };
         let told = captured::output(|| report("validation", &plain, &|_| false, &mut Findings::default()));

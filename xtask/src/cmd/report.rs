@@ -474,7 +474,7 @@ mod tests {
         let parts: Vec<_> = page.parts().filter_map(Page::contents).collect();
         assert!(parts.len() > 1);
         expected.push(
-            "        records of several settings, each in a part of its own; two settings are not compared:"
+            "        records of several settings, each in its own part; scores of different settings are not compared:"
                 .to_owned(),
         );
         expected.extend(
@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(error(&["/nowhere"]), "/nowhere: no such folder");
         for margin in ["--margin=-0.1", "--margin=inf", "--margin=NaN"] {
             assert!(
-                error(&[margin]).starts_with("--margin must be a score's difference, 0 or more"),
+                error(&[margin]).starts_with("--margin must be a difference of scores, 0 or more"),
                 "{margin}"
             );
         }

@@ -269,7 +269,7 @@ mod tests {
         let out = root.path().display();
         let expected = format!(
             "note: drawn\nnote: limit 0\nnote: limit 1\n\
-             note: up to 4 unreadable images were left out of a cell; records name them\n\n\
+             note: up to 4 unreadable images were left out of a cell; its record names them\n\n\
              records: {out}; tables: {out}/tables\nreport  {out}/report.html (3 records"
         );
         assert!(told.starts_with(&expected), "{told}");

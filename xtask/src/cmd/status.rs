@@ -386,7 +386,7 @@ mod tests {
             page.starts_with("2 of 2 cells finished, 0 in training, 0 interrupted, 0 not begun\n"),
             "{page}"
         );
-        assert_eq!((left, page.matches("  not whole    ").count()), (0, 6), "three files of each: {page}");
+        assert_eq!((left, page.matches("  incomplete   ").count()), (0, 6), "three files of each: {page}");
         let mixed = "  mixed        records by several versions of the code: 1 by code aaaaaaaaaaaa; 1 by code bbbbbbbbbbbb\n";
         assert!(page.ends_with(mixed), "{page}");
     }

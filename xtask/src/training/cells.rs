@@ -550,7 +550,11 @@ mod tests {
         let (again, errors) = told(false);
         assert_eq!(again, "logits");
         assert_eq!(errors.matches(": the cell is computed again\n").count(), 1, "{errors}");
-        assert_eq!(errors.matches(": with --no-weights it is not written again\n").count(), 2, "{errors}");
+        assert_eq!(
+            errors.matches(": it is not written again, because of --no-weights\n").count(),
+            2,
+            "{errors}"
+        );
     }
 
     #[test]

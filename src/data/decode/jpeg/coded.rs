@@ -474,7 +474,7 @@ mod tests {
     fn damage_is_told_in_words() {
         for (what, words) in [
             (What::Fault(Fault::Short), "its data end"),
-            (What::Fault(Fault::Code), "there are bits that are not a code"),
+            (What::Fault(Fault::Code), "there are bits that are not a Huffman code"),
             (What::Fault(Fault::Long), "there is a block of more than 64 coefficients"),
             (What::Fault(Fault::Value), "there is an impossible value"),
             (What::Fault(Fault::Run), "there are too many empty blocks"),

@@ -288,7 +288,7 @@ mod tests {
         let arm = &race.looks()[1].open[0];
         let seeds = race.seeds_to_settle(arm).unwrap();
         let expected = format!(
-            "The highest mean has byol on resnet18: a seed that collapsed moves a mean, not a median.\n\
+            "byol on resnet18 has the highest mean; one collapsed seed changes a mean, but not a median.\n\
              Open: simclr on resnet18 may be above byol on resnet18 by {:.3}; about {seeds:.0} seeds of both would settle it.\n",
             arm.above_leader
         );
@@ -332,7 +332,10 @@ mod tests {
         let supervised = told(Supervised, &records(&all));
         let lines: Vec<&str> = supervised.lines().collect();
         assert!(lines[2].starts_with("  above random weights of resnet18 (0.500): +0.400"), "{supervised}");
-        assert_eq!(lines[3], "It is supervised: it learns from labels. Of the others the best is");
+        assert_eq!(
+            lines[3],
+            "It is supervised, so it learns from labels. The best of the self-supervised methods is"
+        );
         assert!(lines[4].starts_with("  above simclr on resnet18 (0.800): +0.100"), "{supervised}");
         let alone = told(SimClr, &records(&all[..2]));
         assert!(alone.ends_with("\n  supervised training was left out by --only\n"), "{alone}");
@@ -371,12 +374,12 @@ mod tests {
         let arguments = Command::parse_from(["--seeds", "3"]).arguments;
         let race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 3, 0.02).unwrap());
         let refused =
-            "table1/simclr-resnet18-share45-seed1 takes about 2 h 00 min, and 30 min of 30 min are left";
+            "table1/simclr-resnet18-share45-seed1 takes about 2 h 00 min, but only 30 min of 30 min are left";
         let error = print(&race, &[], &clock, &arguments).unwrap_err().to_string();
-        assert_eq!(error, format!("not one training fits into --hours: {refused}"));
+        assert_eq!(error, format!("no training fits into --hours: {refused}"));
         let told = captured::output(|| print(&race, &[record], &clock, &arguments).unwrap());
         let expected = format!(
-            "\nNothing can be said yet: 1 trainings are finished, and the first comparison needs 2 seeds of every arm \
+            "\nNothing can be said yet: 1 training is finished, and the first comparison needs 2 seeds of every arm \
              ({refused}). Run the same command again to resume.\n"
         );
         assert_eq!(told, expected);

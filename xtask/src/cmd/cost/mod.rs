@@ -156,7 +156,7 @@ mod tests {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let text = document(&checkout, Given { gpu_rate: Some(500.0), ..Given::default() }).unwrap();
         let many = text.split("## 100 million images").nth(1).unwrap();
-        assert!(many.contains("\nAt 500 images/s, as given: 56 hours a pass.\n"), "{many}");
+        assert!(many.contains("\nAt the given rate of 500 images/s, an epoch takes 56 hours.\n"), "{many}");
         assert!(!text.contains("price |"), "no price was given");
         let priced = document(&checkout, Given { price: Some(0.5), ..Given::default() }).unwrap();
         assert_eq!(priced.matches(" price |").count(), 1, "of CPUs alone");

@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn where_and_how_many_must_be_said() {
         let error = |line: &str| run(&Submit::parse_from(words(line)).arguments).unwrap_err().to_string();
-        assert_eq!(error("-- --quick"), "say where: --slurm, --kubernetes or --local N");
+        assert_eq!(error("-- --quick"), "expected where to run: --slurm, --kubernetes or --local N");
         assert_eq!(error("--slurm --tasks 0 -- --quick"), "--tasks must be at least 1");
         for flag in ["--time 8:00:00", "--option=--qos=x", "--write-only"] {
             let error = error(&format!("--local 1 {flag} -- --quick"));

@@ -243,12 +243,14 @@ mod tests {
         let error = |line: &str| arguments(line).ensure_sound().unwrap_err().to_string();
         assert!(error("--trials 0 --finalists 0").starts_with("--trials must be at least 1"));
         assert!(error("--finalists 0").starts_with("--finalists must be at least 1"));
-        assert!(error("--trials 4 --finalists 5").starts_with("--finalists 5 of --trials 4: "));
+        assert!(
+            error("--trials 4 --finalists 5").starts_with("--finalists must be at most --trials 4, found 5")
+        );
         assert!(error("--seeds 0").starts_with("--seeds must be at least 1"));
         assert!(error("--epochs 0").starts_with("--epochs must be at least 1"));
         assert!(
             error("--images 9 --data folder=x")
-                .starts_with("--images is how many are drawn; of 'folder' all")
+                .starts_with("--images sets how many images are drawn; 'folder' is not drawn")
         );
         assert!(arguments("--trials 3 --finalists 3 --seeds 1 --epochs 1 --images 9").ensure_sound().is_ok());
     }
