@@ -270,8 +270,11 @@ mod tests {
         assert_eq!(train_and_validation_of_units(&labels, &units), (train, validation));
 
         // Pairs of neighbours, of which other orders make other splits.
-        let label =
-            |index: u32| Labels { defect: index % 3 == 0, classes: ClassSet::EMPTY, stratum: index % 5 };
+        let label = |index: u32| Labels {
+            defect: index.is_multiple_of(3),
+            classes: ClassSet::EMPTY,
+            stratum: index % 5,
+        };
         let labels: Vec<Labels> = (0..36).map(label).collect();
         let units: Vec<u32> = (0..36).map(|index| index / 2).collect();
         let (train, validation) = train_and_validation_of_units(&labels, &units);

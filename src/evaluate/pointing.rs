@@ -91,7 +91,7 @@ mod tests {
     /// pixels.
     #[test]
     fn a_map_lies_on_a_picture_that_is_wider_than_high() {
-        let defect = |place: usize| matches!(place, 4 | 5 | 6);
+        let defect = |place: usize| matches!(place, 4..=6);
         let mask = Mask { width: 6, height: 2, pixels: (0..12).map(defect).collect() };
         let pointed = |map: &[Vec<f64>]| point(map, &mask).unwrap().unwrap();
         let found = pointed(&[vec![0.1, 0.2, 0.3], vec![0.9, 0.5, 0.6]]);

@@ -337,7 +337,8 @@ fn an_order_has_every_use_of_every_image() {
     let drawn = sorted(&loader(&[8, 4, 1, 7, 0], Sampling::Balanced), 0);
     let uses = |index| drawn.iter().filter(|draw| draw.0 == index).map(|draw| draw.1).collect::<Vec<_>>();
     let (mut defects, mut normals) = ([4, 7].map(uses), [0, 1, 8].map(uses));
-    (defects.sort(), normals.sort());
+    defects.sort();
+    normals.sort();
     assert_eq!(defects, [vec![0, 1], vec![0, 1, 2]]);
     assert_eq!(normals, [vec![0], vec![0, 1], vec![0, 1]]);
     let alone = sorted(&loader(&[0, 1], Sampling::Balanced), 0);

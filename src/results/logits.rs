@@ -281,6 +281,12 @@ mod tests {
             ("b", vec![4.0, 5.0, -6.5]),
         ];
         assert_eq!(read(&at, &record).unwrap(), expected.map(|(name, column)| (name.to_owned(), column)));
+        // Numbers that were edited afterwards are refused, although the file can be parsed.
+        let file = Part::Logits.of(&at);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("-6.5", "-7.5")).unwrap();
+        let error = format!("{:#}", read(&at, &record).unwrap_err());
+        assert!(error.contains("does not belong to its record"), "{error}");
         let error = format!("{:#}", parse(b"defect,a\n1,x\n").unwrap_err());
         assert!(error.starts_with("column 'a': expected a number, found 'x'"), "{error}");
     }

@@ -131,7 +131,7 @@ fn readable_records_are_returned_and_the_others_are_named() {
         asked.contains("asked.json: truncated or not JSON")
             && torn.contains("torn.json: truncated or not JSON")
     );
-    assert_eq!(told(&["table1/asked", "table1/b"]), [torn.clone()]);
+    assert_eq!(told(&["table1/asked", "table1/b"]), std::slice::from_ref(torn));
     assert_eq!(told(&["table1/asked", "table1/torn"]), [""; 0]);
 }
 

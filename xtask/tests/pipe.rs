@@ -19,6 +19,17 @@ fn unread(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_skewbench")).args(arguments).stdout(writer).output().unwrap()
 }
 
+/// Whoever redirects output to a full disk must hear that it was lost. Linux has a device that is always full.
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_skewbench")).arg("claims").stdout(full).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("No space left on device"), "{message}");
+}
+
 #[test]
 fn a_closed_pipe_ends_the_program_quietly() {
     for arguments in

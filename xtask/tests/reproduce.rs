@@ -86,8 +86,11 @@ fn a_checkpoint_does_not_resume_with_other_pictures() {
 
     let message = error(&reproduce(&folder(&second), &out, &["--epochs", "100000"]));
     assert!(message.contains("images have changed since training began: 27 of the 27 files"), "{message}");
-    let message = error(&reproduce(&folder(&first), &out, &["--epochs", "6"]));
+    // It is refused before anything is trained: the second seed has not begun.
+    let message = error(&reproduce(&folder(&first), &out, &["--epochs", "6", "--seeds", "2"]));
     assert!(message.contains("epochs: 100000 stored, 6 requested"), "{message}");
+    assert!(message.contains("results of another experiment"), "{message}");
+    assert!(!out.join(CELL.replace("seed0", "seed1")).with_extension("json").exists());
 }
 
 #[test]

@@ -393,6 +393,30 @@ fn a_stopped_cell_says_how_far_it_came() {
 }
 
 /// Drawn images for what a cell of the fixture's scale needs.
+/// A resolver remembers subsets for the cells to come; what they leave out must be part of what it remembers.
+#[test]
+fn cells_that_are_resolved_together_have_the_images_of_cells_resolved_alone() {
+    let source = drawn(400, 400);
+    let plan = Plan::new(Scale::fixture());
+    let unseen = |rank| Cell {
+        study: Study::Unseen { rank },
+        method: SimClr,
+        backbone: ResNet18,
+        share: Share::percent(15),
+        seed: 0,
+    };
+    let all = Cell { study: Study::Table1, ..unseen(0) };
+    let mut resolver = Resolver::new(&plan, &source);
+    let mut subsets = Vec::new();
+    for cell in [unseen(0), unseen(1), all, unseen(0)] {
+        let together = resolver.resolve(&cell).unwrap().subset;
+        assert_eq!(together.indices, plan.resolve(&cell, &source).unwrap().subset.indices, "{cell}");
+        subsets.push(together.indices.clone());
+    }
+    assert!(subsets[0] != subsets[1] && subsets[1] != subsets[2] && subsets[2] != subsets[0]);
+    assert_eq!(subsets[0], subsets[3]);
+}
+
 fn drawn(train: usize, validation: usize) -> Source {
     synthetic::source(Seed::root(0), train, validation, Scale::fixture().side)
 }

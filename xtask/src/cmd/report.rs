@@ -196,9 +196,14 @@ fn put(page: &Page, out: &Path) -> Result<Decision> {
         println!("        not on the page: {}", foreign::message(&contents.sentence()));
         println!("          {}", foreign::message(&program::as_typed(&contents.way_in())));
     }
+    Ok(decision(page))
+}
+
+/// Returns the answers of all parts, each with the commands that made its own records.
+fn decision(page: &Page) -> Decision {
     let lines = |part: &Page| card::lines(part.cards(), part.setting(), &made(part));
     let parts: Vec<Vec<String>> = page.parts().map(lines).filter(|lines| !lines.is_empty()).collect();
-    Ok(Decision(parts.join(&String::new())))
+    Decision(parts.join(&String::new()))
 }
 
 /// Returns records of the setting that the page shows: models of different settings are not compared.
@@ -331,6 +336,26 @@ mod tests {
         for part in page.parts() {
             let folders = &part.contents().unwrap().folders;
             assert_eq!(folders.len(), 1, "commands are those of the part's own folder: {folders:?}");
+        }
+    }
+
+    /// Each part's next step is asked for with the flags and the folder of its own run.
+    #[test]
+    fn a_part_has_the_commands_of_its_own_records() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+        let names = ["2026-11-28-small-mixed-precision", "2026-11-29-elpv-choose"];
+        let page = page(reading::read(&names.map(|name| root.join(name))), MARGIN);
+        let commands: Vec<Vec<Made>> = page.parts().map(made).collect();
+        let of = |made: &[Made]| made.iter().map(|made| made.command.clone()).collect::<Vec<_>>().concat();
+        let flags = ["--mixed-precision", "--data elpv"];
+        for (flag, other) in [(flags[0], flags[1]), (flags[1], flags[0])] {
+            let own = commands.iter().position(|made| of(made).contains(flag)).unwrap();
+            assert!(!of(&commands[own]).contains(other));
+            let part = page.parts().nth(own).unwrap();
+            let lines = card::lines(part.cards(), part.setting(), &commands[own]);
+            let Decision(told) = decision(&page);
+            let text = told.join("\n");
+            assert!(!lines.is_empty() && text.contains(&lines.join("\n")), "{flag}: {text}");
         }
     }
 

@@ -400,6 +400,19 @@ mod tests {
         assert!(read(b"K\x01(K\x02\x86").is_err(), "what lies below a mark is not taken");
     }
 
+    /// As a file of many weights has them, under one mark.
+    #[test]
+    fn a_dictionary_may_have_many_entries() {
+        let entry = |number: u16| {
+            let [low, high] = number.to_le_bytes();
+            [&[b'X', 3, 0, 0, 0], format!("{number:03}").as_bytes(), &[b'M', low, high]].concat()
+        };
+        let pickle =
+            read(&[b"}(".to_vec(), (0..700).flat_map(entry).collect(), b"u".to_vec()].concat()).unwrap();
+        let expected = (0..700_i64).map(|number| (Node::Text(format!("{number:03}")), Node::Number(number)));
+        assert_eq!(entries(&pickle), expected.collect::<Vec<_>>());
+    }
+
     #[test]
     fn one_value_is_left_and_no_mark() {
         assert!(read(b"}").is_ok());

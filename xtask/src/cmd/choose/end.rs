@@ -6,7 +6,7 @@ use skewbench::{
     analysis::{
         Scored,
         elimination::{Elimination, End, FIRST},
-        intervals::mean,
+        intervals::{Interval, mean},
         reading,
     },
     claims::Evidence,
@@ -170,21 +170,21 @@ fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
     };
     let score = mean(&evidence.seeds(Metric::Auroc, other));
     let told = match evidence.above(Metric::Auroc, pick, other) {
-        Ok(contrast) => {
-            let value = contrast.value;
-            let (verdict, doubt) = match (value.low > 0.0, value.high < 0.0) {
-                (true, _) => ("above", ""),
-                (_, true) => ("BELOW", ""),
-                _ => ("NOT ABOVE", ", as far as these seeds tell"),
-            };
-            format!(
-                "{verdict} {name} ({score:.3}){doubt}: {:+.3} ({:+.3} to {:+.3})",
-                value.estimate, value.low, value.high
-            )
-        }
+        Ok(contrast) => placed(&format!("{name} ({score:.3})"), contrast.value),
         Err(_) => format!("the spread of {name} ({score:.3}) over seeds is unknown"),
     };
     println!("  {told}");
+}
+
+/// Says whether the pick is above another model, from the interval of their difference.
+fn placed(other: &str, difference: Interval) -> String {
+    let Interval { estimate, low, high } = difference;
+    let (verdict, doubt) = match (low > 0.0, high < 0.0) {
+        (true, _) => ("above", ""),
+        (_, true) => ("BELOW", ""),
+        _ => ("NOT ABOVE", ", as far as these seeds tell"),
+    };
+    format!("{verdict} {other}{doubt}: {estimate:+.3} ({low:+.3} to {high:+.3})")
 }
 
 #[cfg(test)]
@@ -213,6 +213,19 @@ mod tests {
         let seeds = most.to_string();
         let arguments = Command::parse_from(["--seeds", &seeds]).arguments;
         sentence(&race, &race.pick().unwrap(), &arguments, "it takes 2 h")
+    }
+
+    /// The interval decides, not the estimate.
+    #[test]
+    fn above_and_below_are_said_of_intervals() {
+        for (low, estimate, high, expected) in [
+            (0.001, 0.02, 0.039, "above it: +0.020 (+0.001 to +0.039)"),
+            (-0.001, 0.02, 0.041, "NOT ABOVE it, as far as these seeds tell: +0.020 (-0.001 to +0.041)"),
+            (-0.041, -0.02, 0.001, "NOT ABOVE it, as far as these seeds tell: -0.020 (-0.041 to +0.001)"),
+            (-0.039, -0.02, -0.001, "BELOW it: -0.020 (-0.039 to -0.001)"),
+        ] {
+            assert_eq!(placed("it", Interval { estimate, low, high }), expected);
+        }
     }
 
     #[test]

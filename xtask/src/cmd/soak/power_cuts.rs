@@ -1,6 +1,7 @@
 //! Simulates power cuts, as far as a file system can tell, while this program trains.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -75,16 +76,11 @@ impl Drop for Mounted {
 pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(cfg!(target_os = "linux"), "file systems are mounted as Linux does it");
     let root = tempfile::tempdir()?;
-    let (pictures, whole) = (root.path().join("pictures"), root.path().join("undisturbed"));
+    let (pictures, said) = (root.path().join("pictures"), root.path().join("said.txt"));
     draw(&pictures)?;
     let begun = Instant::now();
-    let said = root.path().join("said.txt");
-    ensure!(
-        start(&pictures, &whole, &said)?.wait()?.success(),
-        "the undisturbed study failed, so there is nothing to compare: {}",
-        end_of(&said)
-    );
-    let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
+    let expected = undisturbed(&pictures, &root.path().join("undisturbed"), &said)?;
+    let lasts = begun.elapsed();
     println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
 
     let mut stream = Seed::root(arguments.seed).child("power cuts").stream();
@@ -125,6 +121,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     faults.iter().for_each(|fault| println!("FAULT {fault}"));
     ensure!(faults.is_empty(), "{} faults", faults.len());
     Ok(())
+}
+
+/// Returns what a study writes that nothing disturbs.
+fn undisturbed(pictures: &Path, out: &Path, said: &Path) -> Result<BTreeMap<String, String>> {
+    ensure!(
+        start(pictures, out, said)?.wait()?.success(),
+        "the undisturbed study failed, so there is nothing to compare: {}",
+        end_of(said)
+    );
+    what_is_in(out)
 }
 
 /// Trains on a new file system, and mounts the state of its disk after a while.
