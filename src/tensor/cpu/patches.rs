@@ -60,16 +60,17 @@ impl Windows {
         let (across, span) = (self.output().1, self.kernel.1 * self.channels);
         let mut rows = rows.chunks_exact_mut(span);
         for line in lines {
+            let sources = self.sources(line);
             for column in 0..across {
                 let (left, inside) = self.columns(column);
-                for kernel_row in 0..self.kernel.0 {
+                for source in &sources {
                     let row = rows.next().expect("`rows` holds every window of `lines`");
-                    match self.source(line, kernel_row) {
+                    match source {
                         Some(start) => {
                             row[..inside.start].fill(T::zero());
                             row[inside.end..].fill(T::zero());
                             let length = inside.len();
-                            row[inside.clone()].copy_from_slice(&images[start + left..start + left + length]);
+                            copy(&images[start + left..start + left + length], &mut row[inside.clone()]);
                         }
                         None => row.fill(T::zero()),
                     }
@@ -85,11 +86,12 @@ impl Windows {
         let offset = first * self.image();
         let mut rows = rows.chunks_exact(span);
         for line in lines {
+            let sources = self.sources(line);
             for column in 0..across {
                 let (left, inside) = self.columns(column);
-                for kernel_row in 0..self.kernel.0 {
+                for source in &sources {
                     let row = rows.next().expect("`rows` holds every window of `lines`");
-                    if let Some(start) = self.source(line, kernel_row) {
+                    if let Some(start) = source {
                         let start = start + left - offset;
                         let target = &mut images[start..start + inside.len()];
                         target.iter_mut().zip(&row[inside.clone()]).for_each(|(sum, &x)| *sum += x);
@@ -99,12 +101,16 @@ impl Windows {
         }
     }
 
-    /// Returns the start, within the batch, of the image row under `kernel_row` at an output line; `None` in the
+    /// Returns the start, within the batch, of the image row under each kernel row at an output line; `None` in the
     /// padding.
-    fn source(&self, line: usize, kernel_row: usize) -> Option<usize> {
+    fn sources(&self, line: usize) -> Vec<Option<usize>> {
         let down = self.output().0;
-        let row = (line % down * self.stride + kernel_row).checked_sub(self.padding.0)?;
-        (row < self.height).then(|| (line / down * self.height + row) * self.width * self.channels)
+        let (image, line) = (line / down, line % down);
+        let source = |kernel_row: usize| {
+            let row = (line * self.stride + kernel_row).checked_sub(self.padding.0)?;
+            (row < self.height).then(|| (image * self.height + row) * self.width * self.channels)
+        };
+        (0..self.kernel.0).map(source).collect()
     }
 
     /// For the window at output column `column`, returns where its part inside the image starts in an image row,
@@ -115,5 +121,20 @@ impl Windows {
         let last = (self.width + self.padding.1).saturating_sub(start).clamp(first, self.kernel.1);
         let left = (start + first).saturating_sub(self.padding.1);
         (left * self.channels, first * self.channels..last * self.channels)
+    }
+}
+
+/// Copies a row of a window. The rows of ResNet's first layer have 21 numbers, for which a call of `memcpy` takes
+/// longer than copying: they are copied in whole vectors, of which the last two overlap.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    const VECTOR: usize = 16;
+    let length = to.len();
+    if (VECTOR..4 * VECTOR).contains(&length) {
+        for start in (0..length - VECTOR).step_by(VECTOR).chain([length - VECTOR]) {
+            to[start..start + VECTOR].copy_from_slice(&from[start..start + VECTOR]);
+        }
+    } else {
+        to.copy_from_slice(from);
     }
 }
