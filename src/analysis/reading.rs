@@ -180,6 +180,18 @@ pub fn by_cell<'a>(records: impl IntoIterator<Item = &'a Filed>) -> BTreeMap<Axe
     cells
 }
 
+/// Folders whose records are of more than one setting, from the number of records of each.
+fn mixed_settings(folders: BTreeMap<&Path, BTreeMap<&str, usize>>) -> Vec<ReadingProblem> {
+    let mixed = folders.into_iter().filter(|(_, settings)| settings.len() > 1);
+    mixed
+        .map(|(folder, settings)| {
+            let list: Vec<_> = settings.iter().map(|(name, count)| format!("{count} of [{name}]")).collect();
+            let what = format!("{} settings, kept separate: {}", settings.len(), list.join("; "));
+            problem(ProblemKind::Mixed, &folder.display().to_string(), &what)
+        })
+        .collect()
+}
+
 /// Folders whose records were made by more than one version of the code that computes numbers.
 fn mixed_code<'a>(records: impl Iterator<Item = (&'a Path, &'a Record)>) -> Vec<ReadingProblem> {
     let mut codes: BTreeMap<&Path, BTreeMap<String, usize>> = BTreeMap::new();
@@ -257,13 +269,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
         }
         kept.insert(key, found);
     }
-    for (folder, settings) in folders {
-        if settings.len() > 1 {
-            let list: Vec<_> = settings.iter().map(|(name, count)| format!("{count} of [{name}]")).collect();
-            let what = format!("{} settings, kept separate: {}", settings.len(), list.join("; "));
-            problems.push(problem(ProblemKind::Mixed, &folder.display().to_string(), &what));
-        }
-    }
+    problems.extend(mixed_settings(folders));
     problems.extend(mixed_code(kept.values().map(|found| (found.folder.as_path(), &*found.record))));
     let mut rows = FrameBuilder::default();
     for ((setting, _), found) in &kept {

@@ -57,6 +57,21 @@ fn commands_are_written_as_this_user_types_them() {
     assert!(errors.contains("this command builds from source: run it with cargo in a checkout"), "{errors}");
 }
 
+/// The program, with SIGINT as it is at a terminal: shells start background jobs with SIGINT ignored, tests among
+/// them, and the program leaves that so.
+#[cfg(unix)]
+fn heeding_signals() -> Command {
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_skewbench");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim();
+    if u64::from_str_radix(ignored, 16).unwrap() & 0b10 == 0 {
+        return Command::new(PROGRAM);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", PROGRAM]);
+    command
+}
+
 /// A batch system learns from status 75 that work is left; a shell sees the signal that ended the program.
 #[cfg(unix)]
 #[test]
@@ -75,7 +90,7 @@ fn a_signal_keeps_the_state_of_a_cell_and_ends_the_program_as_it_should() {
     {
         let out = root.path().join(signal);
         let lock = out.join("extension/supervised-resnet18-natural-seed0.lock");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_skewbench"))
+        let mut child = heeding_signals()
             .args(["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"])
             .args(support::SMALL)
             .args(["--epochs", "100000", "--data", &data, "--out"])
