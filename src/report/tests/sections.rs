@@ -291,7 +291,7 @@ fn labels_are_counted_in_columns_of_three_tables() {
     assert_eq!(row(&html, "<caption>AUROC of the probe by labelled", &["SimCLR"]), expected);
     let votes = ["SimCLR", "ResNet-18", "0.400", "0.500"];
     assert_eq!(row(&html, "<caption>AUROC of nearest neighbours", &["SimCLR"]), votes);
-    for (method, few, all) in [("Supervised", "0.510", "0.810"), ("SimCLR", "0.520", "0.820")] {
+    for (method, few, all) in [("from scratch", "0.510", "0.810"), ("SimCLR, fine-tuned", "0.520", "0.820")] {
         let expected = [method, "ResNet-18", few, all];
         assert_eq!(row(&html, "<caption>AUROC with all weights trained", &[method]), expected);
     }

@@ -72,8 +72,8 @@ impl Overtakes {
             }
             _ => format!(
                 "{what} overtakes {name} somewhere between fewer than {first} and more than {last} labelled defects: \
-                 in {always} of {count} seeds it is ahead even with the fewest labels, in {never} not even with all \
-                 of them."
+                 in {always} of {count} seeds it is ahead even with the fewest labels, in {never} it is not ahead even \
+                 with all of them."
             ),
         }
     }
@@ -119,7 +119,7 @@ mod tests {
         let mixed = overtakes(&mixed, &flat).unwrap().sentence("X");
         assert!(
             mixed.contains(
-                "in 1 of 2 seeds it is ahead even with the fewest labels, in 1 not even with all of them"
+                "in 1 of 2 seeds it is ahead even with the fewest labels, in 1 it is not ahead even with all of them"
             ),
             "{mixed}"
         );
