@@ -14,6 +14,7 @@ use anyhow::{Context as _, Error, Result, bail, ensure};
 
 use crate::{
     data::{Labels, stratify},
+    named::counted,
     seed::Seed,
 };
 
@@ -245,7 +246,8 @@ impl Pool {
         );
         if all_defects < Self::FEWEST_DEFECTS {
             bail!(
-                "found {all_defects} defects among {} images, at least {} are needed",
+                "found {} among {} images, at least {} are needed",
+                counted(all_defects, "defect", "defects"),
                 all_defects + all_normals,
                 Self::FEWEST_DEFECTS
             );
@@ -412,7 +414,7 @@ mod tests {
         let one = Pool::new(&labels_of(150, 1, 1), &Seed::root(0));
         assert_eq!(
             one.subset(Share::NATURAL).unwrap_err().to_string(),
-            "found 1 defects among 151 images, at least 2 are needed"
+            "found 1 defect among 151 images, at least 2 are needed"
         );
         assert!(Pool::new(&labels_of(0, 9, 1), &Seed::root(0)).subset(Share::NATURAL).is_err());
     }

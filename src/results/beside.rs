@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     data::regular::{self, Most},
-    named::named,
+    named::{counted, named},
 };
 
 named! {
@@ -144,7 +144,7 @@ fn own(stated: &record::Beside, bytes: &[u8], part: Part) -> Result<()> {
 
 fn ensure_rows(stated: Option<usize>, found: usize) -> Result<()> {
     let Some(stated) = stated else { return Ok(()) };
-    ensure!(found == stated, "{found} rows, but the record states {stated}");
+    ensure!(found == stated, "{}, but the record states {stated}", counted(found, "row", "rows"));
     Ok(())
 }
 
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(faults(&at, &record).unwrap(), []);
 
         fs::write(&logits, &TABLE[..TABLE.len() - 4]).unwrap();
-        assert!(message(read(&at, &record, Part::Logits)).contains("1 rows, but the record states 2"));
+        assert!(message(read(&at, &record, Part::Logits)).contains("1 row, but the record states 2"));
         fs::remove_file(&logits).unwrap();
         let found = faults(&at, &record).unwrap();
         assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Logits, true));

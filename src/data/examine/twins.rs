@@ -15,11 +15,14 @@ use super::{
     close::{self, Hash},
     sketch::{ALIKE, Likeness, Pixels, words},
 };
-use crate::data::{
-    Dataset,
-    content::{Content, Digest},
-    files::Files,
-    imbalance::Pool,
+use crate::{
+    data::{
+        Dataset,
+        content::{Content, Digest},
+        files::Files,
+        imbalance::Pool,
+    },
+    named::counted,
 };
 
 /// Pairs of duplicates in one data set, by positions.
@@ -81,9 +84,10 @@ impl Twins {
             let normals = side.len() - defects;
             ensure!(
                 files.group(0).is_none() || (defects >= Pool::FEWEST_DEFECTS && normals > 0),
-                "groups and images that are alike are kept whole, which leaves {defects} defects and {normals} \
-                 normal images to {name} on: \
-                 give smaller groups, more of them, or a split of your own"
+                "groups and images that are alike are kept whole, which leaves {} and {} to {name} on: give smaller \
+                 groups, more of them, or a split of your own",
+                counted(defects, "defect", "defects"),
+                counted(normals, "normal image", "normal images")
             );
         }
         Ok(())

@@ -12,12 +12,15 @@ use super::{
     },
     Resolver,
 };
-use crate::data::{
-    Dataset, OnBadImage, Share, Subset,
-    content::Content,
-    files::Files,
-    foreign,
-    imbalance::{OutOfReach, Pool},
+use crate::{
+    data::{
+        Dataset, OnBadImage, Share, Subset,
+        content::Content,
+        files::Files,
+        foreign,
+        imbalance::{OutOfReach, Pool},
+    },
+    named::counted,
 };
 
 /// The images of a cell.
@@ -166,12 +169,12 @@ impl Resolver<'_, '_> {
         };
         ensure!(
             left(true) >= Pool::FEWEST_DEFECTS && left(false) > 0,
-            "{} of {} files are missing, the first is {}; the remaining {} defects and {} normal images are too few",
+            "{} of {} files are missing, the first is {}; the remaining {} and {} are too few",
             missing.len(),
             indices.len(),
             foreign::name(&dataset.place(first)),
-            left(true),
-            left(false)
+            counted(left(true), "defect", "defects"),
+            counted(left(false), "normal image", "normal images")
         );
         Ok(())
     }

@@ -130,7 +130,7 @@ fn missing_images_are_counted_and_too_few_are_refused() {
     });
     let message = failure(&skipping(), &floor(), &source);
     assert!(message.contains("11 of 42 files are missing, the first is "), "{message}");
-    assert!(message.ends_with("; the remaining 1 defects and 30 normal images are too few"), "{message}");
+    assert!(message.ends_with("; the remaining 1 defect and 30 normal images are too few"), "{message}");
 }
 
 /// The content of a cell is that of its own files, training first; what is not there has a mark.

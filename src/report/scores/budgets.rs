@@ -220,8 +220,9 @@ fn over(seeds: &BTreeMap<u64, f64>) -> Interval {
     of_seeds(&values, Uncertainty::pooled([&values[..]]))
 }
 
+/// Returns the ends of an interval, within what an AUROC can be; unknown ones stay so.
 fn ends(interval: Interval) -> [f64; 2] {
-    [interval.low, interval.high]
+    [interval.low, interval.high].map(|end| end.clamp(0.0, 1.0))
 }
 
 fn label(at: &Axes, trained: bool) -> String {

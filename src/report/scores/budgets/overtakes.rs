@@ -70,11 +70,21 @@ impl Overtakes {
             (_, always) if always == count => {
                 format!("{what} is ahead of {name} from {first} labelled defects on ({}).", seeds(count))
             }
-            _ => format!(
-                "{what} overtakes {name} somewhere between fewer than {first} and more than {last} labelled defects: \
-                 in {always} of {count} seeds it is ahead even with the fewest labels, in {never} it is not ahead even \
-                 with all of them."
-            ),
+            _ => {
+                let fewest = if always > 0 { format!("fewer than {first}") } else { first.to_string() };
+                let most = if never > 0 { format!("more than {last}") } else { last.to_string() };
+                let facts = [
+                    (always, "it is ahead even with the fewest labels"),
+                    (never, "it is not ahead even with all of them"),
+                ];
+                let facts = facts.iter().filter(|(seeds, _)| *seeds > 0);
+                let facts: Vec<String> =
+                    facts.map(|(seeds, fact)| format!("in {seeds} of {count} seeds {fact}")).collect();
+                format!(
+                    "{what} overtakes {name} somewhere between {fewest} and {most} labelled defects: {}.",
+                    facts.join(", ")
+                )
+            }
         }
     }
 }
@@ -119,9 +129,19 @@ mod tests {
         let mixed = overtakes(&mixed, &flat).unwrap().sentence("X");
         assert!(
             mixed.contains(
-                "in 1 of 2 seeds it is ahead even with the fewest labels, in 1 it is not ahead even with all of them"
+                "between fewer than 10 and more than 1000 labelled defects: in 1 of 2 seeds it is ahead even with the \
+                 fewest labels, in 1 of 2 seeds it is not ahead even with all of them."
             ),
             "{mixed}"
+        );
+        // The second seed crosses half-way: what no seed did is not said.
+        let some = curve(&[(10, [0.8, 0.6]), (1_000, [0.8, 0.8])]);
+        let some = overtakes(&some, &flat).unwrap().sentence("X");
+        assert!(
+            some.ends_with(
+                "between fewer than 10 and 1000 labelled defects: in 1 of 2 seeds it is ahead even with the fewest labels."
+            ),
+            "{some}"
         );
         assert_eq!(overtakes(&curve(&[(10, [0.1, 0.1])]), &flat), None, "one count is no line");
     }
