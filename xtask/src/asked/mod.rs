@@ -308,17 +308,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        asked: Asked,
-    }
+    use crate::support::alone::Alone;
 
     fn run(flags: &str) -> Result<Run> {
         let folder = tempfile::tempdir()?;
-        Command::parse_from(flags.split_whitespace()).asked.run(Lists::Read(folder.path()))
+        Alone::<Asked>::parse_from(flags.split_whitespace()).arguments.run(Lists::Read(folder.path()))
     }
 
     /// Returns how many seeds and which shares a run has, and whether the shares were not requested.
@@ -388,7 +382,7 @@ mod tests {
     #[test]
     fn the_papers_protocol_has_three_seeds_and_the_cpu_can_be_asked_for() {
         assert_eq!(told("--full --study floors --only random_weights --shares 45%").0, 3);
-        let asked = Command::parse_from("--gpu --full --seeds 7 --only x".split(' ')).asked;
+        let asked = Alone::<Asked>::parse_from("--gpu --full --seeds 7 --only x".split(' ')).arguments;
         let plain = asked.without_gpu();
         assert!(asked.setup.gpu && !plain.setup.gpu);
         assert!(plain.setup.full && plain.seeds == Some(7) && plain.only == ["x"], "nothing else changes");

@@ -230,16 +230,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        setup: Setup,
-    }
+    use crate::support::alone::Alone;
 
     fn setup(flags: &str) -> Setup {
-        Command::parse_from(flags.split_whitespace()).setup
+        Alone::<Setup>::parse_from(flags.split_whitespace()).arguments
     }
 
     /// Returns the parts of a plan that flags can change, as text.
@@ -291,7 +285,7 @@ mod tests {
             [told("--quick"), told("")].map(|told| [1, 2, 3].map(|place| told[place].clone()));
         let number = |text: &String| text.parse::<usize>().unwrap();
         assert!(quick.iter().zip(&small).all(|(quick, small)| number(quick) < number(small)), "{quick:?}");
-        assert!(Command::try_parse_from(["--quick", "--full"]).is_err());
+        assert!(Alone::<Setup>::try_parse_from(["--quick", "--full"]).is_err());
     }
 
     #[test]

@@ -158,6 +158,7 @@ fn as_json(judged: &Judged, bodies: &[Evidence]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
 
     /// Every claim on the paper's own numbers, only by the paper's yardsticks.
     #[test]
@@ -197,15 +198,8 @@ mod tests {
 
     use crate::support::print::captured;
 
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
     fn told(flags: &str) -> String {
-        let arguments = Command::parse_from(flags.split_whitespace()).arguments;
+        let arguments = Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
         captured::output(|| run(&arguments).unwrap())
     }
 
@@ -334,12 +328,12 @@ mod tests {
         }
         assert!(plans > 0);
         for wrong in ["-1", "NaN", "inf"] {
-            let arguments = Command::parse_from([format!("--margin={wrong}")]).arguments;
+            let arguments = Alone::<Arguments>::parse_from([format!("--margin={wrong}")]).arguments;
             let error = run(&arguments).unwrap_err().to_string();
             assert!(error.starts_with("--margin must be a difference of scores, 0 or more"), "{error}");
         }
         let empty = tempfile::tempdir().unwrap();
-        let arguments = Command::parse_from([empty.path()]).arguments;
+        let arguments = Alone::<Arguments>::parse_from([empty.path()]).arguments;
         assert!(run(&arguments).unwrap_err().to_string().starts_with("no records to judge"));
     }
 }

@@ -134,6 +134,7 @@ mod tests {
     use skewbench::{analysis::Axes, backbone::Name::ResNet18, method::Name::SimClr, results::Metric};
 
     use super::*;
+    use crate::support::alone::Alone;
 
     /// Sorted by the size of the change relative to its noise; if the noise is unknown, by the change itself.
     #[test]
@@ -152,13 +153,6 @@ mod tests {
     use clap::Parser;
 
     use crate::support::{committed, print::captured};
-
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
 
     fn difference(share: u16, values: [f64; 2], noise: Option<f64>, change: Change) -> Difference {
         let at = Axes::table_1(SimClr, ResNet18, Share::percent(share)).converged();
@@ -206,7 +200,7 @@ mod tests {
             let _ = std::fs::remove_file(&file);
             folder.write(&record).unwrap();
             let out = root.path().display().to_string();
-            let arguments = Command::parse_from(["paper", &out, "--all"]).arguments;
+            let arguments = Alone::<Arguments>::parse_from(["paper", &out, "--all"]).arguments;
             captured::output(|| run(&arguments).unwrap())
         };
         let note = |scale: &str, source: &str| {
@@ -237,7 +231,7 @@ mod tests {
         };
         let (first, second) = (made("a", 0.875), made("b", 0.75));
         let told = |flags: &[&str]| {
-            let arguments = Command::parse_from(flags).arguments;
+            let arguments = Alone::<Arguments>::parse_from(flags).arguments;
             captured::output(|| run(&arguments).unwrap())
         };
         let count = difference::between(&read(&first).unwrap(), &read(&second).unwrap()).len();
@@ -251,7 +245,8 @@ mod tests {
         assert_eq!(told(&[&first, &second]), expected);
         let all = told(&[&first, &second, "--all"]);
         assert!(all.contains("   0.875    0.750   -0.125        ?\n"), "A first: {all}");
-        let error = |flags: &[&str]| run(&Command::parse_from(flags).arguments).unwrap_err().to_string();
+        let error =
+            |flags: &[&str]| run(&Alone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
         assert_eq!(
             error(&[&first, "paper"]),
             format!("the paper comes first: cargo xtask diff paper {first}")

@@ -217,6 +217,7 @@ mod tests {
     use skewbench::data::inspect::BadImage;
 
     use super::*;
+    use crate::support::alone::Alone;
 
     /// Findings with `bad` bad images at the first positions; those below `stops` would stop the run.
     fn findings(bad: usize, stops: usize) -> Findings {
@@ -278,16 +279,10 @@ mod tests {
     /// 24 normal images and 12 defects, a quarter of each to validate on.
     fn told(folder: &std::path::Path, flags: &str) -> (Result<()>, String) {
         use clap::Parser;
-        #[derive(Parser)]
-        #[command(no_binary_name = true)]
-        struct Command {
-            #[command(flatten)]
-            arguments: Arguments,
-        }
         let data = crate::support::committed::pictures(&folder.join("data"), [24, 12]);
         let out = folder.join("out");
         let line = format!("--data {data} --out {} --side 32 {flags}", out.display());
-        let arguments = Command::parse_from(line.split_whitespace()).arguments;
+        let arguments = Alone::<Arguments>::parse_from(line.split_whitespace()).arguments;
         let mut ended = Ok(());
         let told = captured::output(|| ended = run(&arguments));
         (ended, told)

@@ -314,6 +314,7 @@ fn example(drawn: &dyn Dataset, place: usize, logit: f64) -> Result<Example> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
 
     /// Committed records of drawn images and of photographs.
     fn reading() -> Reading {
@@ -521,13 +522,8 @@ mod tests {
     #[test]
     fn what_cannot_be_shown_is_refused() {
         use clap::Parser;
-        #[derive(Parser)]
-        #[command(no_binary_name = true)]
-        struct Command {
-            #[command(flatten)]
-            arguments: Arguments,
-        }
-        let error = |flags: &[&str]| run(&Command::parse_from(flags).arguments).unwrap_err().to_string();
+        let error =
+            |flags: &[&str]| run(&Alone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
         assert_eq!(error(&["/nowhere"]), "/nowhere: no such folder");
         for margin in ["--margin=-0.1", "--margin=inf", "--margin=NaN"] {
             assert!(

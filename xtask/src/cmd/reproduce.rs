@@ -208,6 +208,7 @@ pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
     use crate::support::committed;
 
     /// A page is written at once, then not before some time has passed.
@@ -232,16 +233,9 @@ mod tests {
 
     use crate::support::print::captured;
 
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
     #[test]
     fn what_is_kept_and_where_is_what_was_asked_for() {
-        let arguments = |flags: &str| Command::parse_from(flags.split_whitespace()).arguments;
+        let arguments = |flags: &str| Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
         let plain = arguments("--quick");
         assert!(plain.output.keep().weights && plain.output.keep().tensorboard.is_none());
         assert_eq!(plain.asked().1, Path::new("results/local/quick-synthetic"));

@@ -17,6 +17,21 @@ pub fn record(study: &str, method: &str, seed: u64) -> Record {
     record
 }
 
+/// Returns the same record with scores that can be told apart on all validation images, and 0 elsewhere: AUROC 0.875
+/// of the converged probe and 0.125 in training, F1 0.25 and 0.5.
+pub fn scored() -> Record {
+    let mut record = record("table1", "simclr", 0);
+    for score in &mut record.scores {
+        let all = score.validation_share.is_none();
+        (score.auroc, score.f1) = match score.classifier.as_str() {
+            "converged" if all => (0.875, 0.25),
+            "in_training" if all => (0.125, 0.5),
+            _ => (0.0, 0.0),
+        };
+    }
+    record
+}
+
 /// Writes pictures of noise, all different, below `normal` and `defect`; returns what `--data` calls them.
 pub fn pictures(folder: &Path, [normals, defects]: [u32; 2]) -> String {
     for (kind, numbers) in [("normal", 0..normals), ("defect", normals..normals + defects)] {

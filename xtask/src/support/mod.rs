@@ -4,6 +4,7 @@
 #[macro_use]
 pub mod print;
 
+pub mod alone;
 pub mod card;
 pub mod command;
 #[cfg(test)]

@@ -455,22 +455,16 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::support::alone::Alone;
     use crate::{
         asked::{Asked, Lists, Run},
         support::{committed, print::captured},
     };
 
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        asked: Asked,
-    }
-
     /// Two seeds of SimCLR on ResNet-18 at 45 %, as `committed::record` calls them.
     fn run(folder: &Path) -> Run {
         let flags = "--study table1 --only simclr-resnet18 --shares 45% --seeds 2 --quick";
-        Command::parse_from(flags.split(' ')).asked.run(Lists::Read(folder)).unwrap()
+        Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(folder)).unwrap()
     }
 
     fn with_cells<T>(root: &Path, weights: bool, test: impl FnOnce(&Cells) -> T) -> T {

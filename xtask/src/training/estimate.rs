@@ -123,6 +123,7 @@ fn steps(cell: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
 
     #[test]
     fn training_and_evaluation_have_a_pace_each() {
@@ -185,15 +186,10 @@ mod tests {
         use clap::Parser;
 
         use crate::asked::{Asked, Lists};
-        #[derive(Parser)]
-        #[command(no_binary_name = true)]
-        struct Command {
-            #[command(flatten)]
-            asked: Asked,
-        }
         let root = tempfile::tempdir().unwrap();
         let flags = "--study table1,floors,remedies --only supervised-resnet18,none-resnet18 --seeds 3 --quick --shares 45%";
-        let run = Command::parse_from(flags.split(' ')).asked.run(Lists::Read(root.path())).unwrap();
+        let run =
+            Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let kinds = kinds(&resolved);
         let names: Vec<&str> = kinds.keys().map(String::as_str).collect();

@@ -193,6 +193,7 @@ fn say(manifest: &Manifest) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
     use crate::support::committed;
 
     /// The card's arm at its largest share, unless another is asked for; of its seeds the lowest that has a detector.
@@ -230,15 +231,8 @@ mod tests {
 
     use crate::support::print::captured;
 
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
     fn arguments(line: &str) -> Arguments {
-        Command::parse_from(line.split_whitespace()).arguments
+        Alone::<Arguments>::parse_from(line.split_whitespace()).arguments
     }
 
     #[test]

@@ -103,24 +103,18 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::support::alone::Alone;
     use crate::{
         asked::{Asked, Lists},
         support::committed,
     };
-
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        asked: Asked,
-    }
 
     #[test]
     fn a_training_begins_if_it_ends_in_time() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only simclr-resnet18 --shares 45% --seeds 3 --quick";
-        let asked = Command::parse_from(flags.split_whitespace()).asked;
+        let asked = Alone::<Asked>::parse_from(flags.split_whitespace()).arguments;
         let run = asked.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let next = &resolved[2];
@@ -161,7 +155,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only supervised-resnet18,simclr-resnet18 --shares 45% --quick --side 32 --width 4";
-        let asked = Command::parse_from(flags.split_whitespace()).asked;
+        let asked = Alone::<Asked>::parse_from(flags.split_whitespace()).arguments;
         let run = asked.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let other = resolved.iter().find(|cell| cell.cell.id().contains("supervised")).unwrap();

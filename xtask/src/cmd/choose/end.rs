@@ -36,8 +36,7 @@ pub fn print(
         }
         println!(
             "\nNothing can be said yet: {} finished, and the first comparison needs {FIRST} seeds of every arm \
-             ({refused}). \
-             Run the same command again to resume.",
+             ({refused}). Run the same command again to resume.",
             counted(trained, "training is", "trainings are")
         );
         return Ok(());
@@ -198,7 +197,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::cmd::choose::tests::Command;
+    use crate::support::alone::Alone;
 
     fn at(method: method::Name) -> Scored {
         Axes::table_1(method, ResNet18, Share::percent(45)).converged()
@@ -211,7 +210,7 @@ mod tests {
         let [[a, b], [c, d]] = scores;
         race.look(&[a, c, b, d]).unwrap();
         let seeds = most.to_string();
-        let arguments = Command::parse_from(["--seeds", &seeds]).arguments;
+        let arguments = Alone::<Arguments>::parse_from(["--seeds", &seeds]).arguments;
         sentence(&race, &race.pick().unwrap(), &arguments, "it takes 2 h")
     }
 
@@ -302,7 +301,8 @@ mod tests {
         let seeds = race.seeds_to_settle(arm).unwrap();
         let expected = format!(
             "byol on resnet18 has the highest mean; one collapsed seed changes a mean, but not a median.\n\
-             Open: simclr on resnet18 may be above byol on resnet18 by {:.3}; about {seeds:.0} seeds of both would settle it.\n",
+             Open: simclr on resnet18 may be above byol on resnet18 by {:.3}; about {seeds:.0} seeds of both would \
+             settle it.\n",
             arm.above_leader
         );
         assert_eq!(told, expected);
@@ -368,23 +368,18 @@ mod tests {
         use skewbench::results::Folder;
 
         use crate::asked::{Asked, Lists};
-        #[derive(Parser)]
-        #[command(no_binary_name = true)]
-        struct Flags {
-            #[command(flatten)]
-            asked: Asked,
-        }
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only simclr-resnet18 --shares 45% --quick";
-        let run = Flags::parse_from(flags.split(' ')).asked.run(Lists::Read(root.path())).unwrap();
+        let run =
+            Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let mut record = committed::record("table1", "simclr", 0);
         (record.cost.train_seconds, record.cost.evaluate_seconds) = (7_000.0, 200.0);
         folder.write(&record).unwrap();
         let clock = Clock::new(Some(0.5), &folder, &run, 3);
         assert!(!clock.admits(&resolved[1]));
-        let arguments = Command::parse_from(["--seeds", "3"]).arguments;
+        let arguments = Alone::<Arguments>::parse_from(["--seeds", "3"]).arguments;
         let race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 3, 0.02).unwrap());
         let refused =
             "table1/simclr-resnet18-share45-seed1 takes about 2 h 00 min, but only 30 min of 30 min are left";

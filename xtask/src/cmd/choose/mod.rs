@@ -197,16 +197,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    pub(super) struct Command {
-        #[command(flatten)]
-        pub arguments: Arguments,
-    }
+    use crate::support::alone::Alone;
 
     fn grid(flags: &str) -> Result<Grid> {
-        Grid::new(&Command::parse_from(flags.split_whitespace()).arguments, None)
+        Grid::new(&Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments, None)
     }
 
     #[test]
@@ -239,7 +233,7 @@ mod tests {
 
     #[test]
     fn weights_from_a_file_are_one_more_floor() {
-        let arguments = Command::parse_from([""; 0]).arguments;
+        let arguments = Alone::<Arguments>::parse_from([""; 0]).arguments;
         let given = Grid::new(&arguments, Some(backbone::Name::MobileNetV2)).unwrap();
         let last = given.floors.last().unwrap().id();
         assert_eq!((given.floors.len(), last.as_str()), (8, "given_weights/none-mobilenet_v2-share45-seed0"));
@@ -275,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = |flags: &str| {
             let flags = format!("{flags} --quick --only simclr,byol-vit --seeds 5 --margin 0.125");
-            let arguments = Command::parse_from(flags.split_whitespace()).arguments;
+            let arguments = Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
             let grid = Grid::new(&arguments, None).unwrap();
             let plan = arguments.setup.plan().unwrap();
             let run = arguments.setup.run(plan, Vec::new(), Lists::Read(folder.path())).unwrap();

@@ -179,6 +179,7 @@ fn tell(look: &Look) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
     use crate::support::committed;
 
     /// Only AUROC of the converged probe on all validation images counts.
@@ -249,16 +250,11 @@ mod tests {
             asked::{Asked, Lists},
             support::print::captured,
         };
-        #[derive(Parser)]
-        #[command(no_binary_name = true)]
-        struct Command {
-            #[command(flatten)]
-            asked: Asked,
-        }
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only simclr-resnet18,byol-resnet18 --shares 45% --seeds 3 --quick";
-        let run = Command::parse_from(flags.split(' ')).asked.run(Lists::Read(root.path())).unwrap();
+        let run =
+            Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let clock = Clock::new(None, &folder, &run, 3);
         let keep = Keep { weights: false, tensorboard: None };

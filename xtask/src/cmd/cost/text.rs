@@ -42,8 +42,8 @@ pub fn of(rates: &Rates, grid: &Grid, given: Given) -> Result<String> {
     let mut text = String::from(
         "# What the paper's full grid costs\n\n\
          `cargo xtask cost` calculates this page from measured rates; a test checks that the page is up to date. The \
-         grid \
-         itself has never been run. This project does not have Sewer-ML either; its image counts are the published \
+         grid itself has never been run. This project does not have Sewer-ML either; its image counts are the \
+         published \
          ones.\n",
     );
     on_cores(&mut text, rates, grid, given)?;
@@ -57,13 +57,11 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
     writeln!(
         text,
         "\n## The paper's grid on two CPU cores\n\n\
-         The grid is the paper's Table 1: eleven pairs of method and backbone at five shares, 224 px, {} epochs, \
-         half of \
-         Sewer-ML. The times of training steps come from [the comparison with PyTorch]({}) ({}, {} threads). Loading \
-         a PNG of \
-         720 x 576 and making two views of it takes {:.1} ms on one thread ([measured]({})); the table uses this for \
-         every \
-         method. Evaluating an image is estimated to take a third of a supervised training step. Probes and label-free \
+         The grid is the paper's Table 1: eleven pairs of method and backbone at five shares, 224 px, {} epochs, half \
+         of Sewer-ML. The times of training steps come from [the comparison with PyTorch]({}) ({}, {} threads). \
+         Loading a PNG of 720 x 576 and making two views of it takes {:.1} ms on one thread ([measured]({})); the \
+         table uses this for every method. Evaluating an image is estimated to take a third of a supervised training \
+         step. Probes and label-free \
          metrics take additional time: see [below](#what-breaks-first).\n",
         Scale::full().epochs,
         link(STEPS),
@@ -109,8 +107,7 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
     }
     text.push_str(
         "\nThe paper trained one seed. N machines of two cores each need one Nth of the time (`submit --slurm`), but \
-         never \
-         less than the longest cell takes. `--price` multiplies the hours by the price of an hour.\n",
+         never less than the longest cell takes. `--price` multiplies the hours by the price of an hour.\n",
     );
     Ok(())
 }
@@ -121,10 +118,9 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         text,
         "\n## On a GPU\n\n\
          **No GPU has been measured yet.** `cargo xtask gpu` measures the rate R of a GPU in training, in images per \
-         second; \
-         `--gpu-rate R --gpu-price P` applies it here. One seed of the grid processes {} images and takes {} / R \
-         hours, \
-         where R is the lowest of three rates: training steps, loading, and the network or disk. The table shows what \
+         second; `--gpu-rate R --gpu-price P` applies it here. One seed of the grid processes {} images and takes {} \
+         / R hours, where R is the lowest of three rates: training steps, loading, and the network or disk. The table \
+         shows what \
          {} images/s require, according to rates measured on CPUs:\n",
         thousands(passes as usize),
         whole(passes / 3_600.0),
@@ -141,8 +137,7 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
     }
     text.push_str(
         "\nIf a GPU makes the views with its own kernel, the CPU cores only have to decode, and with a packed store \
-         not even \
-         that. This has never been timed on a GPU.\n",
+         not even that. This has never been timed on a GPU.\n",
     );
     if let Some(rate) = given.gpu_rate {
         let price = if given.gpu_price.is_some() { " price |" } else { "" };
@@ -171,8 +166,7 @@ fn of_many(text: &mut String, rates: &Rates, given: Given) -> Result<()> {
         "\n## 100 million images\n\n\
          One cell, SimCLR on ResNet-18 from a packed store, takes {} hours per epoch on two cores and {} hours ({:.0} \
          years) for {epochs} epochs. A GPU that trains on R images/s takes {} / R hours per epoch. The images take \
-         {:.0} TB as \
-         PNG and {:.0} TB packed at 256 px; 512 features of each image take {:.0} GB.",
+         {:.0} TB as PNG and {:.0} TB packed at 256 px; 512 features of each image take {:.0} GB.",
         whole(hours),
         whole(epochs * hours),
         epochs * hours / 24.0 / 365.25,
@@ -196,9 +190,8 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
     writeln!(
         text,
         "\n## What breaks first\n\n\
-         These are measurements at the size of Sewer-ML ([timings]({})). The last column assumes that time and \
-         memory grow \
-         in proportion to the number of images, which has not been tested.\n\n\
+         These are measurements at the size of Sewer-ML ([timings]({})). The last column assumes that time and memory \
+         grow in proportion to the number of images, which has not been tested.\n\n\
          | what | measured | at 100 million images |\n|---|---|---|",
         link(SCALE)
     )?;
@@ -264,10 +257,8 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
     )?;
     text.push_str(
         "\nWhen training reads PNG files over a network, the network is the first limit; the table of a GPU's \
-         requirements above \
-         gives the rate that it needs. Training on CPUs never reaches that limit: no pair of method and backbone \
-         trains on more \
-         than 20 images per second on one machine.\n",
+         requirements above gives the rate that it needs. Training on CPUs never reaches that limit: no pair of \
+         method and backbone trains on more than 20 images per second on one machine.\n",
     );
     Ok(())
 }

@@ -129,13 +129,7 @@ mod tests {
     use image::{ImageBuffer, Luma};
 
     use super::*;
-
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
+    use crate::support::alone::Alone;
 
     /// Ten pipes of three pictures for each label, 16-bit, all different and none above 4,000.
     fn pipes(folder: &Path) {
@@ -156,7 +150,7 @@ mod tests {
     fn opened(folder: &Path, flags: &[&str]) -> Result<Source> {
         let data = format!("folder={}", folder.display());
         let own = ["--data", data.as_str(), "/nowhere", "--as-files"];
-        open(&Command::parse_from([&own[..], flags].concat()).arguments)
+        open(&Alone::<Arguments>::parse_from([&own[..], flags].concat()).arguments)
     }
 
     #[test]

@@ -292,6 +292,7 @@ fn new_file(folder: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
 
     /// By hand: theirs divided by ours, pair by pair, are 3, 2 and 2.5.
     #[test]
@@ -452,22 +453,17 @@ for seconds in $steps 7; do read word; echo $seconds; done"#,
         use clap::Parser;
 
         use crate::support::print::captured;
-        #[derive(Parser)]
-        #[command(no_binary_name = true)]
-        struct Command {
-            #[command(flatten)]
-            arguments: Arguments,
-        }
         let (_folder, python) = child::tests::script("echo Python 3.11 torch 2");
         let python = python.display().to_string();
         let flags = ["--python", &python, "--only", "moco", "--threads", "5", "--pairs", "3"];
         let mut error = String::new();
         let told = captured::output(|| {
-            error = run(&Command::parse_from(flags).arguments).unwrap_err().to_string();
+            error = run(&Alone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
         });
         assert_eq!(told, "Python 3.11 torch 2; 5 threads; 3 pairs\n");
         assert!(error.starts_with("no case has that name; known: simclr-resnet18-16x64px, "), "{error}");
-        let told = captured::output(|| run(&Command::parse_from(["--requirements"]).arguments).unwrap());
+        let told =
+            captured::output(|| run(&Alone::<Arguments>::parse_from(["--requirements"]).arguments).unwrap());
         assert_eq!(told, scripts::REQUIREMENTS);
         assert!(told.lines().any(|line| line.starts_with("torch==")), "{told}");
     }

@@ -267,6 +267,7 @@ pub fn instruction_sets() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::alone::Alone;
 
     fn row(sets: &str, weights: &str) -> Row {
         let way = Way { program: "/a/b/debug/skewbench".into(), under: Vec::new(), threads: 2 };
@@ -308,14 +309,8 @@ mod tests {
     #[test]
     fn ways_are_those_that_were_asked_for() {
         use clap::Parser;
-        #[derive(Parser)]
-        #[command(no_binary_name = true)]
-        struct Command {
-            #[command(flatten)]
-            arguments: Arguments,
-        }
         let flags = ["--threads", "1,3", "--program", "/b/release/skewbench", "--under", "qemu -cpu H"];
-        let ways = ways(&Command::parse_from(flags).arguments).unwrap();
+        let ways = ways(&Alone::<Arguments>::parse_from(flags).arguments).unwrap();
         let own = std::env::current_exe().unwrap();
         let told: Vec<(PathBuf, String, usize)> =
             ways.iter().map(|way| (way.program.clone(), way.under.join(" "), way.threads)).collect();
@@ -348,7 +343,7 @@ mod tests {
         assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
         let (program, _) = words(&ways[4]);
         assert_eq!(program, ["qemu", "-cpu", "H", &own.to_string_lossy()]);
-        let empty = Command::parse_from(["--under", " "]).arguments;
+        let empty = Alone::<Arguments>::parse_from(["--under", " "]).arguments;
         assert!(super::ways(&empty).is_err_and(|error| error.to_string() == "--under: a command is needed"));
     }
 

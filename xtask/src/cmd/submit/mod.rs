@@ -16,7 +16,10 @@ use skewbench::{
 use super::reproduce;
 use crate::{
     asked::{Lists, thousands},
-    support::program::{self, quoted},
+    support::{
+        alone::Alone,
+        program::{self, quoted},
+    },
 };
 
 /// Run a study on Slurm, on Kubernetes, or as several processes here.
@@ -148,14 +151,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// The command by itself, parsed as the program would.
-#[derive(Parser)]
-#[command(no_binary_name = true)]
-struct Reproduce {
-    #[command(flatten)]
-    arguments: reproduce::Arguments,
-}
-
 /// Returns the cells with their image passes, and the results folder; every problem that could stop a cell is found
 /// here.
 fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
@@ -171,8 +166,8 @@ fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
     Ok((cells, out))
 }
 
-fn parse(words: &[String]) -> Result<Reproduce> {
-    Reproduce::try_parse_from(&words[1..]).map_err(|error| {
+fn parse(words: &[String]) -> Result<Alone<reproduce::Arguments>> {
+    Alone::<reproduce::Arguments>::try_parse_from(&words[1..]).map_err(|error| {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         anyhow::anyhow!("after --: {first}")
@@ -261,16 +256,10 @@ mod tests {
         assert!(run.command.ends_with(" reproduce --only 'it'\\''s'"), "{}", run.command);
     }
 
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Submit {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
     #[test]
     fn where_and_how_many_must_be_said() {
-        let error = |line: &str| run(&Submit::parse_from(words(line)).arguments).unwrap_err().to_string();
+        let error =
+            |line: &str| run(&Alone::<Arguments>::parse_from(words(line)).arguments).unwrap_err().to_string();
         assert_eq!(error("-- --quick"), "expected where to run: --slurm, --kubernetes or --local N");
         assert_eq!(error("--slurm --tasks 0 -- --quick"), "--tasks must be at least 1");
         for flag in ["--time 8:00:00", "--option=--qos=x", "--write-only"] {

@@ -185,6 +185,7 @@ mod tests {
     use skewbench::results::{Folder, Record};
 
     use super::*;
+    use crate::support::alone::Alone;
     use crate::support::committed;
 
     /// A pair whose trials, numbered from 0, have these scores by seed.
@@ -223,15 +224,8 @@ mod tests {
         }
     }
 
-    #[derive(clap::Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        asked: Arguments,
-    }
-
     fn asked(flags: &str) -> Arguments {
-        <Command as clap::Parser>::parse_from(flags.split_whitespace()).asked
+        <Alone<Arguments> as clap::Parser>::parse_from(flags.split_whitespace()).arguments
     }
 
     /// What makes a record one of something else.

@@ -226,16 +226,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Command {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
+    use crate::support::alone::Alone;
 
     fn arguments(line: &str) -> Arguments {
-        Command::parse_from(line.split_whitespace()).arguments
+        Alone::<Arguments>::parse_from(line.split_whitespace()).arguments
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! The arguments of a verb, or a part of them, parsed by themselves.
+
+/// Arguments without the program's name and without the verb.
+#[derive(clap::Parser)]
+#[command(no_binary_name = true)]
+pub struct Alone<A: clap::Args> {
+    #[command(flatten)]
+    pub arguments: A,
+}
