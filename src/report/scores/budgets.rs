@@ -220,9 +220,10 @@ fn over(seeds: &BTreeMap<u64, f64>) -> Interval {
     of_seeds(&values, Uncertainty::pooled([&values[..]]))
 }
 
-/// Returns the ends of an interval, within what an AUROC can be; unknown ones stay so.
+/// Returns the ends of an interval, within what an AUROC can be. Those of an unknown interval stay infinite: it is not
+/// drawn.
 fn ends(interval: Interval) -> [f64; 2] {
-    [interval.low, interval.high].map(|end| end.clamp(0.0, 1.0))
+    [interval.low, interval.high].map(|end| if end.is_finite() { end.clamp(0.0, 1.0) } else { end })
 }
 
 fn label(at: &Axes, trained: bool) -> String {
