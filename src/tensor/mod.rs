@@ -1,14 +1,14 @@
 //! Differentiable operations on images laid out as (batch, height, width, channels), on tokens (batch, tokens,
 //! width) and on rows.
 //!
-//! An operation is a folder: its interface with a twin made of plain Candle operations, against which it is tested
-//! (`mod.rs`); a Candle custom operation with a backward pass of its own on the CPU (`cpu.rs`), and one on a GPU
-//! (`gpu.rs`) with its kernels (`.cu`). Other folders hold what they share on the CPU (`cpu`), on a GPU ([`gpu`])
-//! and in Candle's graph ([`graph`]).
+//! Each operation is a folder. `mod.rs` has its interface and its twin, a reference version made of plain Candle
+//! operations, against which it is tested. `cpu.rs` has a Candle custom operation with its own backward pass for
+//! the CPU; `gpu.rs` has one for a GPU, with its kernels in a `.cu` file. Code that operations share is in `cpu`,
+//! in [`gpu`] and, for Candle's graph, in [`graph`].
 //!
-//! Work is split into pieces whose size depends only on shapes, and partial sums are added in a fixed order, so one
-//! thread and many give equal bits. In a [`chain()`] operations are combined into one node of Candle's graph.
-//! Independent of networks, parameters and losses.
+//! Work is split into pieces whose size depends only on shapes, and partial sums are added in a fixed order, so
+//! results are bit-identical for any number of threads. A [`chain()`] combines operations into one node of Candle's
+//! graph. Independent of networks, parameters and losses.
 
 pub mod attention;
 pub mod batch_norm;

@@ -1,4 +1,4 @@
-//! What operations refuse: shapes that do not fit each other, and types that they do not compute with.
+//! Tests of all operations: rejected shapes and types, transposed arguments, NaN.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -125,7 +125,7 @@ fn only_sixteen_bits_are_widened() {
     }
 }
 
-/// Every operation, of numbers in another order in memory than in the tensor, forwards and backwards.
+/// Every operation accepts transposed (non-contiguous) tensors, forwards and backwards.
 #[test]
 fn turned_arguments_are_read_in_order() -> Result<()> {
     type Of = fn(&Tensor) -> Result<Tensor>;
@@ -166,7 +166,7 @@ fn turned_arguments_are_read_in_order() -> Result<()> {
         let outputs = [of(&straight)?, of(&turned.t()?)?];
         let apart = (&outputs[0] - &outputs[1])?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(apart < 1e-12, "{name}: values are {apart} apart");
-        // The gradient with respect to the output is turned too.
+        // The gradient with respect to the output is transposed too.
         let slopes = |output: &Tensor| -> Result<Tensor> {
             let flat = output.reshape((output.dim(0)?, ()))?;
             let (rows, columns) = flat.dims2()?;
@@ -180,7 +180,7 @@ fn turned_arguments_are_read_in_order() -> Result<()> {
     Ok(())
 }
 
-/// A number that is none is seen, not lost: behind a maximum, a bound or a ReLU it is still none.
+/// NaN is not hidden: it passes through a maximum, a clamp and a ReLU.
 #[test]
 fn nan_stays_nan() -> Result<()> {
     for place in 0..4 {

@@ -1,4 +1,4 @@
-//! Convolution on the CPU: choice of the algorithm by shape, and the place in automatic differentiation.
+//! Convolution on the CPU: the choice of the algorithm by shape, and the backward pass.
 
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, backend::BackendStorage};
 use half::bf16;

@@ -19,7 +19,7 @@ impl Geometry {
     /// kernel width).
     ///
     /// # Errors
-    /// If shapes do not fit each other, or the padding reaches the kernel's size.
+    /// If shapes do not fit each other, or the padding is as large as the kernel.
     pub(super) fn plan(self, images: &Shape, weights: &Shape) -> Result<(Windows, Axes)> {
         let Geometry { stride, padding } = self;
         let (batch, height, width, channels) = images.dims4()?;

@@ -1,9 +1,9 @@
-//! Convolution on a GPU by cuDNN: forward, gradient with respect to images, gradient with respect to weights,
-//! channels last. f32 is multiplied as f32; bf16 on tensor cores with f32 sums.
+//! Convolution on a GPU by cuDNN, channels last: the forward pass, and gradients with respect to images and
+//! weights. f32 is multiplied as f32; bf16 on tensor cores with f32 sums.
 //!
-//! Algorithms are fixed, not chosen by timing: of each list the first that cuDNN offers for a shape. All algorithms
-//! for gradients, except the last of each list, add in the same order every time. Descriptors and algorithms are
-//! kept for each shape. [`gpu::notes`] reports shapes that cuDNN refuses.
+//! The algorithm is the first one in a fixed list that cuDNN offers for a shape; it is not chosen by timing.
+//! Gradient algorithms, except the last of each list, add in the same order every time. Descriptors and algorithms
+//! are cached for each shape. [`gpu::notes`] reports shapes that cuDNN refuses.
 
 use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -62,7 +62,8 @@ pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Res
     }
 }
 
-/// A convolution with its weights in cuDNN's layout; as an argument they are f32 in torchvision's layout.
+/// A convolution with a copy of its weights in cuDNN's layout and the type of the images. As an argument of the
+/// operation, weights are f32 in torchvision's layout.
 struct OnDevice<T> {
     geometry: Geometry,
     weights: Tensor,
@@ -90,7 +91,7 @@ impl<T: Multiplied + Send + Sync + 'static> OnDevice<T> {
     }
 }
 
-/// Number types that cuDNN multiplies, and how.
+/// Number types that cuDNN multiplies, with the math mode of each.
 trait Multiplied: Element + CudnnDataType {
     const MATH: sys::cudnnMathType_t;
     const ONE: Self;
@@ -109,7 +110,8 @@ impl Multiplied for bf16 {
     const ZERO: Self = Self::ZERO;
 }
 
-/// The key of a plan: images (batch, height, width, in), weights (out, height, width, in), stride and padding.
+/// The key of a cached plan: images (batch, height, width, in), weights (out, height, width, in), output (batch,
+/// height, width, out), stride and padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Sizes {
     images: [usize; 4],
@@ -123,7 +125,7 @@ impl Sizes {
     fn new(images: &Shape, weights: &Shape, geometry: Geometry) -> Result<Self> {
         let (batch, height, width, channels) = images.dims4()?;
         let (outputs, rows, columns, inputs) = weights.dims4()?;
-        // The CPU's own check of shapes, which takes weights in PyTorch's order.
+        // The same check of shapes as on the CPU, which takes weights in PyTorch's order.
         geometry.plan(images, &Shape::from((outputs, inputs, rows, columns)))?;
         let Geometry { stride, padding } = geometry;
         let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
@@ -149,7 +151,7 @@ struct Descriptors<T: Multiplied> {
 impl<T: Multiplied> Descriptors<T> {
     fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
         const NHWC: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
-        // cuDNN lists sizes in one order, however they lie in memory: batch, channels, height, width.
+        // cuDNN takes sizes in the order batch, channels, height, width, whatever the memory layout.
         let named = |[batch, height, width, channels]: [usize; 4]| {
             [batch, channels, height, width].map(|size| size as i32)
         };
@@ -185,7 +187,7 @@ impl<T: Multiplied> Descriptors<T> {
 /// An algorithm and the size of its workspace in bytes, or the reason why cuDNN offers none.
 type Chosen<A> = std::result::Result<(A, usize), CudnnError>;
 
-/// How one shape is computed.
+/// Descriptors and algorithms for one shape.
 struct Plan<T: Multiplied> {
     descriptors: Descriptors<T>,
     forward: Chosen<sys::cudnnConvolutionFwdAlgo_t>,
@@ -206,15 +208,15 @@ impl<T: Multiplied> Plan<T> {
         })
     }
 
-    /// Returns why a pass is unavailable; the gradient with respect to constant images is not needed.
+    /// Returns why a pass is unavailable, if one is. Without `by_images`, the gradient with respect to images is
+    /// not needed.
     fn error(&self, by_images: bool) -> Option<CudnnError> {
         let by_images = if by_images { self.by_images.err() } else { None };
         self.forward.err().or(self.by_weights.err()).or(by_images)
     }
 }
 
-/// Returns whether an error says that cuDNN has no algorithm, and not that something failed: its status 3000 and
-/// the more specific ones.
+/// Returns whether an error means that cuDNN has no algorithm (status 3000 to 3999), not that something failed.
 fn is_refusal(error: CudnnError) -> bool {
     error.0 as u32 / 1000 == 3
 }
@@ -222,7 +224,7 @@ fn is_refusal(error: CudnnError) -> bool {
 type Plans = HashMap<(Sizes, DType), Rc<dyn std::any::Any>>;
 
 thread_local! {
-    /// A handle and its plans for each device, per thread: a device's stream belongs to the thread.
+    /// This thread's handle and plans for each device; per thread, because a device's stream belongs to the thread.
     static CUDNN: RefCell<HashMap<DeviceLocation, (Arc<Cudnn>, Plans)>> = RefCell::new(HashMap::new());
 }
 
@@ -249,7 +251,7 @@ fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<R
 
 /// Allocates an algorithm's workspace from the device's pool, which reuses memory.
 fn workspace(memory: &Module, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
-    // SAFETY: cuDNN reads only what it has written there.
+    // SAFETY: cuDNN reads only numbers that it has written there.
     (bytes > 0).then(|| unsafe { memory.room::<u8>(bytes) }).transpose()
 }
 

@@ -28,7 +28,7 @@ use super::graph::precision::{emulate, round};
 /// 1 have errors of up to 4e-5 of their standard deviation (ours, tested up to 512 channels).
 ///
 /// # Errors
-/// If shapes do not fit each other, or the padding reaches the kernel's size.
+/// If shapes do not fit each other, or the padding is as large as the kernel.
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if images.device().is_cuda() {
@@ -136,7 +136,7 @@ mod tests {
         assert!(error.to_string().contains("have 3 channels"), "{error}");
         Ok(())
     }
-    /// With each algorithm: tiles, windows of many strides, pixels.
+    /// One case for each algorithm: Winograd's tiles, strided windows, stride-1 windows, 1 x 1 kernels.
     #[rstest]
     #[case::winograd([2, 5, 5, 16], [17, 16, 3, 3], 1, 1)]
     #[case::strided([2, 5, 5, 3], [4, 3, 3, 3], 2, 1)]

@@ -1,9 +1,9 @@
-//! Products of windows and weights on slices.
+//! Convolution as products of windows and weights (im2col), on slices.
 //!
-//! Two algorithms, chosen by shape. With few weights and many pixels, tasks share the pixels and keep their windows
-//! in a core's own cache. With many weights (deep layers on small maps), windows are gathered once and tasks share
-//! the channels, because private sums of weight gradients would not fit in memory. Independent of tensors and of
-//! automatic differentiation.
+//! There are two algorithms, chosen by the number of weights. With few, work is parallelised over pixels, and each
+//! task keeps its windows in its core's cache. With many (deep layers on small maps), windows are gathered once and
+//! each product is parallelised, because partial sums of weight gradients for each task would not fit in memory.
+//! Independent of tensors and of automatic differentiation.
 
 use rayon::prelude::*;
 
@@ -15,13 +15,13 @@ use crate::tensor::cpu::{
     storage::{Number, make_room, unwritten},
 };
 
-/// With more weights than this, tasks share channels instead of pixels (ours, by measurement).
+/// With more weights than this, each product is parallelised instead of the pixels (ours, by measurement).
 const MANY_WEIGHTS: usize = 1 << 18;
 /// Numbers in the windows that one task holds at a time: half of a 2 MiB cache in f32 (ours, by measurement).
 const TASK_NUMBERS: usize = 1 << 18;
-/// Numbers in the windows that all tasks share at a time (ours; bounds memory).
+/// Numbers in the windows that are gathered at a time for all tasks (ours; bounds memory).
 const SHARED_NUMBERS: usize = 1 << 23;
-/// Number of private sums of weight gradients.
+/// Largest number of tasks that compute partial sums of weight gradients.
 const GROUPS: usize = 8;
 
 /// `out = windows(images) weights^T`; weights (out, tap, in), out (pixels, out).
@@ -55,8 +55,10 @@ pub fn forward<N: Factor>(windows: &Windows, images: &[N], weights: &[N::Sum], o
     }
 }
 
-/// Gradients of a stride-1 convolution, with respect to images and to weights (in torchvision's order), from one
-/// gathering: with D the windows of the output's gradient, `dX = D W` and `dW = D^T X` for mirrored weights W.
+/// Returns the gradients of a stride-1 convolution with respect to images and to weights (in torchvision's order).
+///
+/// Windows are gathered only once: with D the windows of the output's gradient, `dX = D W` and `dW = D^T X` for
+/// mirrored weights W.
 ///
 /// `windows` are those of the output's gradient, as large as the kernel and padded so that there is one for each
 /// pixel of `images`; `weights` are (mirrored tap, out, in).
@@ -114,8 +116,9 @@ pub fn backward_stride_one<N: Factor>(
     (by_images, axes.unpack_sum(&parts, Order::MirroredTapFirst))
 }
 
-/// Gradients of any convolution: `dW = dY^T windows(X)`, and `dX` scatters `dY W`. The gradient with respect to
-/// images is left out if `weights` (out, tap, in) is `None`.
+/// Returns the gradients of any convolution: `dW = dY^T windows(X)`, and `dX` is `dY W` scattered onto images.
+///
+/// The gradient with respect to images is not computed if `weights` (out, tap, in) is `None`.
 pub fn backward<N: Factor>(
     windows: &Windows,
     images: &[N],
@@ -148,8 +151,8 @@ struct Given<'a, 'w, N: Factor> {
 }
 
 impl<N: Factor> Given<'_, '_, N> {
-    /// Returns the private sums of the gradient with respect to weights, one after another, and writes the gradient
-    /// with respect to images: each task has a group of `group` images.
+    /// Returns each task's partial sum of the gradient with respect to weights, concatenated, and writes the
+    /// gradient with respect to images. Each task handles a group of `group` images.
     fn share_pixels(&self, group: usize, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.size(), windows.output());
@@ -180,8 +183,8 @@ impl<N: Factor> Given<'_, '_, N> {
         parts
     }
 
-    /// Returns the gradient with respect to weights, and writes that with respect to images, each of which is a
-    /// group.
+    /// Returns the gradient with respect to weights, and writes the gradient with respect to images. Here each
+    /// group is a single image.
     fn share_channels(&self, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.size(), windows.output());
@@ -213,7 +216,7 @@ fn lines_within(numbers: usize, windows: &Windows) -> usize {
     (numbers / (windows.output().1 * windows.size())).clamp(1, windows.lines())
 }
 
-/// [`Windows::gather`] of `lines` lines beginning with `first`, shared among threads.
+/// Gathers the windows of `lines` lines beginning with `first`, in parallel, like [`Windows::gather`].
 fn gather_parallel<N: Number>(
     windows: &Windows,
     images: &[N],

@@ -1,4 +1,4 @@
-//! Orders of convolution weights. Variables have torchvision's order (out, in, kernel height, kernel width);
+//! Memory orders of convolution weights. Variables have torchvision's order (out, in, kernel height, kernel width);
 //! products need input channels innermost, as in pixels.
 
 use rayon::prelude::*;
@@ -36,7 +36,7 @@ impl Axes {
         // SAFETY: every run is written by the task that owns it.
         let mut packed = unsafe { unwritten(self.count()) };
         let Self { inputs, taps, .. } = *self;
-        // Every task gets, for its output channels, one run of input channels for each tap and channel.
+        // A task gets one run of input channels for each tap of each of its output channels.
         let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();
         tasks.resize_with(self.outputs.div_ceil(OUTPUTS), Vec::new);
         for (index, run) in packed.chunks_exact_mut(inputs).enumerate() {

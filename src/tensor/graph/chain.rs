@@ -35,7 +35,7 @@ struct Note {
 
 /// A tensor, or a stand-in for it if no backward pass reads its numbers.
 struct Kept {
-    /// Id of the tensor.
+    /// Id of the original tensor.
     id: TensorId,
     tensor: Tensor,
 }
@@ -56,7 +56,7 @@ fn stand_in() -> Result<Tensor> {
 thread_local! {
     /// The chain that this thread is in, if any.
     static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
-    /// Whether gradients of what this thread computes are never needed.
+    /// Whether this thread computes without gradients, so that all results are constants.
     static WITHOUT_GRADIENTS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -120,7 +120,7 @@ pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor
         return node(arguments, operation);
     }
     let (storage, shape) = forward(arguments, &operation)?;
-    // A variable, so that operations compute its gradient and hand it over.
+    // The result is a variable, so that later operations compute its gradient and hand it over.
     let result = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
     NOTES.with_borrow_mut(|notes| {
         let notes = notes.as_mut().expect("a chain, as asked before");
@@ -139,7 +139,7 @@ pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor
     })
 }
 
-/// Returns whether this thread is in a chain, and there is a gradient to compute.
+/// Returns whether this thread is in a chain and an argument needs a gradient.
 fn is_noted(arguments: &[&Tensor]) -> bool {
     NOTES.with_borrow(Option::is_some) && arguments.iter().any(|argument| argument.track_op())
 }
@@ -179,18 +179,18 @@ impl Chain {
         S: BackendStorage<Device: BackendDevice<Storage = S>>,
     {
         let shape = layout.shape().clone();
-        // SAFETY: all of it is written next.
+        // SAFETY: the next line writes every number.
         let mut copy = unsafe { storage.device().alloc_uninit(&shape, storage.dtype())? };
         storage.copy_strided_src(&mut copy, 0, layout)?;
         Ok((copy, shape))
     }
 }
 
-/// Gradients on their way back through a chain.
+/// The state of a backward pass through a chain.
 struct Open<'a> {
     chain: &'a Chain,
     input: TensorId,
-    /// Gradients with respect to results and to the input.
+    /// Gradients that have arrived so far, with respect to results and to the input.
     gradients: HashMap<TensorId, Tensor>,
 }
 
@@ -222,7 +222,8 @@ impl Open<'_> {
         if !of.track_op() {
             return Ok(());
         }
-        // Candle computed it from other tensors: this sum has exactly that gradient with respect to it.
+        // Candle's own operations computed this tensor. Candle differentiates through them from a sum whose
+        // gradient with respect to the tensor is exactly `gradient`.
         let found = (of * &gradient)?.flatten_all()?.sum(0)?.backward()?;
         for &id in found.get_ids().filter(|&&id| id != gradient.id()) {
             let Some(gradient) = found.get_id(id).cloned() else { continue };
@@ -282,7 +283,7 @@ impl CustomOp2 for Chain {
                 if let Some(gradient) = gradient {
                     open.deliver(argument, gradient)?;
                 }
-                // What the operation handed over itself.
+                // The gradient that the operation handed over instead of returning it.
                 if open.is_inside(argument.id)
                     && let Some(gradient) = gradients::take_back(argument.tensor.id())
                 {
@@ -310,7 +311,7 @@ mod tests {
         named.map(|(place, shape)| normal(&format!("{place}"), shape, DType::F32)).collect()
     }
 
-    /// Results used once and twice, a weight used twice, and a product by Candle in between.
+    /// Has results used once and twice, a weight used twice, and one of Candle's own operations in between.
     fn network(images: &Tensor, weights: &[Var]) -> Result<Tensor> {
         let geometry = Geometry { stride: 1, padding: 1 };
         let normalise = |x: &Tensor, weight: usize, residual: Option<&Tensor>| {
@@ -362,7 +363,8 @@ mod tests {
             });
             linear(&sum, &weight, None)
         })?;
-        // The rows and the weight of the product, then what is added: only the product's result has been freed.
+        // The arguments of the product (rows, weight), then those of the sum: only the product's result has been
+        // freed.
         assert_eq!(sums, [(false, 24), (false, 36), (true, 0), (false, 24)]);
         let plain = |rows: &Tensor| linear(&add(&linear(rows, &weight, None)?, rows)?, &weight, None);
         let (found, expected) = (backward(&output.sum_all()?)?, plain(&rows)?.sum_all()?.backward()?);
@@ -413,7 +415,7 @@ mod tests {
         let images = Tensor::zeros((1, 4, 4, 3), DType::F32, &Device::Cpu)?;
         let variables = variables()?;
         assert!(chain(&images, |images| linear(images, &variables[6], None)).is_err());
-        // What follows is not in a chain: Candle's own gradients are available.
+        // Later operations are not in a chain: Candle's own gradients are available.
         let gradients = gelu(&variables[6])?.sum_all()?.backward()?;
         assert!(gradients.get(&variables[6]).is_some());
         let output =

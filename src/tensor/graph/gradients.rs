@@ -10,7 +10,7 @@ use std::{cell::RefCell, collections::HashMap};
 use candle_core::{Result, Tensor, TensorId, backprop::GradStore};
 
 thread_local! {
-    /// What was handed over in the backward pass that runs on this thread, if any.
+    /// Gradients handed over in the backward pass that runs on this thread; `None` if no pass is running.
     static BESIDE: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
@@ -32,7 +32,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let pass = Pass;
     let mut gradients = loss.backward()?;
     for (id, gradient) in BESIDE.take().unwrap_or_default() {
-        // From Candle's operations on the same variable.
+        // Candle's own operations may have used the same variable.
         let gradient = match gradients.get_id(id) {
             Some(other) => (other + gradient)?,
             None => gradient,
@@ -43,8 +43,10 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     Ok(gradients)
 }
 
-/// Returns what an operation reports to Candle as the `gradient` with respect to its argument `of`: `None` if it
-/// was put aside.
+/// Puts the gradient with respect to a variable aside during [`backward`]; otherwise returns it for Candle.
+///
+/// The result is what an operation must return to Candle as the gradient with respect to its argument `of`: `None`
+/// if `gradient` was put aside.
 pub fn hand_over(of: &Tensor, gradient: Option<Tensor>) -> Result<Option<Tensor>> {
     let Some(gradient) = gradient else { return Ok(None) };
     if !of.is_variable() || !is_running() {
@@ -72,7 +74,7 @@ pub(in crate::tensor) fn put_aside(of: TensorId, gradient: Tensor) -> Result<()>
     })
 }
 
-/// Removes and returns what was put aside.
+/// Removes and returns the gradient that was put aside.
 pub(in crate::tensor) fn take_back(of: TensorId) -> Option<Tensor> {
     BESIDE.with_borrow_mut(|beside| beside.as_mut()?.remove(&of))
 }

@@ -1,4 +1,4 @@
-//! The place of operations in Candle's graph: several as one node, the collection of gradients, mixed precision.
+//! How operations fit into Candle's graph: several as one node, the collection of gradients, mixed precision.
 //! Independent of what is computed.
 
 pub mod chain;

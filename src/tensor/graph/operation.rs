@@ -1,7 +1,7 @@
 //! The trait for operations of this layer, and its adapter to Candle's traits.
 //!
-//! Candle has a trait for each number of arguments, with a method for each device. Here an operation takes any
-//! number of arguments and implements what it supports. Independent of what is computed.
+//! Candle has a trait for each number of arguments, with a method for each device. Here one trait serves one to
+//! three arguments, and an operation implements only the devices that it supports. Independent of what is computed.
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
@@ -16,8 +16,9 @@ pub type OnCpu<'a> = (&'a CpuStorage, &'a Layout);
 /// An argument's numbers on a GPU, and their layout.
 pub type OnGpu<'a> = (&'a CudaStorage, &'a Layout);
 
-/// A differentiable operation of one to three arguments. A value is applied once, and may store what its backward
-/// pass needs.
+/// A differentiable operation of one to three arguments.
+///
+/// An instance is applied only once, so it may store what its backward pass needs.
 pub trait Operation: Send + Sync + 'static {
     /// Name in error messages.
     const NAME: &'static str;
@@ -38,8 +39,8 @@ pub trait Operation: Send + Sync + 'static {
         bail!("{}: expected tensors in main memory", Self::NAME)
     }
 
-    /// Returns whether the backward pass reads that argument's numbers. A chain frees those that are not read, and
-    /// replaces them by an empty tensor.
+    /// Returns whether the backward pass reads the numbers of the argument with this index. A chain frees arguments
+    /// that are not read, and replaces them by empty tensors.
     fn reads(&self, _argument: usize) -> bool {
         true
     }
@@ -188,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// The sum of its arguments' numbers, with some number of gradients, if it can be computed at all.
+    /// The sum of its arguments' numbers. Returns as many gradients as `gradients` says; fails unless `on_cpu`.
     struct Sum {
         on_cpu: bool,
         gradients: usize,
@@ -209,7 +210,7 @@ mod tests {
         }
 
         fn backward(&self, arguments: &[&Tensor], _: &Tensor, _: &Tensor) -> Result<Gradients> {
-            // Each argument's gradient is its place, from 1.
+            // Each argument's gradient is its position, counted from 1.
             let by = |place: usize| (arguments[place].ones_like()? * (place + 1) as f64).map(Some);
             (0..self.gradients).map(by).collect()
         }

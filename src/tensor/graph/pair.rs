@@ -1,4 +1,4 @@
-//! Two tensors of one shape: added, or joined. Independent of what they are.
+//! Adds two tensors of equal shape, or joins two rows. Independent of what they are.
 
 use candle_core::{
     CpuStorage, CudaStorage, Layout, Result, Shape, Tensor,
@@ -13,7 +13,7 @@ use super::{
     operation::{Gradients, OnCpu, OnGpu, Operation},
 };
 
-/// `first + second`, of one shape.
+/// Returns `first + second`, of equal shape.
 ///
 /// # Errors
 /// If shapes differ.
@@ -24,10 +24,10 @@ pub fn add(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     apply(&[first, second], Pair::Sum)
 }
 
-/// Two rows (count) as a matrix (2, count).
+/// Stacks two rows (count) into a matrix (2, count).
 ///
 /// # Errors
-/// If they are not rows of one length.
+/// If they are not rows of equal length.
 pub fn join(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     if first.dims1()? != second.dims1()? {
         bail!("join: expected rows of one length, found {:?} and {:?}", first.shape(), second.shape())
@@ -35,7 +35,7 @@ pub fn join(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     apply(&[first, second], Pair::Join)
 }
 
-/// How two tensors of one shape are combined.
+/// How two tensors of equal shape are combined.
 enum Pair {
     Sum,
     Join,

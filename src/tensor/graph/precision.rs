@@ -1,11 +1,11 @@
 //! Mixed precision: activations are bf16; weights, statistics, sums and losses stay f32.
 //!
-//! The number type of a batch decides. An operation on bf16 takes its weights in f32, rounds them for the product,
-//! adds in f32 and returns bf16; gradients with respect to weights are f32. On a GPU this is done by kernels and
-//! tensor cores; on the CPU by loops that widen what they read and round what they write, and by `vdpbf16ps` if the
-//! machine has it (`cpu/pairs.rs`). The twin of both is the operation in f32 between roundings (`emulate`).
-//! Attention on the CPU does not round intermediate results: with rounded probabilities, the cosine of gradients
-//! with those in f32 would be less than 0.98.
+//! The number type of a batch selects the precision. An operation on bf16 takes its weights in f32, rounds them for
+//! the product, adds in f32 and returns bf16; gradients with respect to weights are f32. On a GPU this is done by
+//! kernels and tensor cores; on the CPU by loops that widen what they read and round what they write, and by
+//! `vdpbf16ps` if the machine has it (`cpu/pairs.rs`). The twin of both is `emulate`: the operation in f32 on bf16
+//! numbers, with its result rounded to bf16. Attention on the CPU does not round intermediate results: with rounded
+//! probabilities, the cosine similarity of its gradients to those in f32 would be less than 0.98.
 //!
 //! Nothing overflows that would not in f32: bf16 has the same exponent range, so losses need no scaling, unlike in
 //! f16 (Kalamkar et al., "A study of bfloat16 for deep learning training", 2019), and losses widen their input
@@ -13,8 +13,8 @@
 
 use candle_core::{DType, Result, Tensor};
 
-/// Converts bf16 to f32 and leaves other numbers unchanged: before sums and logarithms whose intermediate results
-/// must not be rounded.
+/// Converts bf16 to f32 and leaves other numbers unchanged. Used before sums and logarithms whose intermediate
+/// results must not be rounded.
 pub fn widen(numbers: &Tensor) -> Result<Tensor> {
     match numbers.dtype() {
         DType::BF16 => numbers.to_dtype(DType::F32),
@@ -22,7 +22,7 @@ pub fn widen(numbers: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Applies `operation` to bf16 numbers, in f32 between roundings.
+/// Applies `operation` in f32 to bf16 numbers, and rounds the result to bf16.
 #[cfg(any(test, feature = "cuda"))]
 pub(in crate::tensor) fn emulate(
     input: &Tensor,
@@ -52,10 +52,10 @@ mod tests {
         linear, max_pool, pooling::Pool,
     };
 
-    /// How closely an operation on bf16 numbers (first) with f32 weights must match its twin.
+    /// How closely an operation on bf16 numbers (its first argument) with f32 weights must match its twin.
     #[derive(Clone, Copy, PartialEq)]
     enum Twin {
-        /// The same bits as in f32 between roundings.
+        /// Bit-identical.
         Equal,
         /// Close: sums are added in another order.
         Near,

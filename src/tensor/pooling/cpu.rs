@@ -1,4 +1,5 @@
-//! Maximum over windows on the CPU: tasks share lines in the forward pass, images in the backward pass.
+//! Maximum over windows on the CPU, parallelised over output lines in the forward pass and images in the backward
+//! pass.
 
 use std::sync::OnceLock;
 
@@ -23,7 +24,7 @@ pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     apply(&[&images.contiguous()?], MaxPool { pool, winners: OnceLock::new() })
 }
 
-/// Sizes of one application: of images, and of the output.
+/// Sizes of images and of the output.
 #[derive(Clone, Copy)]
 struct Sizes {
     batch: usize,
@@ -123,7 +124,8 @@ impl MaxPool {
         Ok(constant(by_images, images.shape()))
     }
 
-    /// Writes the gradient with respect to an image: for each of its pixels, the sum over windows that it won.
+    /// Writes the gradient with respect to an image: each pixel gets the sum over the windows in which it is the
+    /// maximum.
     #[inline(always)]
     fn image<T: Number>(&self, sizes: Sizes, gradient: &[T], winners: &[u8], by_image: &mut [T]) {
         let Pool { kernel, stride, padding } = self.pool;
@@ -158,7 +160,7 @@ impl MaxPool {
 /// Number of channels that are summed together.
 const LANES: usize = 16;
 
-/// Adds gradients of those channels of a window in which a place is the maximum.
+/// Adds a window's gradient in those channels whose maximum is at `place`.
 #[inline(always)]
 fn add_won<T: Number>(sums: &mut [T::Sum; LANES], gradient: &[T], winners: &[u8], place: u8) {
     for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {

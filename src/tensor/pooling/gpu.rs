@@ -1,4 +1,4 @@
-//! Maximum over windows by `pooling.cu`: kernel launches, and the place in automatic differentiation.
+//! Maximum over windows by `pooling.cu`: kernel launches for the forward and the backward pass.
 
 use std::sync::OnceLock;
 
@@ -26,8 +26,8 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_pooling", ptx, device }
 }
 
-/// `Pool` of `pooling.cu`: batch, height, width and channels of images, height and width of the output, then
-/// the window.
+/// The structure `Pool` of `pooling.cu`: batch, height, width and channels of images, height and width of the
+/// output, then kernel, stride and padding.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Windows([i32; 9]);
@@ -73,8 +73,8 @@ impl<T: Element + Send + Sync> Operation for MaxPool<T> {
         let count = batch * down * across * channels;
         let blocks = through(count, THREADS);
         let name = format!("max_pool_{}", T::NAME);
-        // SAFETY: max_pool of pooling.cu writes a maximum and a winner for each of `count` numbers of the
-        // output, out of images of the windows' sizes.
+        // SAFETY: max_pool of pooling.cu reads images of the windows' sizes, and writes a maximum and a winner for
+        // each of the `count` numbers of the output.
         let (out, winners) = unsafe {
             let (mut out, mut winners) = (module.room::<T>(count)?, module.room::<u8>(count)?);
             launch!(module, name, blocks, &images, &self.windows, &mut out, &mut winners);
@@ -92,8 +92,8 @@ impl<T: Element + Send + Sync> Operation for MaxPool<T> {
         let by_images = with_views([slope], |[slope]: &[CudaView<T>; 1]| {
             let blocks = through(images.elem_count(), THREADS);
             let name = format!("max_pool_gradient_{}", T::NAME);
-            // SAFETY: max_pool_gradient of pooling.cu writes every number of images of the windows' sizes,
-            // out of as many slopes as winners.
+            // SAFETY: max_pool_gradient of pooling.cu reads as many slopes as winners, and writes every number of
+            // images of the windows' sizes.
             unsafe {
                 let mut by_images = module.room::<T>(images.elem_count())?;
                 launch!(module, name, blocks, slope, winners, &self.windows, &mut by_images);

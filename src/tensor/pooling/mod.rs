@@ -24,7 +24,7 @@ pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     cpu::max_pool(images, pool)
 }
 
-/// [`max_pool`] as a choice among strided slices.
+/// [`max_pool`] from Candle's own operations, which select among strided slices.
 pub fn max_pool_plain(images: &Tensor, pool: Pool) -> Result<Tensor> {
     let Pool { kernel, stride, padding } = pool;
     let (_, height, width, _) = images.dims4()?;

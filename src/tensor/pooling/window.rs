@@ -2,7 +2,7 @@
 
 use candle_core::{Result, bail};
 
-/// Square windows of a pool.
+/// The square windows of a max pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Pixels per side, 1 to 15.
@@ -14,7 +14,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Returns the rows and columns of the output of a `height` x `width` map.
+    /// Returns the rows and columns of the output for a `height` x `width` map.
     ///
     /// # Errors
     /// If the windows do not fit the map.

@@ -10,13 +10,12 @@ use crate::tensor::cpu::{
     vector::vectorised,
 };
 
-/// Numbers of a filter.
+/// Number of weights in a filter.
 const TAPS: usize = 9;
 /// Filters of a channel that are read at once.
 const FILTERS: usize = 16;
 
-/// Weights in the role that a convolution needs: its own, or those of its adjoint, a convolution from outputs back
-/// to inputs with mirrored filters.
+/// Weights of a convolution or of its adjoint, the convolution from outputs back to inputs with mirrored filters.
 #[derive(Clone, Copy)]
 pub struct Filters<'a, T> {
     weights: &'a [T],
@@ -33,13 +32,13 @@ impl<'a, T: Real> Filters<'a, T> {
         Self { weights, steps: inputs, channels: outputs, adjoint: false }
     }
 
-    /// Uses them for the gradient with respect to the input.
+    /// Uses `weights` (outputs, inputs, 3, 3) for the gradient with respect to the input.
     pub fn adjoint(weights: &'a [T], outputs: usize, inputs: usize) -> Self {
         Self { weights, steps: outputs, channels: inputs, adjoint: true }
     }
 
-    /// Writes G g G^T of the filters, rounded to numbers, of strip `strip` of the output channels: for each place a
-    /// strip (steps x 16).
+    /// Writes G g G^T for strip `strip` of the output channels: one strip (steps x 16) for each place. The filters
+    /// g are first rounded to `N`.
     pub fn pack<S: Scheme, N: Number<Sum = T>>(&self, strip: usize, packed: &mut [T]) {
         let Self { weights, steps, channels, adjoint } = *self;
         let (lane, step) = if adjoint { (TAPS, channels * TAPS) } else { (steps * TAPS, TAPS) };
@@ -86,8 +85,10 @@ impl<'a, T: Real> Filters<'a, T> {
     }
 }
 
-/// Adds G^T v G to the gradients (outputs, inputs, 3, 3) of up to two strips of outputs, passed as a whole, and of
-/// the sixteen inputs beginning with `first`; `values` are (place, 16 inputs, 32 outputs).
+/// Adds G^T v G to the gradients of up to two strips of outputs, for the sixteen inputs beginning with `first`.
+///
+/// `gradients` (outputs, inputs, 3, 3) holds these outputs with all their inputs; `values` v are (place, 16 inputs,
+/// 32 outputs).
 pub fn collect<S: Scheme, T: Real>(values: &[T], first: usize, inputs: usize, gradients: &mut [T]) {
     vectorised(
         #[inline(always)]

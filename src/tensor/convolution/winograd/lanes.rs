@@ -8,7 +8,7 @@ use crate::tensor::cpu::{
     strips::STRIP,
 };
 
-/// As many numbers as a strip has columns.
+/// One number for each of a strip's sixteen columns.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub struct Lanes<T>([T; STRIP]);
@@ -45,7 +45,7 @@ impl<T: Real> Lanes<T> {
         *numbers.first_chunk_mut().expect("sixteen numbers") = self.0;
     }
 
-    /// Stores into all of `numbers`, at most sixteen, rounded.
+    /// Rounds and stores into all of `numbers`, at most sixteen.
     #[inline(always)]
     pub fn store_some<N: Number<Sum = T>>(self, numbers: &mut [N]) {
         match numbers.first_chunk_mut() {
@@ -57,7 +57,7 @@ impl<T: Real> Lanes<T> {
         }
     }
 
-    /// Rounds all of them to numbers.
+    /// Rounds every lane to `N`.
     #[inline(always)]
     pub fn rounded<N: Number<Sum = T>>(mut self) -> Self {
         for lane in &mut self.0 {

@@ -7,8 +7,8 @@
 //! The gradient with respect to the input is the same with mirrored filters; that with respect to the weights is
 //! the adjoint in g, dg = G^T [ sum over tiles of (B^T d B) * (A dY A^T) ] G.
 //!
-//! Tasks share tiles if weights are few, and output channels if weights are many or tiles few; the split depends
-//! only on the shape. Independent of tensors.
+//! Work is parallelised over tiles if there are few weights and many tiles, otherwise over output channels; the
+//! choice depends only on the shape. Independent of tensors.
 
 mod filters;
 mod lanes;
@@ -32,20 +32,22 @@ use crate::tensor::cpu::{
 
 /// Fewest channels on either side (ours, not measured yet): with fewer, transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
-/// Tiles of a task that has its own: a multiple of the kernel's rows, whose values fit into a core's cache.
+/// Tiles in a block of a single task: a multiple of the product kernel's rows, and few enough that their values fit
+/// into a core's cache.
 const TILES: usize = 28;
-/// Largest product of the channel numbers for which tasks share tiles (ours, not measured yet).
+/// Largest number of filters (inputs times outputs) for which work is parallelised over tiles (ours, not measured
+/// yet).
 const FEW_FILTERS: usize = 128 * 128;
-/// Most tiles of a block that all tasks read.
+/// Largest number of tiles in a block that all tasks read.
 const SHARED_TILES: usize = 112;
-/// Numbers in blocks that all tasks read (ours; bounds memory).
+/// Numbers in the blocks that are held at a time for all tasks (ours; bounds memory).
 const SHARED_NUMBERS: usize = 1 << 22;
-/// Number of private sums of weight gradients.
+/// Number of tasks that compute partial sums of weight gradients.
 const GROUPS: usize = 8;
-/// Columns of a task's products.
+/// Columns of a product: two strips.
 const PAIR: usize = 2 * STRIP;
 
-/// Returns whether this module handles a convolution.
+/// Returns whether this module supports a convolution.
 pub fn fits(windows: &Windows, outputs: usize) -> bool {
     windows.kernel == (3, 3) && windows.stride == 1 && windows.channels.min(outputs) >= FEWEST_CHANNELS
 }
@@ -77,8 +79,8 @@ pub fn weights_gradient<N: Number>(
     }
 }
 
-/// Returns whether small tiles take no more multiplications, as on maps of 2 x 2 pixels; they have smaller rounding
-/// errors.
+/// Returns whether tiles of 2 x 2 outputs take no more multiplications than those of 4 x 4, as on maps of 2 x 2
+/// pixels. They are then preferred for their smaller rounding errors.
 fn prefers_two(windows: &Windows) -> bool {
     let (down, across) = windows.output();
     let products = |out: usize| down.div_ceil(out) * across.div_ceil(out) * (out + 2) * (out + 2);
@@ -113,19 +115,19 @@ struct Products<'a, S, N: Number> {
     borrowed: PhantomData<&'a mut [N]>,
 }
 
-/// The start of an output that tasks write disjoint parts of.
+/// The start of an output of which tasks write disjoint parts.
 struct Shared<T>(*mut T);
 
 // SAFETY: tasks write disjoint tiles or channels, as `Products::write` requires.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<S: Scheme, N: Number> Products<'_, S, N> {
-    /// Returns the count of numbers of a strip of transformed filters.
+    /// Returns the number of values in a strip of transformed filters.
     fn strip(&self) -> usize {
         Tiles::<S>::PLACES * self.filters.steps * STRIP
     }
 
-    /// Returns the count of numbers of a block's values.
+    /// Returns the number of values in a transformed block.
     fn values(&self, block: &Range<usize>) -> usize {
         Tiles::<S>::PLACES * block.len() * self.filters.steps.next_multiple_of(STRIP)
     }
@@ -137,7 +139,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
         self.tiles.input(self.images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
     }
 
-    /// Computes all products: every task has blocks of its own.
+    /// Computes all products, with blocks of tiles distributed among tasks.
     fn share_tiles(&self) {
         let (strip, count) = (self.strip(), self.tiles.count());
         // SAFETY: `pack` writes whole strips.
@@ -152,14 +154,14 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
                 unsafe { make_room(values, self.values(&block)) };
                 self.transform(&block, values);
                 for (pair, packed) in packed.chunks(2 * strip).enumerate() {
-                    // SAFETY: the block belongs to this task, and each pair comes once.
+                    // SAFETY: the block belongs to this task, and each pair is processed once.
                     unsafe { self.write(&block, values, pair, packed, products) };
                 }
             },
         );
     }
 
-    /// Computes all products: every task has pairs of strips of its own, and all read the same blocks.
+    /// Computes all products, with pairs of strips distributed among tasks, all of which read the same blocks.
     fn share_channels(&self) {
         let (strip, channels, count) = (self.strip(), self.filters.channels, self.tiles.count());
         let blocks = count.div_ceil(SHARED_TILES).max(2);
@@ -168,7 +170,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
         let block_of = |index: usize| index * size..count.min((index + 1) * size);
         let numbers = self.values(&block_of(0));
         let together = (SHARED_NUMBERS / numbers).max(1);
-        // SAFETY: only those numbers of each block are read that `transform` wrote.
+        // SAFETY: only numbers that `transform` wrote are read.
         let mut values = unsafe { unwritten(together.min(blocks) * numbers) };
         for first in (0..blocks).step_by(together) {
             let count = together.min(blocks - first);
@@ -187,7 +189,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
                     for (index, values) in values.chunks(numbers).take(count).enumerate() {
                         let block = block_of(first + index);
                         let values = &values[..self.values(&block)];
-                        // SAFETY: the pair belongs to this task, and each block comes once.
+                        // SAFETY: the pair belongs to this task, and each block is processed once.
                         unsafe { self.write(&block, values, pair, packed, products) };
                     }
                 },
@@ -262,7 +264,7 @@ struct Correlation<'a, S, N> {
 
 impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     const PLACES: usize = Tiles::<S>::PLACES;
-    /// Count of numbers of the sums for one strip of inputs and a pair of strips of outputs.
+    /// Number of sums for one strip of inputs and a pair of strips of outputs.
     const SUMS: usize = Self::PLACES * STRIP * PAIR;
 
     /// Returns the numbers of strips of inputs and of outputs.
@@ -270,7 +272,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         [self.inputs, self.outputs].map(|channels| channels.div_ceil(STRIP))
     }
 
-    /// Returns the count of numbers of a pair of strips of outputs.
+    /// Returns the number of weights of a pair of strips of outputs.
     fn pair(&self) -> usize {
         PAIR * self.inputs * 9
     }
@@ -300,8 +302,8 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         }
     }
 
-    /// Computes the gradient with respect to weights: every task has blocks of its own and private sums, which are
-    /// added up at the end.
+    /// Computes the gradient with respect to weights, with blocks of tiles distributed among tasks. Each task has
+    /// its own partial sums, which are added up at the end.
     fn share_tiles(&self) -> Vec<N::Sum> {
         let [groups, strips] = self.strips();
         let pairs = self.outputs.div_ceil(PAIR);
@@ -342,8 +344,8 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         by_weights
     }
 
-    /// Computes the gradient with respect to weights: every task has pairs of strips of its own, and all read the
-    /// same blocks.
+    /// Computes the gradient with respect to weights, with pairs of strips distributed among tasks, all of which
+    /// read the same blocks.
     fn share_channels(&self) -> Vec<N::Sum> {
         let [groups, strips] = self.strips();
         let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];

@@ -1,7 +1,7 @@
 //! A batch of maps split into square tiles, and the transforms between maps and tiles' values.
 //!
-//! Tiles of all images are numbered in reading order and processed in blocks. Values are stored by place (one of
-//! the products of a tile), then in the layout of the caller's matrices. Independent of products.
+//! Tiles of all images are numbered in reading order and processed in blocks. Values are stored by place (the index
+//! of a product within its tile), then in the layout of the caller's matrices. Independent of products.
 
 use std::{marker::PhantomData, ops::Range};
 
@@ -21,7 +21,7 @@ pub struct Tiles<S> {
     scheme: PhantomData<S>,
 }
 
-/// A map whose pixels have channels.
+/// The size of a map, whose pixels have channels.
 #[derive(Clone, Copy)]
 struct Map {
     height: usize,
@@ -29,7 +29,7 @@ struct Map {
     channels: usize,
 }
 
-/// The part of a map under a tile: its first pixel, which may lie outside, and pixels per side.
+/// The part of a map under a tile: its first pixel, which may lie outside the map, and pixels per side.
 #[derive(Clone, Copy)]
 struct Place {
     image: usize,
@@ -53,7 +53,7 @@ impl Layout {
         Self { place: tiles * padded, group: STRIP, tile: padded }
     }
 
-    /// A strip of all tiles for each sixteen channels and place.
+    /// For each group of sixteen channels and each place, a strip (tiles x 16).
     pub fn strips(tiles: usize, places: usize) -> Self {
         Self { place: tiles * STRIP, group: places * tiles * STRIP, tile: STRIP }
     }
