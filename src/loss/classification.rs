@@ -32,8 +32,10 @@ pub fn binary_cross_entropy(logits: &Tensor, defects: &Tensor, defect_weight: f6
     (of_defects * defect_weight)?.add(&of_normals)?.mean_all()
 }
 
-/// Focal loss: with z the logit of a defect, or the negative logit of a normal image, and p = sigmoid(z) the
-/// probability given to the right label,
+/// Focal loss.
+///
+/// With z the logit of a defect, or the negative logit of a normal image, p = sigmoid(z) the probability of the
+/// right label, and g = `focus`:
 ///
 /// L = mean [ a (1 - p)^g softplus(-z) ],  a = `of_defects` for a defect and 1 - `of_defects` for a normal image.
 ///

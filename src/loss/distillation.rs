@@ -65,7 +65,7 @@ pub fn dino(
         }
     }
     let total = Tensor::stack(&costs, 0)?.mean_all()?.neg()?;
-    // Every view of the teacher is in equally many pairs, so its mean over views is the mean over pairs.
+    // Every view of the teacher is in equally many pairs, so the mean entropy over views is that over pairs.
     let entropy = Tensor::stack(&entropies, 0)?.mean_all()?.to_dtype(DType::F64)?;
     let divergence = (total.detach().to_dtype(DType::F64)? - &entropy)?;
     Ok(Loss { total, parts: vec![("teacher_entropy", entropy), ("divergence", divergence)] })
@@ -95,7 +95,7 @@ fn log_softmax(logits: &Tensor, temperature: f64) -> Result<Tensor> {
     logits.broadcast_sub(&log_sum_exp(&logits)?.unsqueeze(D::Minus1)?)
 }
 
-/// Returns an error unless all views have one (batch, prototypes) shape, not empty, and `centre` fits them.
+/// Returns an error unless all views have the same (batch, prototypes) shape, not empty, and `centre` fits them.
 fn expect_shapes<'a>(
     caller: &str,
     mut views: impl Iterator<Item = &'a Tensor>,

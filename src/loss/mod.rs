@@ -1,7 +1,8 @@
 //! Losses: tensors in, one differentiable scalar out. Independent of networks, data and optimisers.
 //!
 //! Only operations with a correct gradient in Candle are used: no fused softmax (it has none), and no `abs` or
-//! `relu` where a value may be exactly zero (their one-sided slopes differ from the derivative of the whole).
+//! `relu` where a value may be exactly zero (their one-sided slopes differ from the derivative of the whole
+//! expression).
 
 use candle_core::Tensor;
 

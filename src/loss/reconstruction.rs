@@ -1,6 +1,7 @@
 //! Mean squared error of hidden patches, the loss of MAE.
 //!
-//! For prediction y and target x of n numbers in each of a batch's patches, h = 1 for hidden patches, otherwise 0:
+//! For prediction y and pixels x, of n numbers in each patch of a batch, with h = 1 for hidden patches, otherwise
+//! 0:
 //!
 //! L = sum_p [ h_p mean_n (y_pn - t_pn)^2 ] / sum_p h_p
 //! t = x,  or per patch (x - mean) / sqrt(variance + 1e-6), with the unbiased variance
@@ -44,9 +45,9 @@ pub fn patchify(images: &Tensor, patch: usize) -> Result<Tensor> {
 /// Mean squared error over hidden patches.
 ///
 /// `predictions` and `targets` are (batch, patches, n). `hidden` is (batch, patches), of any dtype: 1 if the
-/// encoder did not see the patch, otherwise 0. It is counted in main memory and is best stored there. With
-/// `normalise` each patch of `targets` is first scaled to mean 0 and variance 1. No gradient reaches `targets`. The
-/// result is a scalar.
+/// encoder did not see the patch, otherwise 0. It is best stored in main memory, because its sum is read there.
+/// With `normalise` each patch of `targets` is first scaled to mean 0 and variance 1. No gradient reaches
+/// `targets`. The result is a scalar.
 ///
 /// # Errors
 /// If shapes do not fit, no patch is hidden, or n < 2 with `normalise`.

@@ -1,4 +1,4 @@
-//! Squared distance of directions (normalised vectors), the loss of BYOL.
+//! Squared distance between directions (normalised vectors), the loss of BYOL.
 //!
 //! For a prediction q and a target z of the same image, averaged over the images:
 //!

@@ -1,6 +1,6 @@
 //! Convolution of each channel separately, and ReLU6, as used by mobile networks. Forward only: for automatic
-//! differentiation, results are constants. On the CPU plain loops; elsewhere Candle's own operations, which are the
-//! twins.
+//! differentiation, results are constants. The CPU runs plain loops; other devices run Candle's own operations,
+//! which are the twins.
 
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -13,14 +13,14 @@ use super::{
     },
 };
 
-/// Count of numbers that a task of [`relu6`] processes.
+/// Number of elements that a task of [`relu6`] processes.
 const PIECE: usize = 1 << 14;
 
 /// Convolves each channel of images (batch, height, width, channels) with its own kernel of `weights` (channels, 1,
-/// rows, columns). Sums run through a window in reading order, whatever the number of threads.
+/// rows, columns). On the CPU each window is summed in reading order, whatever the number of threads.
 ///
 /// # Errors
-/// If shapes do not fit each other.
+/// If shapes do not fit each other, or numbers on the CPU are neither f32 nor f64.
 pub fn depthwise(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     if !images.device().is_cpu() {
         return depthwise_plain(images, weights, geometry);
@@ -43,7 +43,7 @@ pub fn depthwise_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) ->
 /// Clamps numbers to 0..6.
 ///
 /// # Errors
-/// If they are not floating-point numbers.
+/// If they are not floating-point numbers, or on the CPU neither f32 nor f64.
 pub fn relu6(numbers: &Tensor) -> Result<Tensor> {
     if !numbers.device().is_cpu() {
         return relu6_plain(numbers);
@@ -80,7 +80,7 @@ fn clip<T: Real + PartialOrd>(numbers: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Sizes of one application: of images, of the output and of a kernel.
+/// Sizes of images, of the output and of a kernel.
 #[derive(Clone, Copy)]
 struct Sizes {
     height: usize,

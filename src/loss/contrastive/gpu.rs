@@ -1,4 +1,4 @@
-//! NT-Xent by `nt_xent.cu`: kernel launches, their sizes, and the place in automatic differentiation.
+//! NT-Xent by `nt_xent.cu`: kernel launches for the forward and the backward pass, and their sizes.
 
 use std::sync::OnceLock;
 
@@ -14,7 +14,7 @@ use crate::tensor::{
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
-/// Widest supported rows: 128 of them and 64 more fit into a multiprocessor's shared memory, 195 KiB in f32.
+/// Largest supported width: 128 + 64 such rows fit into a multiprocessor's shared memory, 195 KiB in f32.
 const WIDEST: usize = 256;
 
 // Must equal the constants in nt_xent.cu.
@@ -26,8 +26,8 @@ const BAND: usize = 128;
 const STEP: usize = 8;
 const PADDING: usize = 4;
 
-/// Number of blocks that a pass is split into if it has fewer rows: two for each multiprocessor of an H100, but the
-/// same on every card, so that sums are added in one order. Ours.
+/// Number of blocks that a pass should have: if it has fewer blocks of rows, its columns are split into parts. Two
+/// for each multiprocessor of an H100, but the same on every card, so that sums are added in the same order (ours).
 const ENOUGH_BLOCKS: usize = 264;
 
 /// Returns whether [`nt_xent`] supports this view.
@@ -69,7 +69,7 @@ struct Sizes {
     /// Stored width: a multiple of the word size.
     padded: i32,
     words: i32,
-    /// Columns of one part, and number of parts.
+    /// Columns in one of the `parts`.
     each: i32,
     parts: i32,
 }
@@ -89,12 +89,12 @@ impl Sizes {
         (self.rows as usize).div_ceil(ROWS)
     }
 
-    /// Returns the count of stored numbers of all rows.
+    /// Returns the number of stored elements of all rows.
     fn stored(&self) -> usize {
         self.rows as usize * self.padded as usize
     }
 
-    /// Launch size with one warp per row.
+    /// Returns the grid with one warp per row.
     fn by_warps(&self) -> [usize; 3] {
         [(self.rows as usize).div_ceil(WARPS), 1, 1]
     }
@@ -119,8 +119,8 @@ impl<T: Element> NtXent<T> {
         let Sizes { rows, width, padded, .. } = sizes;
         let name = format!("nt_xent_normalise_{}", T::NAME);
         let blocks = config(sizes.by_warps(), THREADS, 0);
-        // SAFETY: nt_xent_normalise of nt_xent.cu writes (rows, padded) numbers, and a length of each row,
-        // out of `rows / 2` rows of `width` in each view.
+        // SAFETY: nt_xent_normalise of nt_xent.cu reads `rows / 2` rows of `width` in each view, and writes (rows,
+        // padded) numbers and an inverse length for each row.
         unsafe {
             let mut z = module.room::<T>(sizes.stored())?;
             let mut inverse_length = module.room::<f32>(*rows as usize)?;
@@ -141,8 +141,8 @@ impl<T: Element> NtXent<T> {
         let name = format!("nt_xent_forward_{}", T::NAME);
         let blocks = config([sizes.row_blocks(), *parts as usize, 1], THREADS, sizes.shared_bytes());
         let one = config([1, 1, 1], 1024, 0);
-        // SAFETY: nt_xent_forward of nt_xent.cu writes a largest similarity and a sum for each part and row,
-        // and a row's similarity to its other view; nt_xent_loss a logarithm for each row out of them, and
+        // SAFETY: nt_xent_forward of nt_xent.cu writes a largest similarity and a sum for each part and row, and
+        // each row's similarity to its other view. From these, nt_xent_loss writes a logarithm for each row, and
         // the loss.
         unsafe {
             let (mut maximum, mut sum) = (module.room::<f32>(all_parts)?, module.room::<f32>(all_parts)?);
@@ -194,7 +194,7 @@ impl<T: Element + Send + Sync> Operation for NtXent<T> {
         let sizes = Sizes::new::<T>(2 * images, width);
         let (z, inverse_length) = Self::normalise(&module, &sizes, [&first, &second])?;
         let (log_sum_exp, loss) = self.loss(&module, &sizes, &z)?;
-        // An operation is applied once; a second time would give the same numbers.
+        // An operation is applied once; a second forward pass would compute the same numbers.
         let _ = self.saved.set(Saved { sizes, z, inverse_length, log_sum_exp });
         Ok((CudaStorage::wrap_cuda_slice(loss, module.device.clone()), Shape::from(())))
     }
@@ -211,8 +211,8 @@ impl<T: Element + Send + Sync> Operation for NtXent<T> {
         let blocks = config(blocks, THREADS, sizes.shared_bytes());
         let by_warps = config(sizes.by_warps(), THREADS, 0);
         let gradient = with_views([upstream], |[upstream]: &[CudaView<f32>; 1]| {
-            // SAFETY: nt_xent_backward of nt_xent.cu writes (parts, rows, padded) numbers out of what the
-            // forward pass saved of the same sizes, and nt_xent_gradient (rows, width) out of them.
+            // SAFETY: nt_xent_backward of nt_xent.cu reads what the forward pass saved, with the same sizes, and
+            // writes (parts, rows, padded) numbers, from which nt_xent_gradient computes (rows, width).
             unsafe {
                 let mut partial = module.room::<f32>(*parts as usize * sizes.stored())?;
                 let name = format!("nt_xent_backward_{}", T::NAME);

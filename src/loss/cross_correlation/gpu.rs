@@ -14,10 +14,10 @@ use crate::tensor::{
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
-// Must equal the constant in barlow_twins.cu.
+// Must equal the constants in barlow_twins.cu.
 const ACROSS: usize = 16;
 const THREADS: usize = 512;
-/// Number of blocks that add up the squares of correlations, on every card. Ours.
+/// Number of blocks that add up the squares of correlations, equal on every card (ours).
 const PARTIALS: usize = 512;
 
 /// Returns whether [`barlow_twins`] supports this view.
@@ -56,7 +56,7 @@ struct Saved {
     diagonal: Tensor,
 }
 
-/// Products of standardised views, not divided by the number of images: the smaller kind.
+/// Products of standardised views, not divided by the number of images, in the form that is smaller.
 enum Correlations {
     /// first^T second, (width, width).
     OfColumns(Tensor),
@@ -82,7 +82,7 @@ impl Correlations {
         }
     }
 
-    /// Returns (2, images, width): half of the slope of that sum with respect to either view.
+    /// Returns half of the gradient of that sum with respect to each view, (2, images, width).
     fn slopes(&self, [first, second]: &[Tensor; 2]) -> Result<Tensor> {
         let slopes = match self {
             Self::OfColumns(both) => [second.matmul(&both.t()?)?, first.matmul(both)?],
@@ -109,7 +109,7 @@ impl<T: Element> BarlowTwins<T> {
     ) -> Result<Saved> {
         let columns = config([width.div_ceil(ACROSS), 1, 1], THREADS, 0);
         let (images_, width_) = (images as i32, width as i32);
-        // SAFETY: barlow_twins_standardise of barlow_twins.cu writes both views, and for each column two
+        // SAFETY: barlow_twins_standardise of barlow_twins.cu writes both views, and for each column two inverse
         // deviations and a correlation.
         let (views, inverse, diagonal) = unsafe {
             let mut left = module.room::<T>(images * width)?;
@@ -148,9 +148,9 @@ impl<T: Element> BarlowTwins<T> {
         let (parts, one) = (config([PARTIALS, 1, 1], THREADS, 0), config([1, 1, 1], THREADS, 0));
         with_views(saved.correlations.pair(), |[left, right]: &[CudaView<T>; 2]| {
             with_views([&saved.diagonal], |[diagonal]: &[CudaView<f32>; 1]| {
-                // SAFETY: barlow_twins_inner_product of barlow_twins.cu writes a sum for each block, out of
-                // `count` numbers of both; barlow_twins_loss three numbers out of those and of `width` on the
-                // diagonal.
+                // SAFETY: barlow_twins_inner_product of barlow_twins.cu reads `count` numbers of both, and writes a
+                // sum for each block; barlow_twins_loss reads these and the `width` numbers of the diagonal, and
+                // writes three numbers.
                 unsafe {
                     let mut partial = module.room::<f32>(PARTIALS)?;
                     launch!(module, Self::kernel("inner_product"), parts, left, right, &count, &mut partial);
@@ -188,7 +188,7 @@ impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
         let (first, second) = (view::<T>(first, first_layout)?, view::<T>(second, second_layout)?);
         let saved = Self::standardise(&module, [&first, &second], first_layout.shape().dims2()?)?;
         let terms = self.terms(&module, &saved)?;
-        // An operation is applied once; a second time would give the same numbers.
+        // An operation is applied once; a second forward pass would compute the same numbers.
         let _ = self.saved.set(saved);
         Ok((CudaStorage::wrap_cuda_slice(terms, module.device.clone()), Shape::from(3)))
     }
@@ -209,8 +209,8 @@ impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
             with_views(
                 [&saved.inverse, &saved.diagonal, &total],
                 |[inverse, diagonal, total]: &[CudaView<f32>; 3]| {
-                    // SAFETY: barlow_twins_backward of barlow_twins.cu writes two views' numbers, out of as
-                    // many of both and of slopes, of three numbers of each column, and of one of all.
+                    // SAFETY: barlow_twins_backward of barlow_twins.cu writes as many numbers as two views have. It
+                    // reads as many of both and of slopes, three numbers for each column, and one in total.
                     unsafe {
                         let mut gradient = module.room::<f32>(2 * images * width)?;
                         launch!(

@@ -24,13 +24,15 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     apply(&[&joined.contiguous()?], Attention { heads })
 }
 
-/// The operation. A head's numbers are widened once, and only results are rounded. The backward pass recomputes the
-/// probabilities: in cache that takes no longer than reading them from memory.
+/// Attention as an operation.
+///
+/// A head's numbers are widened once, and only results are rounded. The backward pass recomputes the probabilities:
+/// in cache that takes no longer than reading them from memory.
 struct Attention {
     heads: usize,
 }
 
-/// Sizes of one application.
+/// Sizes of an input.
 #[derive(Clone, Copy)]
 struct Sizes {
     tokens: usize,
@@ -43,7 +45,7 @@ impl Sizes {
         self.width / self.heads
     }
 
-    /// Row length of P, padded with zeros to whole vectors.
+    /// Returns the row length of the probabilities P, padded to whole vectors.
     fn row(self) -> usize {
         self.tokens.next_multiple_of(LANES)
     }
@@ -52,12 +54,12 @@ impl Sizes {
         T::from_f64(1.0 / (self.head_width() as f64).sqrt())
     }
 
-    /// Returns the count of numbers of one head's queries, keys, values or outputs.
+    /// Returns how many numbers one head's queries, keys, values or outputs have.
     fn head(self) -> usize {
         self.tokens * self.head_width()
     }
 
-    /// Copies one head's part of rows that begin `stride` numbers apart, widened.
+    /// Copies and widens one head's part of rows that begin `stride` numbers apart.
     fn widen<N: Number>(self, numbers: &[N], stride: usize, wide: &mut [N::Sum]) {
         let width = self.head_width();
         vectorised(
@@ -104,7 +106,7 @@ impl Attention {
         let sizes = self.sizes(layout.shape())?;
         let joined = values::<N>(storage, layout)?;
         let batch = layout.dims()[0];
-        // SAFETY: every pair writes its band of columns, and the bands cover all columns.
+        // SAFETY: every pair of an image and a head writes its band of columns, and the bands cover all columns.
         let mut out = unsafe { unwritten(batch * sizes.tokens * sizes.width) };
         let pairs: Vec<(usize, Output<N>)> = out
             .chunks_mut((sizes.tokens * sizes.width).max(1))
@@ -175,7 +177,7 @@ impl<N: Number> Default for Head<N> {
 }
 
 impl<N: Number<Sum: Exponential>> Head<N> {
-    /// Reads the queries, keys and values of a pair of an image and a head from all joined rows.
+    /// Reads the queries, keys and values of a pair of an image and a head from the joined rows of all images.
     fn read(&mut self, sizes: Sizes, joined: &[N], pair: usize) {
         let image = sizes.tokens * 3 * sizes.width;
         let joined = &joined[pair / sizes.heads * image..][..image];

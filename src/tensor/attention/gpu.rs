@@ -1,4 +1,4 @@
-//! Attention by `attention.cu`: kernel launches, and the place in automatic differentiation.
+//! Attention by `attention.cu`: kernel launches for the forward and the backward pass.
 
 use std::sync::OnceLock;
 
@@ -14,14 +14,14 @@ use crate::tensor::{
     },
 };
 
-// Must equal the constant in attention.cu.
+// Must equal the constants in attention.cu.
 const WARPS: usize = 4;
 const THREADS: usize = 32 * WARPS;
 const GROUP: usize = 32;
 const PADDING: usize = 4;
 /// Head widths for which kernels are compiled.
 const WIDTHS: [usize; 4] = [16, 32, 48, 64];
-/// Largest shared memory of a block on an H100, in bytes; 768 tokens of 64 numbers take as much.
+/// Largest shared memory of a block on an H100, in bytes: enough for 768 tokens with heads of width 64.
 const MOST_SHARED: usize = 227 * 1024;
 
 /// Returns whether [`attention`] supports these joined queries, keys and values: bf16 on a GPU, with supported
@@ -48,7 +48,7 @@ fn backward_shared(tokens: usize, width: usize) -> usize {
     4 * 2 * padded(tokens) * (width / 2 + PADDING + 1)
 }
 
-/// Like [`crate::tensor::attention()`], for arguments for which [`is_taken`] holds.
+/// Like [`crate::tensor::attention()`], for supported arguments.
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     apply(&[&aligned(joined)?], Attention { heads, log_sum_exp: OnceLock::new() })
 }
@@ -59,7 +59,7 @@ struct Attention {
     log_sum_exp: OnceLock<Tensor>,
 }
 
-/// Sizes of one application, and the factor of the scores.
+/// Sizes of an input, and the factor by which scores are multiplied.
 struct Sizes {
     images: usize,
     tokens: usize,
@@ -80,7 +80,7 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_attention", ptx, device }
 }
 
-/// Returns for each token the sum of slopes times outputs, (images x heads, tokens).
+/// Returns the inner product of output and slope for each head and token, (images x heads, tokens).
 fn dots(
     module: &Module,
     [out, slope]: [&CudaView<bf16>; 2],
@@ -91,8 +91,7 @@ fn dots(
     let blocks = config([count.div_ceil(WARPS), 1, 1], THREADS, 0);
     let (count_, words) = (count as i32, (width / 2) as i32);
     let (tokens, heads) = (tokens as i32, heads as i32);
-    // SAFETY: attention_dots of attention.cu writes `count` sums out of `count` times `width` numbers of
-    // both.
+    // SAFETY: attention_dots of attention.cu reads `count` times `width` numbers of both, and writes `count` sums.
     unsafe {
         let mut dots = module.room::<f32>(count)?;
         launch!(module, "attention_dots", blocks, out, slope, &count_, &tokens, &heads, &words, &mut dots);
@@ -112,15 +111,15 @@ impl Operation for Attention {
         let (tokens_, heads) = (tokens as i32, self.heads as i32);
         let blocks = config([pairs, 1, 1], THREADS, forward_shared(tokens, width));
         let name = format!("attention_forward_{width}");
-        // SAFETY: attention_forward of attention.cu, made for this width, writes the output of each pair of
-        // an image and a head, and a number for each of its tokens.
+        // SAFETY: attention_forward of attention.cu, compiled for this width, writes the output of each pair of an
+        // image and a head, and a number for each of its tokens.
         let (out, log_sum_exp) = unsafe {
             let mut out = module.room::<bf16>(pairs * tokens * width)?;
             let mut log_sum_exp = module.room::<f32>(pairs * tokens)?;
             launch!(module, name, blocks, &joined, &tokens_, &heads, &scale, &mut out, &mut log_sum_exp);
             (out, log_sum_exp)
         };
-        // An operation is applied once; a second time would give the same numbers.
+        // An operation is applied once; a second forward pass would compute the same numbers.
         let _ = self.log_sum_exp.set(constant(log_sum_exp, module.device, (pairs, tokens)));
         let shape = (images, tokens, self.heads * width);
         Ok((CudaStorage::wrap_cuda_slice(out, module.device.clone()), shape.into()))

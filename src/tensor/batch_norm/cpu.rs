@@ -1,5 +1,5 @@
-//! Batch normalisation on the CPU. Sums over up to a few hundred rows use the element type, longer ones double
-//! precision (Chan et al. 1979).
+//! Batch normalisation on the CPU. Up to a few hundred rows are summed in f32 (for f64 inputs in f64); these
+//! partial sums are combined in double precision (Chan et al. 1979).
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +19,7 @@ use crate::tensor::{
     },
 };
 
-/// Like [`crate::tensor::batch_norm()`], which has checked the shapes.
+/// Like [`crate::tensor::batch_norm()`], which has checked the input and the given statistics.
 pub fn batch_norm(
     input: &Tensor,
     weight: &Tensor,
@@ -55,7 +55,7 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Takes the input, weight and bias (2, channels) and, if there is one, the residual.
+    /// Arguments are the input, weight and bias as one matrix (2, channels), and the residual if there is one.
     fn forward<N: Number>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
         let shape = input.1.shape();

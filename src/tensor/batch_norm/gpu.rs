@@ -1,4 +1,4 @@
-//! Batch normalisation by `batch_norm.cu`: kernel launches, and the place in automatic differentiation. Weights and
+//! Batch normalisation by `batch_norm.cu`: kernel launches for the forward and the backward pass. Weights and
 //! statistics are f32.
 
 use std::sync::{Arc, OnceLock};
@@ -28,13 +28,15 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_batch_norm", ptx, device }
 }
 
-/// Largest number of parts that share the rows of the sums (two for each multiprocessor of an H100), and least
-/// numbers per thread of a part (sixteen bytes count as one). Ours.
+/// Largest number of parts that the rows of a sum are split into: two for each multiprocessor of an H100 (ours).
 const MOST_PARTS: usize = 264;
+/// Smallest number of elements per thread of a part; those that are read together, sixteen bytes, count as one (ours).
 const LEAST_OF_A_THREAD: usize = 8;
 
-/// Returns the launch for sums over the rows of `count` numbers, and how many parts share the rows: these depend
-/// only on the shape, so that sums are added in one order on every card.
+/// Returns the launch configuration of sums over rows, and the number of parts that the rows are split into.
+///
+/// `count` is the number of elements of all rows. Parts depend only on type and shape, so that every card adds in
+/// the same order.
 fn sums_over_rows<T: Element>(count: usize, channels: usize) -> (LaunchConfig, usize) {
     let wide = 16 / size_of::<T>();
     let together = if channels.is_multiple_of(wide) { wide } else { 1 };
@@ -44,7 +46,7 @@ fn sums_over_rows<T: Element>(count: usize, channels: usize) -> (LaunchConfig, u
     (config([across, parts, 1], THREADS, 0), parts)
 }
 
-/// Like [`crate::tensor::batch_norm()`], which has checked the shapes.
+/// Like [`crate::tensor::batch_norm()`], which has checked the input and the given statistics.
 pub fn batch_norm(
     input: &Tensor,
     weight: &Tensor,
@@ -110,9 +112,9 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (columns, parts) = sums_over_rows::<T>(rows * channels, channels);
         let (rows, channels_, parts_) = (rows as i32, channels as i32, parts as i32);
         let name = format!("batch_norm_statistics_{}", T::NAME);
-        // SAFETY: batch_norm_statistics of batch_norm.cu writes two sums of each part and channel, and what
-        // differences were taken from; batch_norm_moments a mean, a variance and a deviation for each
-        // channel.
+        // SAFETY: batch_norm_statistics of batch_norm.cu writes two sums for each part and channel, and for each
+        // channel the number that differences are taken from; batch_norm_moments writes a mean, a variance and an
+        // inverse deviation for each channel.
         let found = unsafe {
             let mut partial = module.room::<f32>((2 * parts + 1) * channels)?;
             launch!(module, name, columns, x, &rows, &channels_, &mut partial);
@@ -150,8 +152,8 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (weight, bias) = (affine.slice(..channels), affine.slice(channels..));
         let blocks = through(count, THREADS);
         let name = format!("batch_norm_apply_{}", T::NAME);
-        // SAFETY: batch_norm_apply of batch_norm.cu writes (rows, channels) numbers out of as many of `x`
-        // and, where it is not null, the residual, and of four constants of each channel.
+        // SAFETY: batch_norm_apply of batch_norm.cu writes (rows, channels) numbers. It reads as many of `x` and,
+        // unless it is null, of the residual, and four constants for each channel.
         unsafe {
             let mut y = module.room::<T>(count)?;
             match residual {
@@ -168,7 +170,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         }
     }
 
-    /// Returns gradients with respect to weight, then to bias, of rows (rows, channels): (2, channels).
+    /// Returns gradients (2, channels) with respect to weight, then to bias, from rows (rows, channels).
     fn by_affine(
         &self,
         module: &Module,
@@ -180,8 +182,8 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (rows, channels_, parts_, relu) =
             (rows as i32, channels as i32, parts as i32, i32::from(self.relu));
         let name = format!("batch_norm_slopes_{}", T::NAME);
-        // SAFETY: batch_norm_slopes of batch_norm.cu writes two sums of each part and channel;
-        // batch_norm_sums adds them up to a number for each channel twice, by bias first.
+        // SAFETY: batch_norm_slopes of batch_norm.cu writes two sums for each part and channel; batch_norm_sums
+        // adds them up to two gradients for each channel, with respect to bias first.
         unsafe {
             let mut partial = module.room::<f32>(2 * parts * channels)?;
             launch!(
@@ -216,7 +218,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         }
     }
 
-    /// Returns gradients with respect to `x` and, if there is one, to the residual, of rows (rows, channels).
+    /// Returns gradients with respect to `x` and, if there is one, to the residual, (rows, channels) each.
     fn by_x(
         &self,
         module: &Module,
@@ -233,8 +235,8 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let weight = affine.slice(..channels);
         let blocks = through(count, THREADS);
         let name = format!("batch_norm_gradient_{}", T::NAME);
-        // SAFETY: batch_norm_gradient of batch_norm.cu writes (rows, channels) numbers, and as many by the
-        // residual where that is not null.
+        // SAFETY: batch_norm_gradient of batch_norm.cu writes (rows, channels) numbers, and as many with respect to
+        // the residual unless that pointer is null.
         unsafe {
             let mut by_x = module.room::<T>(count)?;
             let mut by_residual = has_residual.then(|| module.room::<T>(count)).transpose()?;
@@ -278,7 +280,7 @@ const NULL: u64 = 0;
 impl<T: Element + Send + Sync> Operation for BatchNorm<T> {
     const NAME: &'static str = "batch norm";
 
-    /// Takes the input, weight and bias (2, channels) and, if there is one, the residual.
+    /// Arguments are the input, weight and bias as one matrix (2, channels), and the residual if there is one.
     fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
         let ((x, layout), (affine, affine_layout)) = (arguments[0], arguments[1]);
         let module = module(device(x));

@@ -42,7 +42,7 @@ pub fn statistics<N: Number>(x: &[N], channels: usize) -> Moments {
 /// Sums over some rows.
 struct Part<T> {
     rows: f64,
-    /// The mean, rounded to the element type.
+    /// The mean, rounded to the type of sums.
     mean: Vec<T>,
     /// Sum of the deviations from the rounded mean: it corrects mean and squares.
     rest: Vec<T>,
@@ -81,7 +81,7 @@ impl<T: Real> Part<T> {
     }
 }
 
-/// `y = x scale + shift (+ residual)`, followed by ReLU if requested; `affine` has weights, then biases.
+/// Returns `y = x scale + shift (+ residual)`, with ReLU applied if `relu`; `affine` has weights, then biases.
 pub fn normalise<N: Number>(
     x: &[N],
     affine: &[N::Sum],
@@ -144,7 +144,7 @@ pub struct Given<'a, N: Number> {
     /// Weights, then biases.
     pub affine: &'a [N::Sum],
     pub statistics: &'a Moments,
-    /// Whether the statistics are the batch's.
+    /// Whether the statistics are the batch's own, and so depend on `x`.
     pub moving: bool,
     /// The output, if ReLU was applied.
     pub y: Option<&'a [N]>,
@@ -153,13 +153,16 @@ pub struct Given<'a, N: Number> {
     pub residual: bool,
 }
 
-/// With g the output's gradient where the output `y` is above 0 (everywhere without `y`) and n = (x - mean) /
-/// deviation, means over rows: dx = weight / deviation (g - mean(g) - n mean(g n)) if the statistics are the
-/// batch's (`moving`), otherwise weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual = g.
+/// Returns the gradients.
+///
+/// Let g be the output's gradient where the output `y` is above 0 (everywhere without `y`), n = (x - mean) /
+/// deviation, and let means and sums be over rows. Then dx = weight / deviation (g - mean(g) - n mean(g n)) if the
+/// statistics are the batch's own, otherwise weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual =
+/// g.
 pub fn backward<N: Number>(given: Given<N>) -> Gradients<N> {
     let Given { x, affine, statistics, moving, dy, residual, .. } = given;
     let mean: Vec<N::Sum> = statistics.mean.iter().map(|&mean| N::Sum::from_f64(mean)).collect();
-    // SAFETY: `sums` writes every number of it.
+    // SAFETY: `sums` writes every number.
     let mut masked = unsafe { unwritten(if residual { dy.len() } else { 0 }) };
     let (sum, product) = sums(&given, &mean, &mut masked);
     let rows = (x.len() / mean.len()) as f64;
@@ -212,7 +215,7 @@ fn sums<N: Number>(given: &Given<N>, mean: &[N::Sum], masked: &mut [N]) -> (Vec<
     (sum, product)
 }
 
-/// Like [`sums`], over few rows in the element type.
+/// Like [`sums`], over few rows, in the type of sums.
 fn sums_of_rows<N: Number>(g: &[N], x: &[N], mean: &[N::Sum]) -> [Vec<N::Sum>; 2] {
     let channels = mean.len();
     let (mut sum, mut product) = (vec![N::Sum::ZERO; channels], vec![N::Sum::ZERO; channels]);
@@ -279,7 +282,7 @@ fn by_input<N: Number>(given: &Given<N>, slopes: &Slopes<N::Sum>, masked: &[N]) 
     by_input
 }
 
-/// Copies `dy` where `y` is above 0; all of it if there is no `y`.
+/// Copies `dy` to `g` where `y` is above 0, and zeros elsewhere; copies all of `dy` if `y` is empty.
 fn mask<N: Number>(g: &mut [N], dy: &[N], y: &[N]) {
     if y.is_empty() {
         g.copy_from_slice(&dy[..g.len()]);
@@ -305,7 +308,7 @@ fn deviations(statistics: &Moments) -> impl Iterator<Item = f64> {
     statistics.variance.iter().map(|variance| (variance + EPSILON).sqrt())
 }
 
-/// Returns the count of numbers in a task's rows.
+/// Returns the number of elements in a task's rows.
 fn chunk(channels: usize) -> usize {
     (TASK_NUMBERS / channels).clamp(1, TASK_ROWS) * channels
 }

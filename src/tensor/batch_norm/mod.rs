@@ -3,7 +3,7 @@
 //! y = relu( (x - mean) / sqrt(variance + epsilon) * weight + bias + residual )
 //!
 //! over all axes but the last (Ioffe & Szegedy 2015). Residual and ReLU are optional. Mean and biased variance are
-//! those of the batch, or given.
+//! computed from the batch, or given.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    /// Statistics of each channel: mean and variance.
+    /// Returns statistics from the (mean, variance) of each channel.
     fn of(channels: Vec<(f64, f64)>) -> Statistics {
         let (mean, variance): (Vec<f64>, Vec<f64>) = channels.into_iter().unzip();
         let there = |numbers: Vec<f64>| Tensor::new(numbers, &Device::Cpu).unwrap();

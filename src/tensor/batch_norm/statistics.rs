@@ -7,8 +7,10 @@ use crate::tensor::updates::{Move, move_averages};
 /// Added to variances, as in torchvision.
 pub const EPSILON: f64 = 1e-5;
 
-/// Mean and biased variance of each channel, (channels) each: constants on the device of the numbers, to avoid
-/// waiting for a GPU. For a batch on the CPU f64, on a GPU f32.
+/// Mean and biased variance of each channel.
+///
+/// They are constants on the device of the input, so that nothing waits for a GPU: f64 for a batch on the CPU, f32
+/// for one on a GPU.
 #[derive(Clone, Debug)]
 pub struct Statistics {
     /// (channels).
@@ -18,8 +20,8 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Updates running statistics by `share` (0..1) towards the mean and the unbiased variance of a batch of `rows`
-    /// rows.
+    /// Moves running statistics by `share` (0..1) of the distance towards the mean and the unbiased variance of a
+    /// batch of `rows` rows.
     pub fn move_running(&self, mean: &Var, variance: &Var, rows: usize, share: f64) -> Result<()> {
         let rows = rows as f64;
         if mean.device().is_cpu() {
@@ -46,7 +48,7 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.detach().to_dtype(DType::F64)?.to_vec1()
 }
 
-/// Steps after normalisation.
+/// Optional steps after normalisation, in this order.
 #[derive(Clone, Copy, Default)]
 pub struct Then<'a> {
     /// Added before the ReLU; of the input's shape.

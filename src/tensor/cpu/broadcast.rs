@@ -28,7 +28,7 @@ impl Rows {
         Self { starts: [start, start.wrapping_add(7 * once)], once, thrice: 3 * once, five: 5 * once }
     }
 
-    /// Moves on to the words `step` bytes further.
+    /// Advances to the words `step` bytes further on.
     #[inline(always)]
     pub fn advance(&mut self, step: usize) {
         self.starts = self.starts.map(|start| start.wrapping_add(step));

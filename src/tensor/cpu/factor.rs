@@ -36,7 +36,7 @@ pub trait Factor: Number {
         threads: Threads,
     );
 
-    /// Like [`Self::multiply`], not rounded.
+    /// Like [`Self::multiply`], but not rounded.
     fn multiply_wide(out: &mut [Self::Sum], left: &[Self], right: &Self::Right<'_>, threads: Threads);
 
     /// `out = left^T right`, added to `out` if `add`; all are row-major, `columns` are those of left and right.
@@ -185,7 +185,7 @@ mod tests {
         numbers.iter().map(|x| x.widen().to_f64()).collect()
     }
 
-    /// More steps than are packed at once.
+    /// Checks `left^T right` against its definition.
     fn transposed<N: Factor>(steps: usize) {
         let (rows, columns) = (5, 19);
         let (left, right): (Vec<N>, Vec<N>) = (whole("left", steps * rows), whole("right", steps * columns));
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// A product with a row added, and one that is not rounded.
+    /// Checks a product with an added row, and one that is not rounded.
     fn plain<N: Factor>() {
         let (rows, steps, columns) = (33, 47, 18);
         let left: Vec<N> = whole("left", rows * steps);
@@ -246,7 +246,8 @@ mod tests {
         plain::<f32>();
         plain::<f64>();
         plain::<bf16>();
-        // Between 256 and 512 bf16 has even numbers only: 257 is rounded to 256, the even one of 128 and 129 times two.
+        // Between 256 and 512 bf16 has only even numbers: 257 is halfway between 2 * 128 and 2 * 129, and is
+        // rounded to the even significand, 256.
         assert_eq!(wide(&bf16::narrow_all(vec![257.0, 259.0, 1.5])), [256.0, 260.0, 1.5]);
         assert_eq!(f32::narrow_all(vec![257.0, 1.5]), [257.0, 1.5]);
     }

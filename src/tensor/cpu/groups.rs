@@ -1,6 +1,7 @@
-//! Packs groups of a matrix's columns, one after another: for each row a group's numbers in a slot of sixteen.
+//! Packs groups of a matrix's columns, one group after another; a group has a slot of sixteen numbers for each row.
 //!
-//! Tasks share the rows, which are read in whole runs. Independent of what numbers or groups are.
+//! Work is parallelised over rows, so that each row is read contiguously. Independent of what numbers or groups
+//! are.
 
 use std::ops::Range;
 
@@ -12,9 +13,9 @@ use super::{
     vector::vectorised,
 };
 
-/// Count of numbers above which tasks share the rows (ours).
+/// Number of elements from which on work is parallelised (ours).
 const MANY: usize = 1 << 16;
-/// Rows of a task (ours).
+/// Rows per task (ours).
 const ROWS: usize = 64;
 
 /// Calls `fill` with every row, group and its slot; `fill` writes all of the slot that will be used. It must carry

@@ -1,4 +1,4 @@
-//! Products by faer: of f64, which is used to check gradients. Plain operands.
+//! Products by faer: in f64, which is used to check gradients, and empty ones. Plain operands.
 
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 
@@ -28,8 +28,8 @@ pub struct Piece {
 /// Computes one rectangle of `left right` into the row-major `out`, whose rows start `row_stride` apart.
 ///
 /// # Safety
-/// `out` points to `left.rows` rows of `right.columns` numbers; no other code may access the piece's during the
-/// call.
+/// `out` points to `left.rows` rows of `right.columns` numbers; no other code may access the numbers of the piece
+/// during the call.
 pub unsafe fn multiply_piece<T: Real>(
     out: Pointer<T>,
     row_stride: usize,
@@ -75,6 +75,6 @@ pub unsafe fn multiply_piece<T: Real>(
         )
     };
     let accumulation = if write == Write::Replace { Accum::Replace } else { Accum::Add };
-    // The caller shares pieces among threads.
+    // The caller distributes pieces among threads.
     matmul(out, accumulation, left, right, T::from_f64(1.0), Par::Seq);
 }

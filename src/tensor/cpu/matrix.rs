@@ -1,8 +1,8 @@
 //! Matrix products over borrowed numbers, on one thread or on a fixed partition.
 //!
-//! In f32 every number is a chain of fused multiply-adds over [`STEPS`] steps at a time, whatever the machine and
-//! however the product is split ([`packed`](super::packed)). f64, which is used to check gradients, is left to
-//! faer. Independent of tensors.
+//! In f32 every number of a product is computed by chains of fused multiply-adds over [`STEPS`] steps at a time,
+//! whatever the machine and however the product is split ([`packed`](super::packed)). f64, which is used to check
+//! gradients, is left to faer. Independent of tensors.
 
 use std::any::TypeId;
 
@@ -70,10 +70,10 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
     });
 }
 
-/// The factors and the mode of writing of a product in f32.
+/// The factors of a product in f32, and how it is written.
 type Single<'a> = (Matrix<'a, f32>, Matrix<'a, f32>, Write<'a, f32>);
 
-/// Returns them as f32, if the product is one in f32 and is not empty.
+/// Returns the arguments as f32, if `T` is f32 and the product is not empty.
 fn as_single<'a, T: Real>(
     left: Matrix<'a, T>,
     right: Matrix<'a, T>,
@@ -94,10 +94,10 @@ fn as_single<'a, T: Real>(
     Some((single(left), single(right), write))
 }
 
-/// Steps that are packed, and added up, at once (ours; bounds memory and rounding errors).
+/// Steps that are packed and summed at once (ours; bounds memory and rounding errors).
 const STEPS: usize = 768;
 
-/// Calls `body` with the factors' steps, some at a time, and the mode of writing to the output.
+/// Packs the factors [`STEPS`] steps at a time, and calls `body` with them and with how to write their product.
 fn each_step<'a>(
     left: Matrix<'a, f32>,
     right: Matrix<'a, f32>,
@@ -113,7 +113,7 @@ fn each_step<'a>(
     }
 }
 
-/// Writes the row that is added to a product.
+/// Initialises the output with the row that is added to a product, if there is one.
 ///
 /// # Safety
 /// `out` points to these rows and columns; no other code may access them during the call.
@@ -175,7 +175,7 @@ mod tests {
         (0..count).map(|_| T::from_f64(stream.below(7) as f64 - 3.0)).collect()
     }
 
-    /// Products of more steps than are packed at once, from rows or from columns of either factor.
+    /// Checks products against their definition, with either factor row-major or column-major.
     fn check<T: Real>(rows: usize, steps: usize, columns: usize) {
         let (left, right): (Vec<T>, Vec<T>) = (whole("left", rows * steps), whole("right", steps * columns));
         let turned = |matrix: &[T], down: usize, across: usize| -> Vec<T> {

@@ -1,5 +1,5 @@
-//! Engines that operations share on the CPU: products, vector code, windows, memory for results. They use plain
-//! slices, except [`storage`]. Independent of automatic differentiation.
+//! Building blocks that operations share on the CPU: products, vector code, windows, memory for results. They use
+//! plain slices, except [`storage`]. Independent of automatic differentiation.
 
 #[cfg(target_arch = "x86_64")]
 pub mod broadcast;

@@ -3,7 +3,7 @@
 
 use std::{marker::PhantomData, ops::Range};
 
-/// A read-only matrix of any strides.
+/// A read-only matrix with any strides.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a, T> {
     values: &'a [T],
@@ -48,7 +48,7 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
-    /// Returns the numbers, beginning with the first, and the row distance, if columns are adjacent.
+    /// Returns the numbers and the row stride, if rows are contiguous.
     pub fn as_rows(&self) -> Option<(&'a [T], usize)> {
         (self.column_stride == 1).then_some((self.values, self.row_stride))
     }
@@ -64,7 +64,7 @@ impl<'a, T> Matrix<'a, T> {
         Self { values: &self.values[start..], rows: rows.len(), ..self }
     }
 
-    /// Returns the same matrix with its numbers replaced by those of `numbers`, which must be as many.
+    /// Returns a matrix of the same shape and strides over `numbers(values)`, which must be as many numbers.
     pub fn map<U>(self, numbers: impl Fn(&'a [T]) -> &'a [U]) -> Matrix<'a, U> {
         let values = numbers(self.values);
         assert_eq!(values.len(), self.values.len(), "as many numbers");
@@ -72,7 +72,7 @@ impl<'a, T> Matrix<'a, T> {
         Matrix { values, rows, columns, row_stride, column_stride }
     }
 
-    /// Returns a pointer to the first number, the row distance and the column distance.
+    /// Returns a pointer to the first number, the row stride and the column stride.
     pub fn raw(&self) -> (*const T, usize, usize) {
         (self.values.as_ptr(), self.row_stride, self.column_stride)
     }
@@ -118,8 +118,8 @@ impl<'a, T> Output<'a, T> {
         Self { start: Pointer(start), rows, columns, row_stride, borrowed: PhantomData }
     }
 
-    /// Returns a pointer to the first number, and the row distance; the numbers are borrowed as long as the output
-    /// is.
+    /// Returns a pointer to the first number, and the row stride; the numbers are borrowed as long as the output
+    /// exists.
     pub fn raw(&self) -> (*mut T, usize) {
         (self.start.0, self.row_stride)
     }
@@ -182,16 +182,17 @@ impl<'a, T> Output<'a, T> {
 pub enum Write<'a, T> {
     Replace,
     Add,
-    /// Replaces it by the product with this row added to each of its rows.
+    /// Replaces the output by the product with this row added to each of its rows.
     WithRow(&'a [T]),
 }
 
-/// The start of an output that tasks write disjoint parts of.
+/// The start of an output of which tasks write disjoint parts.
 #[derive(Clone, Copy)]
 pub struct Pointer<T>(pub *mut T);
 
 impl<T> Pointer<T> {
-    /// Taking `self` makes a closure capture the pointer as a whole, which may be shared, and not its field.
+    /// Returns the pointer. A method, so that a closure captures the whole `Pointer`, which may be shared, not its
+    /// field.
     pub fn start(self) -> *mut T {
         self.0
     }
@@ -251,7 +252,7 @@ mod tests {
         tail.expect("a third column").each_row(|row, out| out.fill(7 + row));
         assert_eq!(numbers, [1, 1, 7, 0, 2, 2, 8, 0]);
         assert!(Output::new(&mut numbers, 2, 4).split(4).1.is_none());
-        // The middle row of a matrix, turned.
+        // The middle row of a matrix, then transposed.
         let numbers = [1, 2, 3, 4, 5, 6];
         let middle = Matrix::new(&numbers, 3, 2).rows_within(1..2);
         assert_eq!((middle.rows, middle.columns, middle.as_rows().unwrap().0[0]), (1, 2, 3));

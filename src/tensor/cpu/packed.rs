@@ -14,7 +14,7 @@ use super::{
 
 /// Rows of a packed block of the left side: as many as the largest kernel handles at once.
 const ROWS: usize = 14;
-/// Count of numbers above which tasks share the packing (ours).
+/// Number of elements from which on packing is parallelised (ours).
 const MANY: usize = 1 << 16;
 
 /// A product's two sides.
@@ -29,12 +29,12 @@ pub struct Packed<'a> {
 
 enum Left<'a> {
     Rows(Matrix<'a, f32>),
-    /// For every block of rows and step sixteen numbers, of which as many are used as the block has rows.
+    /// Sixteen numbers for every block of rows and step; only as many are used as the block has rows.
     Blocks(Vec<f32>),
 }
 
 impl<'a> Packed<'a> {
-    /// Packs the sides as needed; rows or columns of both must be contiguous.
+    /// Packs the sides as needed; each must have contiguous rows or contiguous columns.
     pub fn new(left: Matrix<'a, f32>, right: Matrix<'a, f32>) -> Self {
         let (rows, steps, columns) = (left.rows, left.columns, right.columns);
         let strips =
@@ -46,7 +46,7 @@ impl<'a> Packed<'a> {
         Self { left, rows, steps, columns, right: strips }
     }
 
-    /// Returns the numbers of blocks of rows, and of pairs of strips.
+    /// Returns the number of blocks of rows and the number of pairs of strips.
     pub fn pieces(&self) -> (usize, usize) {
         (self.rows.div_ceil(ROWS), self.columns.div_ceil(2 * STRIP))
     }
@@ -54,7 +54,8 @@ impl<'a> Packed<'a> {
     /// Computes some blocks of rows for some pairs of strips; replaces the output or adds to it.
     ///
     /// # Safety
-    /// `out` points to rows of the product, `stride` apart; no other code may access the piece's during the call.
+    /// `out` points to rows of the product, `stride` apart; no other code may access the numbers of these blocks
+    /// and pairs during the call.
     pub unsafe fn multiply(
         &self,
         (out, stride): (*mut f32, usize),
@@ -112,7 +113,7 @@ fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>
         |row, columns, room| {
             let numbers = &numbers[row * stride + columns.start..];
             match numbers.first_chunk() {
-                // Products with numbers beyond the columns are not written.
+                // Numbers beyond the group's columns are harmless: products with them are not written.
                 Some(numbers) => *room = *numbers,
                 None => room[..columns.len()].copy_from_slice(&numbers[..columns.len()]),
             }
@@ -120,7 +121,7 @@ fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>
     )
 }
 
-/// Like [`pack`], if the numbers of a column are adjacent.
+/// Like [`pack`], for contiguous columns.
 fn turn(matrix: Matrix<f32>, groups: &[Range<usize>]) -> Vec<f32> {
     let (numbers, stride) = matrix.transposed().as_rows().expect("contiguous rows or columns");
     let size = matrix.rows * STRIP;

@@ -25,7 +25,7 @@ const ROWS: usize = 14;
 /// Blocks of rows, and pairs of strips, in one task (ours): a second-level cache holds what the task reads.
 const TASK_BLOCKS: usize = 18;
 const TASK_STRIPS: usize = 8;
-/// Count of words above which tasks share the packing (ours).
+/// Number of words from which on packing is parallelised (ours).
 const MANY: usize = 1 << 16;
 
 /// Two steps' numbers of one row or column; the first in the low half.
@@ -48,7 +48,7 @@ impl Strips {
     /// Packs a matrix whose rows or columns are contiguous.
     ///
     /// # Panics
-    /// If neither are.
+    /// If neither rows nor columns are contiguous.
     pub fn new<N: Number<Sum = f32>>(matrix: Matrix<N>) -> Self {
         match (matrix.as_rows(), matrix.transposed().as_rows()) {
             (Some((numbers, stride)), _) => Self::of_steps(numbers, matrix.rows, matrix.columns, stride),
@@ -136,7 +136,7 @@ fn pack_steps<N: Number<Sum = f32>>(
     )
 }
 
-/// Returns the words of some columns of two steps' numbers; the second step may be absent.
+/// Writes the words of some columns from two steps' numbers; `second` is empty if there is no second step.
 #[inline(always)]
 fn interleave<N: Number<Sum = f32>>(
     first: &[N],
@@ -147,7 +147,7 @@ fn interleave<N: Number<Sum = f32>>(
     let sixteen =
         |numbers: &'_ [N]| numbers.get(columns.start..).and_then(<[N]>::first_chunk::<STRIP>).copied();
     if let (Some(first), Some(second)) = (sixteen(first), sixteen(second)) {
-        // Products with numbers beyond the columns are not written.
+        // Numbers beyond the group's columns are harmless: products with them are not written.
         for lane in 0..STRIP {
             words[lane] = word(first[lane], second[lane]);
         }
@@ -219,7 +219,7 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// Returns a pointer to the first number of a block that starts at a row, and the distances of rows and of
+    /// Returns a pointer to the first number of a block whose first row is `row`, and the strides of rows and of
     /// pairs, in numbers.
     fn block(&self, block: usize, row: usize) -> (*const bf16, usize, usize) {
         match self {
@@ -301,7 +301,8 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
     /// Computes some blocks of rows for some pairs of strips.
     ///
     /// # Safety
-    /// `out` points to rows of the product, `stride` apart; no other code may access the piece's during the call.
+    /// `out` points to rows of the product, `stride` apart; no other code may access the numbers of these blocks
+    /// and pairs during the call.
     unsafe fn piece(&self, blocks: Range<usize>, strips: Range<usize>) {
         let Self { left, right, .. } = *self;
         for pair in strips {
@@ -374,7 +375,7 @@ impl Block<'_> {
     /// Fills the sums of each row.
     ///
     /// # Safety
-    /// At `left` there are as many rows as sums, with as many pairs as strips have words.
+    /// `left` points to as many rows as there are sums, with as many pairs as strips have words.
     unsafe fn multiply(&self, sums: &mut [[[f32; STRIP]; 2]]) {
         #[cfg(target_arch = "x86_64")]
         if native::is_there() {
@@ -385,7 +386,7 @@ impl Block<'_> {
         unsafe { self.multiply_plain(sums) }
     }
 
-    /// The twin of the instruction.
+    /// The twin of `native::multiply`, in plain loops.
     ///
     /// # Safety
     /// As for [`Self::multiply`].
@@ -438,7 +439,7 @@ mod native {
     }
 
     /// # Safety
-    /// As for [`Block::multiply`], on a machine for which [`is_there`] holds.
+    /// As for [`Block::multiply`], on a machine that has the instructions.
     pub unsafe fn multiply(block: &Block, sums: &mut [[[f32; STRIP]; 2]]) {
         // SAFETY: guaranteed by the caller.
         unsafe { for_rows!(sums.len(), rows(block, sums), 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }

@@ -40,12 +40,12 @@ impl Windows {
         self.lines() * self.output().1
     }
 
-    /// Returns the count of numbers in one window.
+    /// Returns the number of elements in one window.
     pub fn size(&self) -> usize {
         self.kernel.0 * self.kernel.1 * self.channels
     }
 
-    /// Returns the count of numbers in one image.
+    /// Returns the number of elements in one image.
     pub fn image(&self) -> usize {
         self.height * self.width * self.channels
     }

@@ -11,7 +11,7 @@ pub trait Real: Number<Sum = Self> + faer::traits::ComplexField {}
 impl Real for f32 {}
 impl Real for f64 {}
 
-/// Element types in which numbers are stored: bf16 is computed with in f32.
+/// Element types in which numbers are stored; bf16 is widened to f32 for arithmetic.
 pub trait Number: WithDType + Plain + Default {
     /// Type of sums.
     type Sum: Real;
@@ -76,7 +76,7 @@ macro_rules! sums_are_of_itself {
 
 sums_are_of_itself!(f32 f64);
 
-// Plain arithmetic, so that loops over it become vector code; the bits are those of `half`.
+// Plain arithmetic, so that loops over it become vector code; results are bit-identical to those of `half`.
 impl Number for bf16 {
     type Sum = f32;
     const ZERO: Self = Self::ZERO;

@@ -75,8 +75,8 @@ struct Task<'a> {
 
 impl Task<'_> {
     /// # Safety
-    /// The pointers have `rows` rows of as many numbers as strips have rows (left) and `rows` rows with the columns
-    /// (out), which no other code may access during the call.
+    /// `left` points to `rows` rows with as many numbers as strips have rows; `out` points to `rows` rows of
+    /// `columns` numbers, which no other code may access during the call.
     unsafe fn multiply(&self, rows: usize) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512f") {
@@ -92,8 +92,8 @@ impl Task<'_> {
         unsafe { self.multiply_plain(rows) }
     }
 
-    /// Returns some of the rows: kernels process them piece by piece, at most `most` at a time, all about equally
-    /// many.
+    /// Returns one piece of the rows, and how many rows it has. Pieces have about equally many rows, at most
+    /// `most`.
     fn piece(&self, index: usize, rows: usize, most: usize) -> (Self, usize) {
         let pieces = rows.div_ceil(most);
         let (start, end) = (index * rows / pieces, (index + 1) * rows / pieces);
@@ -102,7 +102,7 @@ impl Task<'_> {
         (Self { left, out, ..*self }, end - start)
     }
 
-    /// The kernels' twin.
+    /// The kernels' twin, in plain loops.
     ///
     /// # Safety
     /// As for [`Self::multiply`].

@@ -1,7 +1,7 @@
 //! Plain loops on the widest vectors of the machine.
 //!
-//! A build for any x86-64 may use only 128-bit vectors. Kernels here are compiled three times and chosen at run
-//! time; all of them are exact, so results do not depend on the machine.
+//! A build for any x86-64 may use only 128-bit vectors. Kernels here are compiled three times, and one version is
+//! chosen at run time. All versions do the same arithmetic, so results do not depend on the machine.
 
 use pulp::{Arch, NullaryFnOnce};
 

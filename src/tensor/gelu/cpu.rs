@@ -24,7 +24,7 @@ pub fn gelu(input: &Tensor) -> Result<Tensor> {
 
 /// Element types that [`gelu`] supports.
 pub trait Normal: Exponential {
-    /// Returns C(x) and D(x).
+    /// Returns the standard normal distribution function C(x) and density D(x).
     fn normal(self) -> (Self, Self);
 }
 
@@ -76,7 +76,7 @@ impl Normal for f64 {
     }
 }
 
-/// Count of numbers that one task processes: pieces of f32 fit into a first-level cache (ours).
+/// Number of elements that one task processes: pieces of f32 fit into a first-level cache (ours).
 const PIECE: usize = 8192;
 
 /// Returns GELU of all numbers.
@@ -97,8 +97,8 @@ pub fn gelu_of<N: Number<Sum: Normal>>(input: &[N]) -> Vec<N> {
     out
 }
 
-/// Like [`gelu_of`]; also turns `gradient` from that with respect to the result into that with respect to the
-/// input.
+/// Returns GELU of all numbers, and replaces the `gradient` with respect to it by the gradient with respect to
+/// `input`.
 pub fn gelu_and_gradient<N: Number<Sum: Normal>>(input: &[N], gradient: &mut [N]) -> Vec<N> {
     // SAFETY: as above.
     let mut out = unsafe { unwritten(input.len()) };

@@ -1,4 +1,4 @@
-//! GELU by `gelu.cu`: kernel launches, and the place in automatic differentiation.
+//! GELU by `gelu.cu`: kernel launches for the forward and the backward pass.
 
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
 use cudarc::driver::CudaView;

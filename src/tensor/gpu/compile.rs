@@ -1,5 +1,5 @@
-//! Part of the build script: with the feature `cuda` it compiles our kernels to PTX, for every card from
-//! Ampere on; without it does nothing.
+//! Part of the build script: compiles our kernels to PTX, for every card from Ampere on, if the feature `cuda` is
+//! enabled.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -18,7 +18,7 @@ const KERNELS: [(&str, &[&str]); 11] = [
     // Must equal the CPU's bytes, which are computed without fused multiply-add.
     ("src/augment/gpu/views.cu", &["-fmad=false"]),
 ];
-/// Folder of what the kernels share.
+/// Folder of the header that kernels share.
 const SHARED: &str = "src/tensor/gpu";
 /// The oldest architecture that multiplies bf16 and tf32 on tensor cores.
 const ARCHITECTURE: &str = "compute_80";

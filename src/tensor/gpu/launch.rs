@@ -14,10 +14,10 @@ use cudarc::driver::{
     sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
 };
 
-/// Number of blocks that share the rows of sums over rows, equal on every card, so that sums are added in one
-/// order. Ours.
+/// Number of blocks that the rows of a sum are split among, equal on every card, so that sums are added in the same
+/// order (ours).
 pub(crate) const PARTS: usize = 128;
-/// Number of blocks of kernels that process all numbers. Ours: eight for each multiprocessor of an H100.
+/// Largest number of blocks of a kernel with a grid-stride loop (ours: eight for each multiprocessor of an H100).
 const BLOCKS: usize = 1_056;
 /// Number of threads of a warp.
 pub(crate) const LANES: usize = 32;
@@ -95,8 +95,8 @@ pub(crate) fn config(blocks: [usize; 3], threads: usize, shared_bytes: usize) ->
     }
 }
 
-/// Returns a launch for a kernel that processes `count` numbers in steps of all its threads: one thread per number,
-/// but at most [`BLOCKS`] blocks.
+/// Returns the launch configuration of a kernel with a grid-stride loop over `count` numbers: one thread per
+/// number, but at most [`BLOCKS`] blocks.
 pub(crate) fn through(count: usize, threads: usize) -> LaunchConfig {
     config([count.div_ceil(threads).clamp(1, BLOCKS), 1, 1], threads, 0)
 }
@@ -109,14 +109,14 @@ pub(crate) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) ->
     Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
 }
 
-/// Returns the numbers in order, at an address divisible by sixteen bytes, which kernels read at once. Copies them
-/// only if necessary.
+/// Returns the tensor contiguous and at an address divisible by sixteen bytes, because kernels read as many at
+/// once. Copies it only if necessary.
 pub(crate) fn aligned(tensor: &Tensor) -> Result<Tensor> {
     let start = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();
     if start.is_multiple_of(16) { tensor.contiguous() } else { tensor.force_contiguous() }
 }
 
-/// Calls `body` with the numbers of tensors on a GPU, [`aligned`] first.
+/// Calls `body` with the numbers of tensors on a GPU, which are first [`aligned`] if necessary.
 pub(crate) fn with_views<T: Element, R, const N: usize>(
     tensors: [&Tensor; N],
     body: impl FnOnce(&[CudaView<T>; N]) -> Result<R>,

@@ -68,9 +68,10 @@ pub fn notes() -> Vec<String> {
     NOTES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
 
-/// While it exists, this thread does not upload the same shapes and strides twice: Candle uploads them for almost
-/// every operation on numbers that are not contiguous. Uploads of at most 4 KiB are kept on the GPU, so only the
-/// training thread should use it.
+/// A guard: while it exists, this thread does not upload the same shapes and strides twice.
+///
+/// Candle uploads them for almost every operation on numbers that are not contiguous. Uploads of at most 4 KiB are
+/// kept on the GPU, so only the training thread should use it.
 pub struct KeptUploads {
     #[cfg(feature = "cuda")]
     _kept: Option<Box<dyn std::any::Any>>,

@@ -1,4 +1,4 @@
-//! Layer normalisation on the CPU: tasks share the rows.
+//! Layer normalisation on the CPU, parallelised over rows.
 
 use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, WithDType, backend::BackendStorage, bail};
 use half::bf16;
@@ -21,7 +21,7 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
     apply(&[&input.contiguous()?, &weight.contiguous()?, &bias.contiguous()?], LayerNorm { epsilon })
 }
 
-/// Number of private sums of the gradients with respect to weight and bias (ours).
+/// Largest number of tasks, each with its own partial sums of the gradients with respect to weight and bias (ours).
 const GROUPS: usize = 32;
 
 struct LayerNorm {
@@ -69,7 +69,7 @@ impl LayerNorm {
         let piece = rows.div_ceil(GROUPS).max(1) * width;
         // SAFETY: as above.
         let mut by_input: Vec<N> = unsafe { unwritten(rows * width) };
-        // For each group the sum of its gradients with respect to weight, then to bias.
+        // For each task, the partial sum of the gradient with respect to weight, then to bias.
         let mut parts = vec![N::Sum::ZERO; (rows * width).div_ceil(piece).max(1) * 2 * width];
         with_values::<N, _, _>([input, gradient], |[x, dy]| {
             with_values::<N::Sum, _, _>([weight], |[weight]| {

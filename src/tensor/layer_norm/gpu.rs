@@ -1,4 +1,4 @@
-//! Layer normalisation by `layer_norm.cu`: kernel launches, and the place in automatic differentiation. Weights and
+//! Layer normalisation by `layer_norm.cu`: kernel launches for the forward and the backward pass. Weights and
 //! statistics are f32.
 
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ use crate::tensor::{
     },
 };
 
-// Must equal the constant in layer_norm.cu.
+// Must equal the constants in layer_norm.cu.
 const THREADS: usize = 256;
 const WARPS: usize = 8;
 
@@ -58,8 +58,8 @@ impl<T: Element> LayerNorm<T> {
     ) -> Result<CudaSlice<T>> {
         let (rows_, width_) = (rows as i32, width as i32);
         let name = format!("layer_norm_gradient_{}", T::NAME);
-        // SAFETY: layer_norm_gradient of layer_norm.cu writes (rows, width) numbers out of as many of `x` and
-        // the slope, `width` weights, and a mean and a deviation for each row.
+        // SAFETY: layer_norm_gradient of layer_norm.cu writes (rows, width) numbers. It reads as many of `x` and of
+        // the slope, `width` weights, and a mean and an inverse deviation for each row.
         unsafe {
             let mut by_x = module.room::<T>(rows * width)?;
             launch!(module, name, lines(rows), x, slope, weight, mean, inverse, &rows_, &width_, &mut by_x,);
@@ -78,8 +78,8 @@ impl<T: Element> LayerNorm<T> {
         let columns = config([width.div_ceil(LANES), PARTS, 1], THREADS, 0);
         let all = config([width.div_ceil(THREADS), 2, 1], THREADS, 0);
         let name = format!("layer_norm_sums_{}", T::NAME);
-        // SAFETY: layer_norm_sums of layer_norm.cu writes (parts, 2, width) sums, whose second size of the
-        // grid is `PARTS`, and layer_norm_together (2, width) out of them.
+        // SAFETY: layer_norm_sums of layer_norm.cu writes (parts, 2, width) sums, with as many parts as the grid's
+        // second size, `PARTS`; layer_norm_together adds them up to (2, width).
         unsafe {
             let mut partial = module.room::<f32>(2 * PARTS * width)?;
             launch!(module, name, columns, x, slope, mean, inverse, &rows, &width_, &mut partial);
@@ -90,7 +90,7 @@ impl<T: Element> LayerNorm<T> {
     }
 }
 
-/// Returns a launch with one warp per row.
+/// Returns the launch configuration with one warp per row.
 fn lines(rows: usize) -> LaunchConfig {
     config([rows.div_ceil(WARPS), 1, 1], THREADS, 0)
 }
@@ -114,7 +114,7 @@ impl<T: Element + Send + Sync> Operation for LayerNorm<T> {
         let (weight, bias) = (view::<f32>(weight, weight_layout)?, view::<f32>(bias, bias_layout)?);
         let (rows_, width) = (rows as i32, width as i32);
         let name = format!("layer_norm_{}", T::NAME);
-        // SAFETY: layer_norm of layer_norm.cu writes `count` numbers, and a mean and a deviation for each
+        // SAFETY: layer_norm of layer_norm.cu writes `count` numbers, and a mean and an inverse deviation for each
         // row.
         let (y, saved) = unsafe {
             let mut y = module.room::<T>(count)?;

@@ -19,7 +19,7 @@ use crate::tensor::{
     },
 };
 
-/// Like [`crate::tensor::linear()`], or like [`crate::tensor::linear_of_gelu`].
+/// Like [`crate::tensor::linear()`], or like [`crate::tensor::linear_of_gelu`] if the last argument is true.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, of_gelu: bool) -> Result<Tensor> {
     let (input, weight, operation) = (input.contiguous()?, weight.contiguous()?, Linear { of_gelu });
     match bias {
@@ -28,17 +28,17 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, of_gelu: b
     }
 }
 
-/// Number of private sums of the gradient with respect to the bias (ours).
+/// Largest number of tasks, each with its own partial sums of the gradient with respect to the bias (ours).
 const GROUPS: usize = 32;
 
 struct Linear {
-    /// Whether it maps GELU of its input. The result of GELU is not kept: the backward pass gets it at no cost when
-    /// it computes the derivative.
+    /// Whether GELU is applied to the input first. Its result is not kept: the backward pass gets it at no cost
+    /// when it computes the derivative.
     of_gelu: bool,
 }
 
 impl Linear {
-    /// Takes rows, weight and, if there is one, bias.
+    /// Arguments are rows, weight and, if there is one, bias.
     fn forward<N: Factor<Sum: Normal>>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, weight, bias) = (arguments[0], arguments[1], arguments.get(2));
         let (outputs, inputs) = weight.1.shape().dims2()?;
@@ -97,7 +97,7 @@ impl Linear {
     }
 }
 
-/// Returns `left right` with `added` to each row, for `rows` rows.
+/// Returns the `rows` rows of `left right`, plus `added` in each row if given.
 fn product<N: Factor>(left: &[N], right: Matrix<N::Sum>, rows: usize, added: Option<&[N::Sum]>) -> Vec<N> {
     // SAFETY: the product writes every number.
     let mut out = unsafe { unwritten(rows * right.columns) };

@@ -26,7 +26,7 @@ use crate::tensor::{
 // Must equal the constant in linear.cu.
 const THREADS: usize = 256;
 
-/// Sizes must be multiples of this, sixteen bytes, for tensor cores to multiply them without padding.
+/// Sizes must be multiples of this (sixteen bytes), so that tensor cores multiply without padding.
 const WHOLE: usize = 8;
 
 /// Returns whether [`linear`] supports these arguments: bf16 rows, and sizes that are multiples of eight.
@@ -34,7 +34,7 @@ pub fn is_taken(input: &Tensor, weight: &Tensor) -> bool {
     input.dtype() == DType::BF16 && weight.dims().iter().all(|size| size.is_multiple_of(WHOLE))
 }
 
-/// Like [`crate::tensor::linear()`], for arguments for which [`is_taken`] holds.
+/// Like [`crate::tensor::linear()`], for supported arguments.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let rounded = |tensor: &Tensor| tensor.detach().to_dtype(DType::BF16)?.contiguous();
     let operation = Linear { weight: rounded(weight)?, bias: bias.map(rounded).transpose()? };
@@ -45,7 +45,8 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     }
 }
 
-/// The map with its weight (out, in) and bias (out) in bf16; as arguments they are f32.
+/// A linear map with bf16 copies of its weight (out, in) and bias (out). As arguments of the operation they are
+/// f32.
 struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -112,7 +113,7 @@ impl Product {
                     place.insert(CudaBlasLT::new(device.cuda_stream()).map_err(failed)?)
                 }
             };
-            // SAFETY: buffers have the sizes that the product says.
+            // SAFETY: buffers have the product's sizes.
             unsafe { handle.matmul(config, left, right, out, bias, None) }.map_err(failed)
         })
     }
@@ -169,7 +170,7 @@ fn failed(error: impl std::fmt::Debug) -> Error {
 }
 
 impl Linear {
-    /// W^T dy^T = dx^T, from a slope (rows, out).
+    /// Returns dx, computed as dx^T = W^T dy^T from a slope dy (rows, out).
     fn by_input(&self, module: &Module, slope: &CudaView<bf16>, rows: usize) -> Result<CudaSlice<bf16>> {
         let (outputs, inputs) = self.weight.dims2()?;
         let product = Product { sizes: [inputs, rows, outputs], transposed: [false, false] };
@@ -179,7 +180,7 @@ impl Linear {
         Ok(by)
     }
 
-    /// x^T dy = dW^T, from a slope (rows, out).
+    /// Returns dW, computed as dW^T = x^T dy from a slope dy (rows, out).
     fn by_weight(
         &self,
         module: &Module,
@@ -201,8 +202,8 @@ impl Linear {
         let (rows, width, parts) = (rows as i32, outputs as i32, PARTS as i32);
         let columns = config([outputs.div_ceil(LANES), PARTS, 1], THREADS, 0);
         let all = config([outputs.div_ceil(THREADS), 1, 1], THREADS, 0);
-        // SAFETY: column_sums of linear.cu writes (parts, width) sums, as many parts as the grid's second
-        // size, and sums_together (width) out of them.
+        // SAFETY: column_sums of linear.cu writes (parts, width) sums, with as many parts as the grid's second
+        // size; sums_together adds them up to (width).
         unsafe {
             let mut partial = module.room::<f32>(PARTS * outputs)?;
             launch!(module, "column_sums_bf16", columns, slope, &rows, &width, &mut partial);
@@ -230,7 +231,7 @@ impl Operation for Linear {
         let x = view::<bf16>(input, layout)?;
         // SAFETY: the product writes every number.
         let mut y = unsafe { module.room::<bf16>(rows * outputs)? };
-        // y^T = W x^T: column by column, row-major W is (in, out), and x (in, rows).
+        // y^T = W x^T. To the column-major cuBLAS, row-major W is (in, out) and x is (in, rows).
         let product = Product { sizes: [outputs, rows, inputs], transposed: [true, false] };
         with_views([&self.weight], |[weight]| match &self.bias {
             Some(bias) => {

@@ -25,8 +25,8 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     cpu::linear(input, weight, bias, false)
 }
 
-/// [`linear`] of GELU of the input, as in a transformer's perceptron. It takes less memory, since the result of
-/// GELU is not kept.
+/// Applies GELU and then [`linear`], as in a transformer's MLP. On the CPU this takes less memory than two
+/// operations, since the result of GELU is not kept.
 ///
 /// # Errors
 /// As for [`linear`].
@@ -37,8 +37,8 @@ pub fn linear_of_gelu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) ->
     }
 }
 
-/// f32 uses Candle's own product, without tensor cores; so do bf16 rows of other sizes, such as a classifier's
-/// single output, in f32 between roundings.
+/// f32 uses Candle's own product, without tensor cores. So do bf16 rows of unsupported sizes, such as a
+/// classifier's single output; they are multiplied in f32 and the result is rounded.
 #[cfg(feature = "cuda")]
 fn on_gpu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if gpu::is_taken(input, weight) {

@@ -44,7 +44,7 @@ impl Operation for PickRows {
         let picks = module.device.cuda_stream().clone_htod(&self.picks).w()?;
         let (count, width_) = (self.picks.len() as i64, width as i32);
         let blocks = through(self.picks.len() * width, THREADS);
-        // SAFETY: pick_rows of rows.cu writes `count` rows of `width`, and all picks are existing rows.
+        // SAFETY: pick_rows of rows.cu writes `count` rows of `width`, and all picked rows exist.
         let out = unsafe {
             let mut out = module.room::<f32>(self.picks.len() * width)?;
             launch!(module, "pick_rows", blocks, &rows, &picks, &count, &width_, &mut out);
@@ -64,8 +64,8 @@ impl Operation for PickRows {
         let width_ = width as i32;
         let by_rows = with_views([slope], |[slope]: &[CudaView<f32>; 1]| {
             let blocks = config([width.div_ceil(LANES), count, 1], THREADS, 0);
-            // SAFETY: pick_rows_gradient of rows.cu writes `count` rows of `width`, whose members are rows of
-            // the slope.
+            // SAFETY: pick_rows_gradient of rows.cu writes `count` rows of `width`, and all members are rows of the
+            // slope.
             unsafe {
                 let mut by_rows = module.room::<f32>(count * width)?;
                 launch!(

@@ -1,7 +1,9 @@
-//! Lists the picks that took each row, over which its gradient is summed.
+//! Lists the positions at which each row was picked: its gradient is the sum over them.
 
-/// Returns for each row of `count` where its picks begin in the list of members, and that list: positions in
-/// `picks`, ascending.
+/// Returns `count + 1` offsets into a list of members, and that list.
+///
+/// The members of row r, from offset r to offset r + 1, are the positions in `picks` where it was picked,
+/// ascending.
 pub fn members(picks: &[u32], count: usize) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0_u32; count + 1];
     picks.iter().for_each(|&pick| starts[pick as usize + 1] += 1);

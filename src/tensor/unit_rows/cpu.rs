@@ -1,5 +1,5 @@
-//! Rows of length 1 on the CPU: tasks share the rows. The backward pass recomputes the lengths, so that only the
-//! rows themselves are kept.
+//! Rows scaled to length 1 on the CPU, parallelised over rows. The backward pass recomputes the lengths, so that
+//! only the rows themselves are kept.
 
 use candle_core::{CpuStorage, D, DType, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage};
 use half::bf16;
@@ -24,10 +24,10 @@ pub fn unit_rows(rows: &Tensor) -> Result<Tensor> {
     apply(&[&rows.contiguous()?], UnitRows)
 }
 
-/// Approximate count of numbers that one task processes (ours).
+/// Approximate number of elements that one task processes (ours).
 const PIECE: usize = 16_384;
 
-/// Returns the count of numbers in whole rows for one task.
+/// Returns the number of elements in the rows of one task.
 fn piece(width: usize) -> usize {
     (PIECE / width.max(1)).max(1) * width.max(1)
 }
@@ -42,7 +42,8 @@ fn squared<N: Number>(row: &[N]) -> N::Sum {
     )
 }
 
-/// Returns the root of a squared length, or the least length; computed in double precision and rounded to the type.
+/// Returns the length, but at least [`SMALLEST_NORM`], from its square; computed in double precision and rounded to
+/// `T`.
 #[inline(always)]
 fn length<T: Real>(squared: T) -> T {
     T::from_f64(squared.to_f64().max(SMALLEST_NORM * SMALLEST_NORM).sqrt())

@@ -1,6 +1,6 @@
 //! Rows scaled to length 1, as in torch's `normalize`: y = x / n with n = max(|x|, 1e-12), and backwards
 //!
-//! dx = (dy - y (y . dy)) / n,  or dy / n if the row is shorter than that.
+//! dx = (dy - y (y . dy)) / n,  or dy / n if the row is shorter than 1e-12.
 //!
 //! Independent of what rows are compared with.
 
@@ -48,7 +48,7 @@ mod tests {
         let gradient = lengths.narrow(1, 0, 1)?.sum_all()?.backward()?.remove(&rows).expect("a gradient");
         let gradient = gradient.to_vec2::<f64>()?;
         assert!((gradient[0][0] - 0.128).abs() < 1e-15 && (gradient[0][1] + 0.096).abs() < 1e-15);
-        // Shorter than the bound: divided by the bound alone.
+        // Rows shorter than the bound are only divided by it.
         assert_eq!(gradient[1..], [[1e12, 0.0], [1e12, 0.0]]);
         Ok(())
     }

@@ -8,11 +8,11 @@ use crate::tensor::cpu::{
     vector::vectorised,
 };
 
-/// Count of numbers that one thread processes at a time (ours: two such pieces of f32 fit into a second-level
+/// Number of elements that one thread processes at a time (ours: two such pieces of f32 fit into a second-level
 /// cache).
 const PIECE: usize = 32_768;
 
-/// Computes one of [`crate::tensor::move_averages`].
+/// Moves one average, as in [`crate::tensor::move_averages`].
 pub fn move_average(average: &Var, value: &Tensor, keep: f64, take: f64) -> Result<()> {
     average.inplace_op2(&value.detach().contiguous()?, &Average { keep, take })
 }

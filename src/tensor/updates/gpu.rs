@@ -5,12 +5,12 @@ use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
 
 use crate::tensor::gpu::launch::{Module, config, launch, view};
 
-// Must equal the constant in updates.cu.
+// Must equal the constants in updates.cu.
 const THREADS: usize = 256;
 const PIECE: usize = 4_096;
 const MOST_CONSTANTS: usize = 9;
 
-/// `Variable` of `updates.cu`.
+/// The structure `Variable` of `updates.cu`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Variable {
@@ -38,7 +38,7 @@ pub struct Update<'a> {
     pub constants: Vec<f64>,
 }
 
-/// Returns whether these can be updated together: contiguous, f32, on a GPU.
+/// Returns whether these tensors can be updated together: contiguous, f32, on a GPU.
 pub fn is_taken(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
@@ -67,7 +67,7 @@ pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
     let (count, pieces_) = (pairs.len() as i32, pieces as i32);
     let (all, variables) =
         (config([pieces, 1, 1], THREADS, 0), config([pairs.len().div_ceil(THREADS), 1, 1], THREADS, 0));
-    // SAFETY: the table as in `update`; inner_products writes three sums for each piece, inner_products_together
+    // SAFETY: for the table see `update`. inner_products writes three sums for each piece, inner_products_together
     // three for each variable.
     let products = unsafe {
         let mut partial = module.room::<f64>(3 * pieces)?;
@@ -94,7 +94,7 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_updates", ptx, device }
 }
 
-/// Returns variables in the form that kernels read, and the number of their pieces.
+/// Returns the table of variables that kernels read, and the number of pieces of all variables.
 fn table(module: &Module, updates: &[Update]) -> Result<(CudaSlice<Variable>, usize)> {
     let mut pieces = 0;
     let mut variables = Vec::with_capacity(updates.len());

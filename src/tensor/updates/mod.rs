@@ -1,5 +1,5 @@
-//! Updates of variables in place: exponential moving averages, a = keep a + take x, mostly with take = 1 - keep. On
-//! a GPU also an optimiser's steps, for all variables in one launch. Independent of networks.
+//! Updates of variables in place: exponential moving averages, a = keep a + take x, mostly with take = 1 - keep; on
+//! a GPU also an optimiser's step, in one launch for all variables. Independent of networks.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -47,7 +47,7 @@ pub fn move_averages(moves: &[Move]) -> Result<()> {
     })
 }
 
-/// Computes one of [`move_averages`] from Candle's own operations.
+/// Moves one average with Candle's own operations, as in [`move_averages`].
 pub fn move_average_plain(average: &Var, value: &Tensor, keep: f64, take: f64) -> Result<()> {
     average.set(&((average.as_detached_tensor() * keep)? + (value.detach() * take)?)?)
 }
@@ -62,7 +62,7 @@ mod tests {
 
     #[rstest]
     fn equals_its_twin(#[values(DType::F32, DType::F64)] dtype: DType) -> Result<()> {
-        // More than one piece, and not a multiple of one.
+        // More than one piece, and not a whole number of pieces.
         let shape = [3, 12_345];
         let (average, value) = (normal("average", &shape, dtype)?, normal("value", &shape, dtype)?);
         let twin = Var::from_tensor(&average.as_detached_tensor().copy()?)?;
