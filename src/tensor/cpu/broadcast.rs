@@ -35,7 +35,7 @@ impl Rows {
     }
 }
 
-/// Returns the word of a row, below 14, in all lanes.
+/// Defines a function that returns the word of a row, below 14, in all lanes.
 macro_rules! broadcast {
     ($name:ident, $register:ident, $class:ident, $feature:literal) => {
         /// # Safety
@@ -99,7 +99,7 @@ macro_rules! each_row {
 }
 pub(super) use each_row;
 
-/// Calls a kernel that is compiled for a number of rows, from one to the last of the list.
+/// Calls the kernel that is compiled for this number of rows, which must be in the list.
 macro_rules! for_rows {
     ($rows:expr, $kernel:ident $arguments:tt, $($number:literal)*) => {
         match $rows {

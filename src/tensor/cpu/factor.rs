@@ -24,7 +24,7 @@ pub trait Factor: Number {
     /// Weights prepared for products.
     type Right<'a>: Sync;
 
-    /// Prepares weights for products; they are rounded to the number type.
+    /// Prepares weights for products; they are rounded to `Self`.
     fn ready(weights: Matrix<'_, Self::Sum>) -> Self::Right<'_>;
 
     /// `out = left right`, or as `write` says, rounded; `left` and `out` are row-major.

@@ -64,7 +64,7 @@ impl<'a, T> Matrix<'a, T> {
         Self { values: &self.values[start..], rows: rows.len(), ..self }
     }
 
-    /// Returns a matrix of the same shape and strides over `numbers(values)`, which must be as many numbers.
+    /// Returns a matrix of the same shape and strides, with its numbers replaced by as many of another type.
     pub fn map<U>(self, numbers: impl Fn(&'a [T]) -> &'a [U]) -> Matrix<'a, U> {
         let values = numbers(self.values);
         assert_eq!(values.len(), self.values.len(), "as many numbers");

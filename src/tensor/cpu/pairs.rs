@@ -36,7 +36,8 @@ fn word<N: Number<Sum = f32>>(first: N, second: N) -> Word {
     bits(first) | bits(second) << 16
 }
 
-/// A right matrix (steps x columns), rounded to bf16 and packed, with zeros beyond its steps and columns.
+/// A right matrix (steps x columns), rounded to bf16 and packed, with zeros beyond its steps. Words beyond its
+/// columns are arbitrary: products with them are not written.
 pub struct Strips {
     words: Vec<Word>,
     pairs: usize,

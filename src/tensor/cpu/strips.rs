@@ -1,9 +1,9 @@
 //! Products with a right matrix packed in strips of 16 columns.
 //!
-//! A strip is a sequence of (steps x 16) numbers: all rows of 16 neighbouring columns, with zeros if the matrix has
-//! fewer. In f32 every number of a product is one chain of fused multiply-adds, step by step, so that kernels for
-//! AVX-512, for AVX2 and plain loops give equal bits; f64 is left to faer. Independent of tensors and of what the
-//! matrices are.
+//! A strip is a sequence of (steps x 16) numbers: all rows of 16 neighbouring columns. Numbers beyond the matrix's
+//! last column are arbitrary. In f32 every number of a product is one chain of fused multiply-adds, step by step,
+//! so that kernels for AVX-512, for AVX2 and plain loops give equal bits; f64 is left to faer. Independent of
+//! tensors and of what the matrices are.
 
 use std::any::TypeId;
 

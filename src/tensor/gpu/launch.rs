@@ -109,7 +109,7 @@ pub(crate) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) ->
     Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
 }
 
-/// Returns the tensor contiguous and at an address divisible by sixteen bytes, because kernels read as many at
+/// Returns the tensor contiguous and at an address divisible by sixteen, because kernels read sixteen bytes at
 /// once. Copies it only if necessary.
 pub(crate) fn aligned(tensor: &Tensor) -> Result<Tensor> {
     let start = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();

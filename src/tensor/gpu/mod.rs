@@ -1,7 +1,7 @@
 //! The GPU, set up for training: one stream, no tracking between streams, memory kept in the pool.
 //!
-//! Without the feature `cuda` there is no GPU. `launch.rs` runs our own kernels; `warp.cuh` is what their sources
-//! share; `compile.rs` is part of the build script. Independent of what is computed.
+//! Without the feature `cuda` there is no GPU. `launch.rs` runs our own kernels; `warp.cuh` is their shared header;
+//! `compile.rs` is part of the build script. Independent of what is computed.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod launch;

@@ -98,8 +98,8 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
     let output = body(input)?;
     let notes = NOTES.take().unwrap_or_default();
     drop(within);
-    // A tracked argument is needed so that Candle calls our backward pass; which one does not matter. Without notes
-    // the graph is Candle's, if there is one.
+    // A tracked argument is needed so that Candle calls our backward pass; which one does not matter. If nothing
+    // was recorded, the output is a constant or in Candle's own graph.
     let mut arguments = notes.iter().flat_map(|note| &note.arguments).map(|kept| &kept.tensor);
     let Some(variable) = arguments.find(|argument| argument.track_op()).cloned() else {
         return Ok(output);
