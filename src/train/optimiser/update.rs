@@ -1,5 +1,5 @@
 //! The arithmetic of one update of one variable: in one pass over memory on the CPU, in plain tensor operations
-//! elsewhere. The two are twins and tested against each other.
+//! elsewhere. The two compute the same and are tested against each other.
 //!
 //! On the CPU a tensor is split at fixed positions, whatever the number of threads, and every number is computed by
 //! a single thread: results do not depend on the number of threads.
@@ -39,7 +39,7 @@ pub struct AdamWUpdate {
     pub beta2: f64,
     /// Added to the root; above 0.
     pub epsilon: f64,
-    /// Part of the weight that a step of rate 1 subtracts.
+    /// Fraction of the weight that a step with a learning rate of 1 subtracts.
     pub weight_decay: f64,
     /// Length of the step.
     pub learning_rate: f64,
@@ -177,7 +177,8 @@ impl AdamWUpdate {
         })?
     }
 
-    /// Returns what remains of a weight after decay, the size of a step, and the root of the second correction.
+    /// Returns the factor that decay leaves of a weight, the learning rate over the first bias correction, and the root
+    /// of the second bias correction.
     fn scalars(&self) -> (f64, f64, f64) {
         let t = f64::from(self.t);
         (
