@@ -44,7 +44,7 @@ impl VitSize {
 pub enum PositionEmbedding {
     /// A trainable variable, initialised as truncated normal with standard deviation 0.02.
     Learned,
-    /// MAE's [`position::waves`]: saved like a variable, but never trained.
+    /// MAE's fixed sines and cosines ([`position`]): saved like a variable, but never trained.
     Fixed,
 }
 

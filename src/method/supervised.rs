@@ -1,8 +1,8 @@
 //! End-to-end training on labels: the paper's baseline.
 //!
 //! Loss: binary cross-entropy with logits, defects weighted by normals/defects of the training set (the paper's
-//! "weighted loss based on defect proportions"), or another way to handle rare defects ([`Answer`]). One linear
-//! unit on encoder features. Uses one view; several views would be averaged.
+//! "weighted loss based on defect proportions"), or another way to handle rare defects. One linear unit on encoder
+//! features. Uses one view; several views would be averaged.
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};

@@ -100,7 +100,7 @@ impl Monitor {
     /// Returns the mean of the values added under each name; means that are not finite are left out.
     ///
     /// # Errors
-    /// As for [`Self::see`], about the last step.
+    /// If features or embeddings of the last step are not finite.
     pub fn means(self) -> Result<BTreeMap<String, f64>> {
         let means = self.sums()?.into_iter().map(|(name, (sum, count))| (name, sum / count as f64));
         Ok(means.filter(|(_, mean)| mean.is_finite()).collect())

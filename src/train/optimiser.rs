@@ -37,22 +37,22 @@ pub struct Group {
 pub enum Rule {
     /// v = momentum v + g + decay p;  p = p - rate v.
     Sgd {
-        /// Part of the velocity that is kept, 0..1.
+        /// Fraction of the velocity that is kept, 0..1.
         momentum: f64,
     },
     /// PyTorch's AdamW: decay acts on the weight, not through the gradient; epsilon is added to the
     /// root of the corrected second moment.
     AdamW {
-        /// Part of the average of g that is kept, 0..1.
+        /// Fraction of the average of g that is kept, 0..1.
         beta1: f64,
-        /// Part of the average of g^2 that is kept, 0..1.
+        /// Fraction of the average of g^2 that is kept, 0..1.
         beta2: f64,
         /// Added to the root; above 0.
         epsilon: f64,
     },
     /// SGD with momentum whose d = g + decay p is scaled, per variable, by the [`Trust`] ratio.
     Lars {
-        /// Part of the velocity that is kept, 0..1.
+        /// Fraction of the velocity that is kept, 0..1.
         momentum: f64,
         /// How the rate is scaled.
         trust: Trust,

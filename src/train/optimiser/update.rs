@@ -21,7 +21,7 @@ pub struct MomentumUpdate {
     pub gradient_scale: f64,
     /// Factor of the weight, from decay and from LARS' ratio.
     pub weight_scale: f64,
-    /// Part of the velocity that is kept, 0..1.
+    /// Fraction of the velocity that is kept, 0..1.
     pub momentum: f64,
     /// Length of the step.
     pub learning_rate: f64,
@@ -33,9 +33,9 @@ pub struct MomentumUpdate {
 pub struct AdamWUpdate {
     /// Factor of the gradient, from clipping.
     pub gradient_scale: f64,
-    /// Part of the average of g that is kept, 0..1.
+    /// Fraction of the average of g that is kept, 0..1.
     pub beta1: f64,
-    /// Part of the average of g^2 that is kept, 0..1.
+    /// Fraction of the average of g^2 that is kept, 0..1.
     pub beta2: f64,
     /// Added to the root; above 0.
     pub epsilon: f64,

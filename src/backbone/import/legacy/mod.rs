@@ -24,7 +24,7 @@ pub fn is_such(bytes: &[u8]) -> bool {
 /// Reads the tensors of a dictionary, in the file's order.
 ///
 /// # Errors
-/// If the dictionary holds anything else, or the file is torn.
+/// If the dictionary holds anything else, or the file is truncated.
 pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     let Some(mut rest) = bytes.strip_prefix(START) else { refuse!("not PyTorch's format before 1.6") };
     let machine = Pickle::read(&mut rest)?;
