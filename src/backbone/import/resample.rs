@@ -16,8 +16,7 @@ pub struct Moved {
 /// shape, in double precision.
 ///
 /// `None` if the shapes differ in more than the grid: another width, or a number of tokens that is not a square plus
-/// one.
-/// The method is that of timm's `resample_abs_pos_embed`: bicubic with the filter widened if the grid shrinks
+/// one. The method is that of timm's `resample_abs_pos_embed`: bicubic, with a wider filter if the grid shrinks
 /// ([`position::interpolation`]); the class token's row is unchanged.
 pub fn positions(found: &Tensor, expected: &[usize]) -> Result<Option<Moved>> {
     let (&[1, old, width], &[1, new, expected]) = (found.dims(), expected) else { return Ok(None) };
