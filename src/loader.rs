@@ -22,7 +22,7 @@ use crate::{
     seed::Seed,
 };
 
-/// Every view of some images, and their labels.
+/// All views of a few images, and their labels.
 pub struct Batch {
     /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1. The number type is
     /// that of all activations computed from them ([`crate::tensor::graph::precision`]).
@@ -44,8 +44,8 @@ named! {
         /// Every image once.
         #[default]
         Each = "each",
-        /// As many images, half of them with a defect: images of the rarer label are repeated, each time in other
-        /// views; of the other label some images are left out, different ones in each epoch.
+        /// As many images as there are, half of them with a defect: images of the rarer label are repeated, each time
+        /// with new views, and some images of the other label are left out, different ones in each epoch.
         Balanced = "balanced",
     }
 }
@@ -56,18 +56,18 @@ pub struct Loader<'a> {
     pub dataset: &'a dyn Dataset,
     /// Positions in `dataset` of the images to load.
     pub indices: &'a [usize],
-    /// One recipe a view; all with the same side.
+    /// One recipe per view; all have the same side.
     pub views: &'a [ViewRecipe],
     /// Normalisation of the channels.
     pub normalisation: &'a Normalisation,
     /// Which of the images a training epoch contains.
     pub sampling: Sampling,
-    /// How often a training epoch repeats the images, each time in other views: more than once if there are too few
-    /// images for the steps of a training.
+    /// How many times a training epoch goes through the images, each time with new views: more than once if there are
+    /// too few images for the planned number of steps.
     pub repeats: usize,
     /// Images per batch, before views.
     pub batch_size: usize,
-    /// What happens at an image that cannot be read.
+    /// What happens if an image cannot be read.
     pub on_bad_image: OnBadImage,
     /// Device of the batches.
     pub device: &'a Device,
@@ -78,22 +78,22 @@ pub struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Returns the steps of one training epoch. A last, smaller batch is dropped, because contrastive losses need
-    /// equal batches; if there are fewer images than one batch, all of them make one batch.
+    /// Returns the steps of one training epoch. An incomplete last batch is dropped, because contrastive losses need
+    /// batches of equal size; if there are fewer images than a batch needs, all of them form one batch.
     pub fn steps(&self) -> usize {
         (self.indices.len() * self.repeats / self.batch_size).max(1)
     }
 
-    /// Calls `consume` with the batches of a training epoch, in the epoch's own random order, while the next one is
+    /// Calls `consume` with each batch of a training epoch, in the epoch's own random order, while the next batch is
     /// being prepared.
     ///
     /// # Errors
-    /// The first error of loading (names the image) or of `consume`.
+    /// The first error from loading (it names the image) or from `consume`.
     pub fn epoch(&self, epoch: usize, consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
         self.rest_of_epoch(epoch, 0, consume)
     }
 
-    /// Like [`Self::epoch`], without the epoch's first `done` batches; the others are the same.
+    /// Like [`Self::epoch`], but skips the first `done` batches; the others are the same.
     ///
     /// # Errors
     /// As [`Self::epoch`].
@@ -303,11 +303,11 @@ impl Maker {
     }
 }
 
-/// How long one of the pool's threads sleeps before it asks for work again. Ours.
+/// How long a thread of the pool sleeps before it looks for work again. Ours.
 const SLEEP: Duration = Duration::from_micros(200);
 
-/// Receives the next batch; `None` after the last. One of the pool's own threads must not block: it may be the only
-/// one that can load.
+/// Receives the next batch; `None` after the last. A thread of rayon's pool must not block here, since it may be the
+/// only one that can load images.
 fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
     if rayon::current_thread_index().is_none() {
         return receiver.recv().ok();
@@ -316,7 +316,7 @@ fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
         match receiver.try_recv() {
             Ok(batch) => return Some(batch),
             Err(TryRecvError::Disconnected) => return None,
-            // Help to load; with nothing to help with, sleep briefly.
+            // Help with loading; if there is nothing to do, sleep briefly.
             Err(TryRecvError::Empty) => {
                 if rayon::yield_now() != Some(rayon::Yield::Executed) {
                     match receiver.recv_timeout(SLEEP) {

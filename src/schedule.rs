@@ -61,7 +61,7 @@ impl LearningRate {
         }
     }
 
-    /// The learning rate at `step` where the schedule peaks at `base`; from step T on, `end`.
+    /// Returns the learning rate at `step` if the schedule peaks at `base`; from step T on, `end`.
     pub fn at(&self, step: usize, base: f64) -> f64 {
         if step < self.warm_up_steps {
             let (t, w) = (step as f64, self.warm_up_steps as f64);
@@ -76,8 +76,8 @@ impl LearningRate {
     }
 }
 
-/// Half a cosine from `start` at step 0 to `end`, constant afterwards: momenta of averaged networks,
-/// weight decay, learning rates without warm-up.
+/// Half a cosine from `start` at step 0 to `end`, constant afterwards. For the momentum of moving averages of networks,
+/// for weight decay, and for learning rates without warm-up.
 pub fn cosine(step: usize, steps: usize, start: f64, end: f64, cosine_end: CosineEnd) -> f64 {
     let span = match cosine_end {
         CosineEnd::LastStep => steps.saturating_sub(1),

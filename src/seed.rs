@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(items, (0..100).collect::<Vec<_>>());
     }
 
-    /// Computed like those of `draws_are_pinned`, along a path of a name and a number from a root that is not 0.
+    /// Computed as for `draws_are_pinned`, but from another root, by way of a name and a number.
     #[test]
     fn every_kind_of_draw_is_pinned() {
         let seed = Seed::root(3).child("views").index(5);

@@ -45,7 +45,7 @@ pub fn hue(image: &mut Image, turn: f64) {
     );
 }
 
-/// Makes the three channels equal.
+/// Replaces the three channels of each pixel by its luma.
 pub fn greyscale(image: &mut Image) {
     map_pixels(
         image,

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn blurred_edges_are_solarised_and_grey_pixels_stay_grey() {
-        // Black beside white. If solarised before blurring, the image would be all black, with nothing left to blur.
+        // Black beside white. If solarised before it is blurred, the image would be black, with no edge to blur.
         let pixels = (0..16 * 16).flat_map(|place| [if place % 16 < 8 { 0 } else { 255 }; 3]).collect();
         let image = Image::new(16, 16, pixels);
         let whole = CropBox { left: 0, top: 0, width: 16, height: 16 };

@@ -35,7 +35,7 @@ Normalisation of pixels for the weights of a file; use the one that they were tr
   MEAN/DEVIATION  three numbers each, red, green, blue, for values in 0..1
 [default: stated in the header of files by `export` and `data mobilenet`; otherwise sewer-ml]";
 
-    /// Names of its notes in the header of a weights file.
+    /// Names of the notes that state it in the header of a weights file.
     const NOTES: [&str; 2] = ["normalisation_mean", "normalisation_std"];
 
     /// Returns it as notes for the header of a weights file.

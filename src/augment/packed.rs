@@ -137,7 +137,8 @@ mod tests {
         (view.crop.left, view.crop.top, view.crop.width, view.crop.height) = (0, 0, 320, 20);
         view.filter = Filter::Bicubic;
         let batch = Batch::new(&[(view.clone(), 0, 400)]);
-        // Ten pixels become one: four times ten, and one more; rows of 320 pixels and three colours.
+        // Ten input pixels for each output pixel: a bicubic kernel is 4 x 10 wide, and one more. Scratch memory: 32
+        // rows of 320 pixels of three colours.
         assert_eq!((batch.taps, batch.scratch), (41, 3 * 32 * 320));
     }
     /// The numbers after `source`, in the order of `views.cu`'s `View`: integers, four factors, integers.
@@ -173,8 +174,8 @@ mod tests {
             ..all.clone()
         };
         let batch = Batch::new(&[(all, 77, 400), (none, 88, 500)]);
-        // A hue is turned by 63 of 255 steps, or back by 25. A box of 1.375 pixels gives each of three pixels 2^24 / 3.75
-        // and half of what is left to each of the next.
+        // The hue turns by 63 of 255 steps, or back by 25, stored as 256 - 25. A box of radius 1.375 gives each of
+        // three pixels the weight 2^24 / 3.75, and half of the rest to the next pixel on either side.
         let before = |width: i32| vec![width, 3, 5, 11, 13];
         assert_eq!(
             read(&batch.views[0]),
@@ -207,7 +208,7 @@ mod tests {
         let (wide, tall) = (of(Filter::Bicubic, 64, 32), of(Filter::Bilinear, 32, 96));
         for views in [[wide.clone(), tall.clone()], [tall, wide]] {
             let batch = Batch::new(&views);
-            // Two pixels become one: twice two pixels, twice, and one more; three: once three pixels, twice, and one more.
+            // Bicubic from 64 to 32 pixels: 2 x 2 x 2 + 1 = 9 taps; bilinear from 96 to 32 pixels: 2 x 1 x 3 + 1 = 7.
             assert_eq!((batch.side, batch.taps, batch.scratch), (32, 9, 3 * 32 * 96));
         }
     }

@@ -1,7 +1,7 @@
-//! Named recipes: the published views on which each method is trained.
+//! Named recipes for views: those published with each method, the paper's, and those for evaluation.
 //!
-//! Steps are always applied in the order crop, jitter, flip, grey, blur, solarise, wherever the source flips:
-//! mirroring commutes byte for byte with every step after the crop.
+//! Steps are always applied in the order crop, jitter, flip, grey, blur, solarise. Sources that flip at another place
+//! give the same views, because flipping commutes, byte for byte, with every step after the crop.
 //!
 //! Sources: torchvision 0.29 for the meaning of every number; lightly e8d317fc, solo-learn 9187ea39,
 //! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers.
@@ -364,8 +364,9 @@ mod tests {
         }
     }
 
-    /// As their papers and codes print them: least part of the area, brightness, contrast, saturation, hue, grey. SimCLR,
-    /// appendix A; BYOL, table 6; DINO, `main_dino.py`; MAE, `main_pretrain.py`; the paper's section on augmentation.
+    /// Area of the crop, probability of jitter, its strengths, and probability of grey, as papers and code print them.
+    /// Sources: SimCLR, appendix A; BYOL, table 6; DINO, `main_dino.py`; MAE, `main_pretrain.py`; the paper's section
+    /// on augmentation.
     #[test]
     fn crops_and_colours_are_those_of_the_sources() {
         let simclr = |strength: f64| [0.8, 0.8, 0.8, 0.2].map(|most| most * strength);

@@ -1,8 +1,8 @@
 //! Antialiased resampling, byte-identical to Pillow's.
 //!
-//! The output pixel at x has its centre at c = (x + 1/2) in/out and is the sum over input pixels k, weighted by f((k
-//! - c + 1/2) / s) / sum with s = max(in/out, 1): the filter widens when the image shrinks. Weights are rounded to 22
-//!   fractional bits. One axis is resampled after the other, with rounding to bytes in between.
+//! The output pixel at x has its centre at c = (x + 1/2) in/out in the input. It is the sum over input pixels k,
+//! weighted by f((k - c + 1/2) / s) / sum with s = max(in/out, 1): the filter widens when the image shrinks. Weights
+//! are rounded to 22 fractional bits. One axis is resampled after the other, with rounding to bytes in between.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
 //! same filter without the rounding in between.
@@ -41,7 +41,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Half the kernel's width, in pixels of the coarser of both grids.
+    /// Half the kernel's width, in pixels of the coarser grid.
     fn support(self) -> f64 {
         match self {
             Self::Bilinear => 1.0,
@@ -107,8 +107,8 @@ pub fn shrunk(image: &Image, side: usize) -> Image {
     resize(image, whole, scaled(image.width), scaled(image.height), Filter::Bicubic)
 }
 
-/// Pillow's order of passes since 13.0.0: columns first if the height shrinks, by more than twice as many pixels as
-/// the width. Older versions always begin with rows.
+/// Pillow's order of passes since 13.0.0: columns first if the height shrinks, and shrinks by more than twice as many
+/// pixels as the width. Older versions always begin with rows.
 fn columns_first(crop: CropBox, width: usize, height: usize) -> bool {
     crop.height > height && crop.height + 2 * width > height + 2 * crop.width
 }
@@ -191,7 +191,7 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> FRACTION).clamp(0, 255) as u8
 }
 
-/// A rectangle of an image, as input of the passes.
+/// A rectangle of an image, the input of a resampling pass.
 #[derive(Clone, Copy)]
 struct Region<'a> {
     width: usize,

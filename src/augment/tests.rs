@@ -33,8 +33,8 @@ fn hex(digest: &[u8]) -> String {
 
 const CROP: CropBox = CropBox { left: 9, top: 5, width: 41, height: 30 };
 
-/// Sum of all bytes, pixels at (0, 0), (11, 7) and the last, and the first half of the SHA-256 of Pillow 13.0.0's
-/// output for the 64 x 48 pattern.
+/// Pillow 13.0.0's output for the 64 x 48 pattern: the sum of all bytes, the pixels at (11, 7) and in the first and
+/// last place, and the first 16 hexadecimal digits of the SHA-256.
 #[rstest]
 #[case::input(|_: &mut Image| (), 1177830, [[0, 53, 106], [47, 100, 153], [176, 229, 26]], "10b3026348643802")]
 #[case::darker(|i: &mut Image| brightness(i, 0.725), 849402, [[0, 38, 76], [34, 72, 110], [127, 166, 18]], "44fd113af2c65bc4")]
@@ -190,8 +190,8 @@ fn flip_commutes(#[case] step: Step) {
     assert_eq!(before, after);
 }
 
-/// Colours whose luma is near a half, where another weight or rounding would show: what Pillow 13.0.0's `convert("L")`
-/// gives.
+/// Colours whose luma lies close to a half, so that another weight or rounding would show. Expected values: Pillow
+/// 13.0.0's `convert("L")`.
 #[test]
 fn grey_is_pillows_to_the_last_weight() {
     for (rgb, expected) in [

@@ -46,7 +46,7 @@ impl Name {
     }
 }
 
-/// An encoder's name, and the sizes that a scale chooses.
+/// An encoder's name and its sizes, which depend on the scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
     /// Which encoder.
@@ -117,7 +117,8 @@ mod tests {
         assert!(Name::MobileNetV2.untrained().unwrap().contains("`--frozen FILE` scores given weights"));
     }
 
-    /// A 3 x 3 convolution of the first stage; three blocks of twelve squares and sixteen positions.
+    /// By hand. ResNet: one 3 x 3 convolution of the first stage. ViT: three blocks of 12 width^2 weights, and sixteen
+    /// position embeddings.
     #[test]
     fn the_fewest_numbers_are_a_lower_bound() {
         for (name, fewest, width) in [
@@ -132,7 +133,7 @@ mod tests {
             assert_eq!(architecture.build(&mut builder).unwrap().width(), width, "{name}");
             assert!(parameters.trainable_count() >= fewest, "{name}");
         }
-        // Sizes from a file may be anything: nothing overflows, and nothing is divided by 0.
+        // A file may state any sizes: they must cause neither overflow nor division by zero.
         let vit = VitSize { patch: 0, width: usize::MAX, depth: 2, heads: 0 };
         assert_eq!(Architecture { vit, ..of(Name::ViTTiny) }.fewest_numbers(), usize::MAX);
         assert_eq!(

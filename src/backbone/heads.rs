@@ -150,7 +150,7 @@ pub struct PrototypeHead {
 }
 
 impl PrototypeHead {
-    /// Full name, below `head`, of the variable that DINO freezes for the first epochs.
+    /// Full name of the variable that DINO freezes for the first epochs, if the head is built below `head`.
     pub const LAST: &'static str = "head.last_layer.weight_v";
 
     /// Initialises linear layers as truncated normal with standard deviation 0.02 and zero bias, prototypes like
@@ -293,7 +293,7 @@ mod tests {
         Ok(())
     }
 
-    /// Numbers of a variable, the largest of them by size, and their deviation from 0.
+    /// Returns a variable's number of values, their largest absolute value and their root mean square.
     fn spread(parameters: &Parameters, name: &str) -> Result<(usize, f64, f64)> {
         let values = parameters.get(name).unwrap().variable.flatten_all()?.to_vec1::<f32>()?;
         let largest = values.iter().fold(0.0, |largest, value| f64::from(value.abs()).max(largest));
@@ -301,8 +301,8 @@ mod tests {
         Ok((values.len(), largest, (squares / values.len() as f64).sqrt()))
     }
 
-    /// torch's linear layers are uniform within one over the root of their inputs; DINO's are normal with deviation 0.02,
-    /// but for the prototypes, and have no bias at first.
+    /// torch's linear layers are uniform within +-1/sqrt(inputs). DINO's are normal with standard deviation 0.02 and
+    /// zero bias, except for the prototypes, which are initialised like torch's.
     #[test]
     fn first_values_are_those_of_torch_and_of_dino() -> Result<()> {
         let mut parameters = Parameters::default();
@@ -319,7 +319,7 @@ mod tests {
         ] {
             let (count, largest, deviation) = spread(&parameters, name)?;
             assert!(0.9 * bound < largest && largest <= bound, "{name}: {largest} of {bound}");
-            // Six standard errors of a uniform deviation, bound / sqrt(3).
+            // The standard deviation of a uniform variable is bound / sqrt(3); within six standard errors.
             let error = 6.0 / (5.0 * count as f64).sqrt();
             assert!((deviation * 3.0_f64.sqrt() / bound - 1.0).abs() < error, "{name}: {deviation}");
         }
@@ -333,7 +333,8 @@ mod tests {
         }
         Ok(())
     }
-    /// By hand: (2, -5) becomes (2, 0) behind the ReLU, and 2 + 0.5; (-1, 4) becomes (0, 4), and -12 + 0.5.
+    /// By hand: the ReLU turns (2, -5) into (2, 0), which gives 2 + 0.5, and (-1, 4) into (0, 4), which gives
+    /// -12 + 0.5.
     #[test]
     fn hidden_layers_end_in_a_relu_and_the_last_does_not() -> Result<()> {
         let mut parameters = Parameters::default();
@@ -386,7 +387,7 @@ mod tests {
                 let near = |found: &f64| (found / variance - 1.0).abs() < 0.01;
                 assert!(variances.iter().all(near), "{last_norm:?}: {variances:?}");
             }
-            // In evaluation no row depends on others; statistics of training are used, and stay.
+            // In evaluation no row depends on others: the running statistics of training are used, not updated.
             let all = perceptron.forward(&rows, Mode::Evaluate)?;
             let alone = perceptron.forward(&rows.narrow(0, 4, 1)?, Mode::Evaluate)?;
             assert!(distance(&alone, &all.narrow(0, 4, 1)?)? < 1e-12, "{last_norm:?}");

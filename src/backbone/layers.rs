@@ -108,9 +108,10 @@ impl LayerNorm {
         layer_norm(input, &self.weight, &self.bias, Self::EPSILON)
     }
 
-    /// Normalises rows of `parts` (batch, rows, width) with the mean and variance of `whole` (batch, 1, width). If
-    /// the mean over rows is `whole`, the mean of the results is [`Self::forward`] of `whole`. For evaluation: not
-    /// differentiable.
+    /// Normalises rows of `parts` (batch, rows, width) with the variance of `whole` (batch, 1, width): subtracts each
+    /// row's own mean and divides by the standard deviation of `whole`. This is linear: if the mean over rows is
+    /// `whole`, the mean of the results is [`Self::forward`] of `whole`. For evaluation only, as weight and bias get no
+    /// gradients.
     pub fn forward_as(&self, parts: &Tensor, whole: &Tensor) -> Result<Tensor> {
         let centred = whole.broadcast_sub(&whole.mean_keepdim(D::Minus1)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + Self::EPSILON)?.sqrt()?;
@@ -171,7 +172,7 @@ impl Linear {
         linear_of_gelu(input, &self.weight, self.bias.as_deref())
     }
 
-    /// Computes `x W^T`, for the part of an input whose bias is added elsewhere.
+    /// Computes `x W^T` without the bias, for terms of a sum to which the bias is added only once.
     pub fn forward_without_bias(&self, input: &Tensor) -> Result<Tensor> {
         linear(input, &self.weight, None)
     }

@@ -138,7 +138,7 @@ struct Normed<C> {
 }
 
 impl Normed<Convolution> {
-    /// `parts` are the names of both layers; `sizes` are inputs, outputs and the side of the kernel.
+    /// Creates both layers, named `parts`; the tuple is (input channels, output channels, side of the kernel).
     fn convolution(
         builder: &mut Builder,
         parts: [&str; 2],
@@ -219,7 +219,7 @@ pub(in crate::backbone) fn formula_images(side: usize, dtype: DType) -> Result<T
 /// of each image.
 ///
 /// # Errors
-/// If one differs by more than `bound`, relative to its size if that is above 1.
+/// If a number differs by `bound` or more, relative to the expected number's size if that is above 1.
 pub(in crate::backbone) fn ensure_near(features: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
     let rows = features.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     let all = || rows.iter().flatten();
@@ -325,7 +325,7 @@ mod tests {
             Ok(vec![network.embed(&formula_images(64, DType::F32)?, Mode::Evaluate)?])
         })
     }
-    /// Two rows of eight numbers: their sum, their sum of squares, and all of them.
+    /// Two rows of nine numbers: the sum and the sum of squares of all, then the first eight of each row.
     #[test]
     fn features_are_near_to_what_was_printed() -> Result<()> {
         let row = |first: f64| (0..9).map(|n| first + f64::from(n)).collect::<Vec<f64>>();

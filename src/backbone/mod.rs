@@ -34,8 +34,9 @@ pub trait Backbone: Send + Sync {
     /// Maps normalised images (batch, height, width, 3) to features (batch, [`Self::width`]).
     fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor>;
 
-    /// Maps images to features of every place (batch, rows, columns, [`Self::width`]), whose mean over places is what
-    /// [`Self::embed`] returns in evaluation; `None` if features are not such a mean.
+    /// Maps images to a feature map (batch, rows, columns, [`Self::width`]), in evaluation mode.
+    ///
+    /// Its mean over rows and columns is what [`Self::embed`] returns. `None` if the features are not such a mean.
     ///
     /// # Errors
     /// Those of [`Self::embed`].
@@ -43,11 +44,10 @@ pub trait Backbone: Send + Sync {
         Ok(None)
     }
 
-    /// Maps images to intermediate features (batch, rows, columns, channels) of two grids, the finer first, in
-    /// evaluation.
+    /// Maps images to two intermediate feature maps (batch, rows, columns, channels), the finer one first, in
+    /// evaluation mode.
     ///
-    /// They describe what each place looks like, before features describe the image as a whole. `None` if the encoder
-    /// has none.
+    /// They describe local appearance; later layers describe the image as a whole. `None` if the encoder has none.
     ///
     /// # Errors
     /// Those of [`Self::embed`].
@@ -59,6 +59,6 @@ pub trait Backbone: Send + Sync {
     fn width(&self) -> usize;
 
     /// Whether an image's features in training depend on the other images of its batch (batch normalisation). If so,
-    /// the two views must not share a pass.
+    /// it makes a difference whether two views share a forward pass.
     fn mixes_images(&self) -> bool;
 }

@@ -1,4 +1,4 @@
-//! Named variables in a fixed order: initialisation, groups, safetensors in and out.
+//! Named variables in a fixed order: initialisation, roles, reading and writing as safetensors.
 //!
 //! Candle's `VarMap` iterates in random order and does not distinguish weights from running statistics. Both matter
 //! here: equal seeds must give equal bytes, and optimisers treat the two differently.
@@ -109,13 +109,13 @@ impl Parameters {
         let tensors: Vec<(&str, Tensor)> =
             self.entries.iter().map(|p| (p.name.as_str(), p.variable.as_detached_tensor())).collect();
         let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
-        // torch's loaders require the format.
+        // Some loaders of PyTorch weights require this note.
         let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
         serialised(tensors, &notes).map_err(|error| Error::Msg(error.to_string()))
     }
 
-    /// Parses all tensors of a safetensors file, in the order of their names; a variable's role follows from its
-    /// name.
+    /// Parses all tensors of a safetensors file, in the order of their names. A variable's role is derived from its
+    /// name and rank; biases of normalisation layers, too, get [`Role::Bias`].
     ///
     /// # Errors
     /// If the bytes are truncated or not safetensors.
@@ -136,7 +136,7 @@ impl Parameters {
     /// Overwrites every variable with the tensor that `find` returns for its name.
     ///
     /// # Errors
-    /// If there is none, or its shape differs; in that case nothing is overwritten.
+    /// If `find` returns no tensor for a name, or one of another shape; in that case nothing is overwritten.
     pub fn set<'a>(&self, find: impl Fn(&str) -> Option<&'a Tensor>) -> Result<()> {
         // All tensors are checked before the first variable is overwritten.
         let mut pairs = Vec::with_capacity(self.entries.len());
@@ -311,7 +311,7 @@ mod tests {
             .unwrap();
         let names: Vec<&str> = parameters.all().iter().map(|parameter| parameter.name.as_str()).collect();
         assert_eq!(names, ["head.mlp.0.weight", "head.bias", "a"]);
-        // Values depend on the seed and the whole name, not on what else there is.
+        // Values depend on the seed and the full name, not on which other variables exist.
         let mut other = Parameters::default();
         let mut builder = other.builder("head.mlp.0", Seed::root(7), DType::F32, &Device::Cpu);
         builder.variable("weight", (3, 2), draw, Role::Weight).unwrap();
@@ -379,7 +379,7 @@ mod tests {
             ("header.weight", Role::Norm),
         ];
         assert_eq!(found, expected);
-        // torch's loaders read the format in the header.
+        // Loaders of PyTorch weights read the format in the header.
         let (_, head) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         let found: BTreeMap<String, String> = head.metadata().clone().unwrap().into_iter().collect();
         let expected =
@@ -387,7 +387,8 @@ mod tests {
         assert_eq!(found, BTreeMap::from(expected));
     }
 
-    /// A normal variable within half a deviation is nearly uniform there: its deviation is 0.2839 of its own, not 0.2887.
+    /// A normal variable truncated at half its standard deviation is nearly uniform: the standard deviation falls to
+    /// 0.2839 of the original one (0.2887 if it were uniform).
     #[test]
     fn values_are_drawn_within_their_limits() {
         let draw = |initialise: Initialise| initialise.draw(20_000, &mut Seed::root(3).stream());

@@ -1,4 +1,4 @@
-//! The floor of pixels: the image itself at low resolution, without a network. Every encoder must beat the score of a
+//! The pixel floor: the image itself at low resolution, without a network. Every encoder must beat the score of a
 //! probe on these features.
 //!
 //! Feature (row, column, channel) is the mean of that colour over a cell of an 8 x 8 grid; if 8 does not divide the

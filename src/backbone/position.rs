@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 /// Numbers of rows and columns of patches.
 pub type Grid = (usize, usize);
 
-/// MAE's fixed embedding (1, 1 + rows x columns, width); the class token's row is 0.
+/// Returns MAE's fixed embedding (1, 1 + rows x columns, width); the class token's row is all zeros.
 ///
 /// The first half of each row encodes the patch's column, the second half its row, each as sin(w p) followed by cos(w
 /// p) for `width / 4` frequencies w = 10000^(-4k / width). Source: MAE's code, `util/pos_embed.py`.
@@ -34,10 +34,10 @@ pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device)
 }
 
 /// Returns the matrix (patches of `to`, patches of `from`) that interpolates a map between two grids: bicubic, with
-/// the filter widened if the map shrinks.
+/// a wider filter if the map shrinks (antialiasing).
 ///
-/// Of the variants in use this is timm's: `interpolate(mode="bicubic", antialias=True)`, whose kernel is Keys' cubic
-/// with a = -1/2, as in Pillow.
+/// This is timm's variant: `interpolate(mode="bicubic", antialias=True)`, whose kernel is Keys' cubic with a = -1/2,
+/// as in Pillow.
 pub fn interpolation(from: Grid, to: Grid, dtype: DType, device: &Device) -> Result<Tensor> {
     let (down, across) = (axis(from.0, to.0), axis(from.1, to.1));
     let mut values = Vec::with_capacity(to.0 * to.1 * from.0 * from.1);
@@ -138,7 +138,7 @@ mod tests {
         }
         Ok(())
     }
-    /// On two rows of three columns the column's waves come first; at width 4 there is one frequency, 1.
+    /// Two rows of three columns: the column's sinusoids come first, and a width of 4 has a single frequency, 1.
     #[test]
     fn waves_tell_rows_from_columns() -> Result<()> {
         let waves = waves((2, 3), 4, DType::F64, &Device::Cpu)?.squeeze(0)?.to_vec2::<f64>()?;
@@ -157,7 +157,8 @@ mod tests {
         Ok(())
     }
 
-    /// A map that depends on its rows alone is interpolated along the rows, whatever the columns, and the other way round.
+    /// A map that varies only from row to row is interpolated in that direction only, and likewise one that varies
+    /// only from column to column.
     #[test]
     fn axes_are_interpolated_apart() -> Result<()> {
         let (from, to) = ((3, 5), (4, 2));

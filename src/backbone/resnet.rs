@@ -60,8 +60,8 @@ impl ResNet {
         Ok(Self { stem, conv1, bn1, blocks, width: inputs })
     }
 
-    /// Returns the maps before the global mean, with 8 width channels: (batch, height / 32, width / 32) with the
-    /// ImageNet stem, (batch, height / 8, width / 8) with the small stem, rounded up.
+    /// Returns the feature maps before the global mean, of 8 x `width` channels: (batch, height / 32, width / 32) with
+    /// the ImageNet stem, (batch, height / 8, width / 8) with the small stem, rounded up.
     pub fn maps(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         chain(images, |images| self.through(images, mode))
     }
@@ -276,7 +276,7 @@ mod tests {
         }
         Ok(())
     }
-    /// The maps of two stages, from which the following stages lead to the last maps.
+    /// Applying the remaining stages to either intermediate map gives the last map.
     #[rstest]
     #[case(Stem::ImageNet, [8, 4], 2)]
     #[case(Stem::Small, [32, 16], 8)]
@@ -302,7 +302,7 @@ mod tests {
         }
         let mean = places.mean((1, 2))?;
         assert!(checks::distance(&mean, &resnet.embed(&images, Mode::Evaluate)?)? < 1e-12);
-        // Nothing of it is training.
+        // None of these calls trains: parameters and running statistics are unchanged.
         for (parameter, before) in parameters.all().iter().zip(before) {
             assert_eq!(parameter.variable.flatten_all()?.to_vec1::<f64>()?, before, "{}", parameter.name);
         }

@@ -1,8 +1,8 @@
 //! Deterministic safetensors: equal tensors and notes give equal bytes.
 //!
-//! The crate keeps notes in an unordered map and writes them in random order. Two files of the same weights would
-//! then have different digests, and so would the identities of cells that begin with them. Therefore notes are
-//! written into the header here, sorted by name.
+//! Notes are the entries of the header's `__metadata__`. The safetensors crate keeps them in an unordered map and
+//! writes them in random order. Two files of the same weights would then have different digests, and so would cells
+//! that start from them. Therefore this module writes the notes into the header itself, sorted by name.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 

@@ -30,7 +30,7 @@ pub struct VitSize {
     pub width: usize,
     /// Number of blocks.
     pub depth: usize,
-    /// Attention heads per block; they divide the width among them.
+    /// Attention heads per block; each gets `width / heads` of a token's features.
     pub heads: usize,
 }
 
@@ -44,7 +44,7 @@ impl VitSize {
 pub enum PositionEmbedding {
     /// A trainable variable, initialised as truncated normal with standard deviation 0.02.
     Learned,
-    /// MAE's [`position::waves`]: saved like a variable, but never trained.
+    /// MAE's fixed sines and cosines ([`position`]): saved like a variable, but never trained.
     Fixed,
 }
 
@@ -170,7 +170,7 @@ impl Vit {
     /// Returns the tokens after the final normalisation (batch, 1 + patches, width), the class token first.
     ///
     /// With `kept` (batch, kept), of type u32, only these patches pass through the blocks, in the given order;
-    /// patches are numbered row by row.
+    /// patches are numbered in row-major order.
     ///
     /// # Errors
     /// If the sides of the images are not multiples of the patch.
@@ -180,7 +180,7 @@ impl Vit {
         })
     }
 
-    /// Input of the blocks (batch, 1 + patches, width).
+    /// Computes the input of the first block (batch, 1 + patches, width).
     fn embed_patches(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
         let (batch, height, width, channels) = images.dims4()?;
         let patch = self.size.patch;
@@ -517,7 +517,7 @@ mod tests {
                 vit.tokens(&images, Some(&Tensor::from_vec(kept, (3, count as usize), &Device::Cpu)?))?
             }
         };
-        // The squares of normalised tokens would sum to a constant.
+        // Random weights, because the squares of normalised tokens always sum to the same constant.
         let weights = normal("weights", features.dims(), DType::F32)?.as_detached_tensor();
         let gradients = backward(&(features * weights)?.sum_all()?)?;
         for parameter in parameters.trainable() {
@@ -544,7 +544,7 @@ mod tests {
         let before = old.embed(&images, Mode::Evaluate)?;
         learn(&parameters)?;
         let after = old.embed(&images, Mode::Evaluate)?;
-        // A network that was never applied to images of this side.
+        // A network that has cached no interpolation for images of this side.
         let (parameters, new) = vit(SMALL, 16, Start::TIMM, DType::F64)?;
         learn(&parameters)?;
         assert_eq!(distance(&after, &new.embed(&images, Mode::Evaluate)?)?, 0.0);

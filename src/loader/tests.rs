@@ -28,7 +28,7 @@ impl Dataset for Stripes {
     }
 }
 
-/// Loads three images a batch.
+/// Loads three images per batch.
 fn striped<'a>(dataset: &'a Stripes, indices: &'a [usize], views: &'a [ViewRecipe]) -> Loader<'a> {
     Loader {
         dataset,
@@ -45,7 +45,7 @@ fn striped<'a>(dataset: &'a Stripes, indices: &'a [usize], views: &'a [ViewRecip
     }
 }
 
-/// Returns batches of `epoch` without its first `done`: positions, and the numbers of every view.
+/// Returns the batches of `epoch` after its first `done`: positions, and the values of every view.
 fn batches(epoch: usize, done: usize) -> Vec<(Vec<usize>, Vec<Vec<f32>>)> {
     let label = |index| Labels { defect: index % 2 == 0, classes: ClassSet::EMPTY, stratum: 0 };
     let (dataset, views) = (Stripes((0..7).map(label).collect()), ViewSet::paper(8).views);
@@ -138,7 +138,7 @@ fn the_rest_of_an_epoch_is_what_is_left_of_it() {
     assert!(batches(4, 0) != whole, "another epoch has another order");
 }
 
-/// The first four images, of which one cannot be read.
+/// A data set whose second image cannot be read.
 struct OneTorn(Stripes);
 
 impl Dataset for OneTorn {
@@ -195,13 +195,13 @@ fn views_of_an_image_are_drawn_apart() {
     }
 }
 
-/// Labels with a defect at these of `images` positions.
+/// Labels of `images` images, with defects at the given positions.
 fn labels_with(images: usize, defects: &[usize]) -> Vec<Labels> {
     let label = |index| Labels { defect: defects.contains(&index), classes: ClassSet::EMPTY, stratum: 0 };
     (0..images).map(label).collect()
 }
 
-/// The numbers of every view of every image that is loaded once.
+/// Loads every image once and returns the values of all its views.
 fn loaded(loader: &Loader) -> Vec<(usize, Vec<Vec<f32>>)> {
     let mut seen = Vec::new();
     let see = |batch: Batch| {
@@ -216,7 +216,7 @@ fn loaded(loader: &Loader) -> Vec<(usize, Vec<Vec<f32>>)> {
     seen
 }
 
-/// Where the seed of a view branches off is what makes runs repeatable.
+/// Runs are repeatable only as long as the seed of a view is derived in exactly this way.
 #[test]
 fn a_view_is_drawn_from_seed_epoch_image_and_view() {
     let (dataset, views) = (Stripes(labels_with(7, &[2])), ViewSet::paper(8).views);
@@ -289,7 +289,7 @@ fn batches_have_the_numbers_that_were_asked_for() {
         .unwrap();
 }
 
-/// Images, repeats, batch size: steps, and images a step.
+/// Columns: images, repeats, batch size; expected are the steps, and the images in each step.
 #[test]
 fn steps_are_whole_batches() {
     let dataset = Stripes(labels_with(7, &[2]));

@@ -2,7 +2,7 @@
 //!
 //! Loss: the cross-correlation of both views' embeddings against the identity (`loss::cross_correlation`), times a
 //! scale. Source: Zbontar et al., "Barlow Twins: self-supervised learning via redundancy reduction", ICML 2021.
-//! Views pass encoder and projector one after the other, as in its original code, lightly and solo-learn. The
+//! Views pass through encoder and projector one after the other, as in its original code, lightly and solo-learn. The
 //! projector has three layers, the hidden ones batch-normalised and with biases, as in the code of the paper's
 //! authors and solo-learn (the original has no biases, which normalisation would cancel).
 

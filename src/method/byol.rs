@@ -4,8 +4,8 @@
 //! (`loss::regression`). Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020. Implementations differ in
 //! the reduction: this is the original's and solo-learn's; lightly's small benchmarks take half the mean, which
 //! gives a quarter of the gradient. Projector and predictor have two layers, the hidden one batch-normalised, with
-//! biases everywhere, as in solo-learn and the code of the paper's authors. Views pass one after the other, as in
-//! the original.
+//! biases everywhere, as in solo-learn and the code of the paper's authors. Views pass through the networks one after
+//! the other, as in the original.
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@
 //! and no local ones, as in the experiments of the paper's authors. The centre starts at zero and is updated after
 //! the loss has used it (stable-pretraining sets it to the first batch's). Batch normalisation in the head is a
 //! constant: the paper's authors have none on either backbone, lightly normalises on ResNet-18. The norms of the
-//! last layer's weights are fixed at 1, and for some epochs their directions are fixed too.
+//! last layer's weights are fixed at 1, and their directions are frozen, too, for the first epochs.
 
 use candle_core::{Result, Tensor, Var};
 use serde_json::{Value, json};
@@ -30,22 +30,22 @@ pub struct Distillation {
     pub student_temperature: f64,
     /// Divides the teacher's logits.
     pub teacher_temperature: TeacherTemperature,
-    /// Part of itself that the centre keeps in a step, 0..1.
+    /// Fraction of itself that the centre keeps in each step, 0..1.
     pub centre_momentum: f64,
     /// Batch normalisation of the head's hidden layers, each view separately: DINO's `use_bn_in_head`.
     pub head_norm: bool,
-    /// Number of epochs during which the last layer is frozen.
+    /// Number of epochs, from the first, in which the last layer is frozen.
     pub frozen_epochs: usize,
 }
 
-/// A temperature that rises by equal steps per epoch, then stays constant.
+/// A temperature that rises linearly from epoch to epoch, then stays constant.
 #[derive(Clone, Copy, Debug)]
 pub struct TeacherTemperature {
     /// Value in the first epoch; above 0.
     pub start: f64,
     /// Value after the rise.
     pub end: f64,
-    /// Part of all epochs over which it rises.
+    /// Fraction of all epochs over which it rises.
     pub warm_up: f64,
 }
 
@@ -89,8 +89,7 @@ impl Objective for Distillation {
     }
 }
 
-/// A student and a teacher, each an encoder with a head of prototypes, and the centre of the teacher's
-/// logits.
+/// A student and a teacher, each an encoder with a prototype head, and the centre of the teacher's logits.
 pub struct Dino {
     encoder: Box<dyn Backbone>,
     head: PrototypeHead,
@@ -176,7 +175,7 @@ impl Method for Dino {
     }
 }
 
-/// Maps the features of each view to the bottlenecks of all views, one view after the other.
+/// Maps the features of each view to bottlenecks (views x images, output), in training mode.
 fn bottlenecks(head: &PrototypeHead, features: &[Tensor]) -> Result<Tensor> {
     if head.is_rowwise() {
         // Views share one pass, whose cost is dominated by reading the weights.

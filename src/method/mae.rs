@@ -30,7 +30,7 @@ use crate::{
 /// MAE's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Reconstruction {
-    /// Part of an image's patches that the encoder sees.
+    /// Fraction of an image's patches that the encoder sees, 0..1.
     pub visible: f64,
     /// Whether a patch's pixels are standardised, patch by patch, before they are compared.
     pub normalise_pixels: bool,
@@ -56,7 +56,7 @@ pub enum Supervision {
 
 impl Objective for Reconstruction {
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        // The encoder's heads are stated among the settings of the encoder.
+        // The number of attention heads is among the encoder's settings.
         let Self { visible, normalise_pixels, encoder_heads: _, supervision } = self;
         let supervision = match supervision {
             Supervision::All => "all",
@@ -119,8 +119,8 @@ impl Mae {
         Ok(Self { encoder, decoder, parameters, constants, patch: size.patch, masks })
     }
 
-    /// Computes the step of images (batch, side, side, 3) whose patches are ranked by `noise` (batch, patches): the
-    /// lowest stay visible, in this order.
+    /// Computes the step for images (batch, side, side, 3). `noise` (batch, patches) ranks the patches of each image:
+    /// those with the lowest values stay visible, in this order.
     pub fn step_with(&self, images: &Tensor, views: usize, noise: &[Vec<f64>]) -> Result<Step> {
         let patches = noise[0].len();
         let visible = ((patches as f64 * self.constants.visible) as usize).max(1);
@@ -135,11 +135,11 @@ impl Mae {
             hidden
         });
         let hidden: Vec<Vec<f64>> = hidden.collect();
-        // Counted in main memory, to avoid waiting for a GPU.
+        // Kept in main memory, where counting them does not have to wait for a GPU.
         let hidden = Tensor::new(hidden, &Device::Cpu)?;
         let pixels = patchify(images, self.patch)?;
         let own = pixels.dim(0)? / views;
-        // Views are stored one after the other, so the other view of row i is half of all rows further.
+        // Views are stored one after the other, so the other view of a row lies half of all rows away.
         let pixels = match self.constants.supervision {
             Supervision::All | Supervision::TwoPredictions => pixels,
             Supervision::CrossedViews | Supervision::AsReleased => {
@@ -273,7 +273,7 @@ mod tests {
         with_heads(supervision, 2, None)
     }
 
-    /// With attention heads as the backbone has them, and as the method asks for.
+    /// With the backbone's number of attention heads, and the method's own number, if any.
     fn with_heads(supervision: Supervision, heads: usize, encoder_heads: Option<usize>) -> Mae {
         let constants = Reconstruction { visible: 0.5, normalise_pixels: true, encoder_heads, supervision };
         let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
@@ -297,7 +297,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Loss of views (view, image) drawn from these seeds; the mask depends on the row, whatever image it shows.
+    /// Loss of views (view, image) drawn from these seeds. The mask depends on an image's position, not its pixels.
     fn loss(supervision: Supervision, seeds: [u64; 2 * IMAGES]) -> f64 {
         let views = Reconstruction::views(&model(supervision).constants);
         let pixels = |seed: u64| {
@@ -307,7 +307,7 @@ mod tests {
         let rows = views * IMAGES;
         let images: Vec<f64> = seeds[..rows].iter().flat_map(|&seed| pixels(seed)).collect();
         let images = Tensor::from_vec(images, (rows, SIDE, SIDE, 3), &Device::Cpu).unwrap();
-        // Both views of an image have the same mask, so that equal views are equal problems.
+        // Both views of an image have the same mask, so that equal views have equal losses.
         let noise: Vec<Vec<f64>> = (0..rows)
             .map(|row| {
                 let mut stream = Seed::root(100 + (row % IMAGES) as u64).stream();
@@ -387,7 +387,7 @@ mod tests {
         assert_ne!(features(2, Some(4)), features(2, None));
     }
 
-    /// Xavier's, as MAE's original: uniform within the root of six over inputs and outputs together, biases 0.
+    /// Xavier initialisation, as in MAE's original code: uniform within +-sqrt(6 / (inputs + outputs)), biases 0.
     #[test]
     fn the_decoder_begins_as_the_originals() {
         let model = model(Supervision::All);
@@ -395,7 +395,7 @@ mod tests {
             let variable = &model.parameters().get(name).unwrap().variable;
             variable.flatten_all().unwrap().to_vec1::<f64>().unwrap()
         };
-        // The encoder's 8 features to the decoder's 8, these to the 48 numbers of a patch.
+        // From the encoder's 8 features to the decoder's 8, and from these to a patch's 48 numbers.
         for (name, inputs, outputs) in [("decoder_embed", 8, 8), ("decoder_pred", 8, 48)] {
             let bound = (6.0 / f64::from(inputs + outputs)).sqrt();
             let weights = values(&format!("head.{name}.weight"));

@@ -55,7 +55,7 @@ impl Name {
     pub const SELF_SUPERVISED: [Self; 5] =
         [Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
 
-    /// Returns its printed name, its colour, and the path of its marker around (0, 0), some 8 wide.
+    /// Returns its printed name, its colour, and the SVG path of its marker, centred on (0, 0) and about 8 wide.
     ///
     /// Colours are those of Okabe and Ito, which remain distinct for readers with red-green colour blindness;
     /// markers are for print in grey.
@@ -81,7 +81,7 @@ impl Name {
         self.look().1
     }
 
-    /// Returns its marker in figures: the path of an SVG around (0, 0), some 8 wide.
+    /// Returns its marker in figures: an SVG path centred on (0, 0), about 8 wide.
     pub const fn marker(self) -> &'static str {
         self.look().2
     }
@@ -96,8 +96,8 @@ impl Name {
         self == Self::Supervised
     }
 
-    /// Returns why the method cannot train this backbone, or `None` if it can. Such cells are reported, not left
-    /// out.
+    /// Returns why the method is not defined on this backbone, or `None` if it is. Such cells are reported, not left
+    /// out. Backbones that no method can train are not considered here.
     pub fn undefined_on(self, backbone: backbone::Name) -> Option<&'static str> {
         match (self, backbone) {
             (Self::Mae, backbone::Name::ResNet18) => {
@@ -115,7 +115,7 @@ pub struct Foundation<'a> {
     pub architecture: Architecture,
     /// Sizes of heads.
     pub heads: Heads,
-    /// Normals/defects of the training set: weight of a defect in losses on labels.
+    /// Weight of a defect in losses on labels: normals/defects of the training set.
     pub defect_weight: f64,
     /// Initial values of all variables are drawn from it; without a seed they are 0, which suffices to check sizes.
     pub seed: Option<Seed>,
@@ -127,10 +127,10 @@ pub struct Foundation<'a> {
 
 /// A method's constants.
 pub trait Objective: fmt::Debug + Send + Sync {
-    /// Returns the constants by fixed names, the method's own under `name`: part of an experiment's identity.
+    /// Returns the constants under fixed names, and the method's name under `name`; part of an experiment's identity.
     fn settings(&self) -> Vec<(&'static str, Value)>;
 
-    /// Returns how many views of an image a step takes.
+    /// Returns how many views of each image a step takes.
     fn views(&self) -> usize {
         2
     }
@@ -195,7 +195,8 @@ pub trait Method: Send {
     /// of torchvision or timm, those of heads begin with `head.`.
     fn parameters(&self) -> &Parameters;
 
-    /// Returns variables that are not optimised but follow the others, under the same names.
+    /// Returns the teacher's variables, if the method has a teacher. They are not optimised, but follow the student's
+    /// variables of the same names.
     fn teacher(&self) -> Option<&Parameters> {
         None
     }
@@ -219,8 +220,8 @@ fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
     Ok(())
 }
 
-/// Returns features of a batch in training, view by view. Views share a pass if the encoder handles images
-/// independently: fewer and larger matrix products.
+/// Computes the features of each view of a batch, in training mode. Views share a forward pass if the encoder treats
+/// images independently, because fewer and larger matrix products are faster.
 fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor>> {
     if encoder.mixes_images() {
         each_view(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()

@@ -1,10 +1,10 @@
 //! SimCLR: two views of an image attract, all other images of the batch repel.
 //!
 //! Loss: NT-Xent on projections of both views (`loss::contrastive`). Source: Chen et al., "A simple framework for
-//! contrastive learning of visual representations", ICML 2020. Both views pass the encoder in one batch, so batch
-//! normalisation cannot distinguish them (as in lightly; the authors' solo-learn port runs the views one after the
-//! other). The projector has two layers and no batch normalisation, as in the code of the paper's authors (Google's
-//! second version: three layers, normalised).
+//! contrastive learning of visual representations", ICML 2020. Both views pass through the encoder in one batch, so
+//! batch normalisation cannot distinguish them (as in lightly; the authors' solo-learn port runs the views one after
+//! the other). The projector has two layers and no batch normalisation, as in the code of the paper's authors
+//! (Google's second version: three layers, normalised).
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
-//! SimSiam: each view predicts the other, which gets no gradient; neither teacher nor negatives. Not one of the
-//! paper's methods: it shows how to add one (`benchmarks/README.md`).
+//! SimSiam: each view predicts the other, which gets no gradient; there is neither a teacher nor negatives. Not one of
+//! the paper's methods: it shows how to add one (`benchmarks/README.md`).
 //!
 //! Loss: L = D(p1, z2) / 2 + D(p2, z1) / 2 with D(p, z) = -cos(p, stopgrad(z)). Source: Chen and He, "Exploring simple
-//! Siamese representation learning", CVPR 2021, equations 1 to 4; projector and predictor as in their code
-//! (facebookresearch/simsiam, `simsiam/builder.py`): three layers, every one batch-normalised, the last without scale and
-//! shift; the predictor has one hidden layer of a quarter of its width and no normalisation at its output. Views pass
-//! one after the other, as there.
+//! Siamese representation learning", CVPR 2021, equations 1 to 4. Projector and predictor are those of their code
+//! (facebookresearch/simsiam, `simsiam/builder.py`): the projector has three layers, all batch-normalised, the last
+//! without scale and shift; the predictor has one hidden layer of a quarter of its width and no normalisation at its
+//! output. Views pass through the networks one after the other, as in that code.
 
 // README: begin
 use candle_core::{Result, Tensor};
@@ -101,8 +101,9 @@ mod tests {
         tensor.to_scalar::<f64>().unwrap()
     }
 
-    /// By hand: cosines 3/5 and 4/5 of (3, 4) with (1, 0) and (0, 1): -(0.6 + 0.8) / 2. The slope of a cosine at q is
-    /// (z - cos q / |q|) / |q|: of q = (3, 4), z = (1, 0) (0.128, -0.096), of z = (0, 1) (-0.096, 0.072).
+    /// By hand: the cosines of (3, 4) with (1, 0) and (0, 1) are 3/5 and 4/5, so the loss is -(0.6 + 0.8) / 2. The
+    /// gradient of a cosine at q is (z - cos q / |q|) / |q|. At q = (3, 4) it is (0.128, -0.096) for z = (1, 0) and
+    /// (-0.096, 0.072) for z = (0, 1).
     #[test]
     fn values_and_slopes_by_hand() {
         let row = |values: [f64; 2]| Var::new(&[values], &Device::Cpu).unwrap();
@@ -121,8 +122,8 @@ mod tests {
         assert!(gradients.get(&z1).is_none() && gradients.get(&z2).is_none());
     }
 
-    /// lightly 1.6.0's `NegativeCosineSimilarity` of the two views of `loss::check`: -0.894703405714667; both directions
-    /// halved and added are one direction when both predict alike.
+    /// lightly 1.6.0's `NegativeCosineSimilarity` of the two views of `loss::check`: -0.894703405714667. With the same
+    /// prediction and target in both directions, the mean of the two is the value of one.
     #[test]
     fn agrees_with_lightly() {
         let view = |advance: fn(f64, f64) -> f64| {

@@ -1,8 +1,8 @@
 //! End-to-end training on labels: the paper's baseline.
 //!
 //! Loss: binary cross-entropy with logits, defects weighted by normals/defects of the training set (the paper's
-//! "weighted loss based on defect proportions"), or another way to handle rare defects ([`Answer`]). One linear
-//! unit on encoder features. Uses one view; several views would be averaged.
+//! "weighted loss based on defect proportions"), or another way to handle rare defects. One linear unit on encoder
+//! features. Uses one view; several views would be averaged.
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::{
 /// How the loss handles rare defects.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Answer {
-    /// Defects have normals/defects times the weight: the paper's.
+    /// A defect weighs normals/defects times as much as a normal image: the paper's choice.
     #[default]
     Weight,
     /// Every image has the same weight.
@@ -29,7 +29,8 @@ pub enum Answer {
         /// How fast the weight of an easy image falls.
         focus: f64,
     },
-    /// Training adds the log odds of the labels to the logits; without them, the logits are those at even odds.
+    /// Training adds the log odds of a defect to the logits. Evaluation leaves them out, so its logits are those at
+    /// even odds.
     LogitAdjustment,
 }
 
@@ -41,7 +42,7 @@ impl Answer {
 /// Supervised training, and how it handles rare defects.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnLabels {
-    /// How its loss handles them.
+    /// How the loss handles rare defects.
     pub answer: Answer,
 }
 
@@ -140,7 +141,7 @@ mod tests {
     /// The loss of an image, from its logit and whether it is a defect.
     type Cost<'a> = &'a dyn Fn(f64, bool) -> f64;
 
-    /// Four images, one of them a defect, which weighs 3 or is shifted by ln 3: each answer's loss by its formula.
+    /// Each loss by its formula, on four images, one of them a defect: its weight is 3, logits are shifted by ln 3.
     #[test]
     fn every_answer_to_rarity_has_its_loss() {
         let vit = VitSize { patch: 8, width: 24, depth: 1, heads: 3 };
@@ -169,7 +170,7 @@ mod tests {
             skipped: Vec::new(),
         };
         let at = Position { step: 0, steps: 1, epoch: 0, epochs: 1 };
-        // Loss of an image from its logit, with the sign such that high is right, and whether it is a defect.
+        // Cross-entropy of an image from its logit, signed so that a higher one is more correct.
         let cost = |right: f64| (1.0 + (-right).exp()).ln();
         let side = |defect: bool| if defect { 1.0 } else { -1.0 };
         let answers: [(Answer, Cost); 4] = [

@@ -14,7 +14,7 @@ use crate::{
     tensor::{Move, move_averages},
 };
 
-/// The part of itself that a teacher keeps in a step.
+/// The fraction of itself that a teacher keeps in each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentum {
     /// Value at the first step, 0..1.
@@ -103,7 +103,7 @@ mod tests {
         for (parameter, value) in student.all().iter().zip([3.0, 20.0]) {
             parameter.variable.set(&Tensor::new(&[value], &Device::Cpu).unwrap()).unwrap();
         }
-        // Half of itself, then three quarters, then all: 1 - 0.5 (1 + cos(pi t / 4)) / 2.
+        // The teacher keeps a half, three quarters, then all of itself: 1 - 0.5 (1 + cos(pi t / 4)) / 2.
         for (step, expected) in [(0, 2.0), (2, 2.25), (4, 2.25)] {
             teacher.follow(at(step)).unwrap();
             let found = values(teacher.parameters());

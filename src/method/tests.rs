@@ -1,4 +1,4 @@
-//! What every method has in common, and what it says of itself.
+//! Checks what all methods have in common, and how they describe themselves.
 
 use std::collections::BTreeSet;
 
@@ -193,7 +193,7 @@ fn every_step_gives_what_its_method_compares() {
     }
 }
 
-/// What is measured after an epoch: each row alone, by the head that the loss compares.
+/// Embeddings in evaluation, which are monitored after each epoch: each row depends on its own features only.
 #[test]
 fn embeddings_in_evaluation_are_of_each_row() {
     let features = normal("features", &[5, 12], DType::F64).unwrap().as_detached_tensor();
@@ -207,7 +207,7 @@ fn embeddings_in_evaluation_are_of_each_row() {
         assert_eq!(all.dims(), [5, 4], "{name}");
         let alone = method.embed(&one).unwrap().unwrap();
         assert!(distance(&alone, &all.narrow(0, 2, 1).unwrap()).unwrap() < 1e-12, "{name}");
-        // Predictors and prototypes come after what is compared.
+        // Predictors and prototypes come after the embeddings, which therefore do not depend on them.
         let behind = |name: &str| name.contains("predictor") || name.contains("last_layer");
         for parameter in method.parameters().all().iter().filter(|parameter| behind(&parameter.name)) {
             parameter.variable.set(&parameter.variable.zeros_like().unwrap()).unwrap();
@@ -254,7 +254,7 @@ fn a_pair_that_is_not_defined_is_not_built() {
     assert!(error.starts_with("mae on resnet18: not defined: MAE drops patches"), "{error}");
 }
 
-/// The floor of random weights is where supervised training with this seed begins.
+/// The random-weights floor has the initial weights of supervised training with the same seed.
 #[test]
 fn untrained_weights_are_those_that_training_begins_with() {
     let values = |parameters: &Parameters| -> Vec<(String, Vec<f64>)> {

@@ -1,6 +1,6 @@
-//! No method: the untrained encoder, or the pixels themselves. Trained models must beat it.
+//! The untrained encoder, or the pixels themselves: the floors that trained models must beat.
 //!
-//! It has no loss; a step is an error.
+//! There is no loss; a training step is an error.
 
 use candle_core::{Result, bail};
 

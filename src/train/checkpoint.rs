@@ -1,9 +1,9 @@
 //! The state of training, as one safetensors file: everything that the next step depends on, and the curve so
 //! far.
 //!
-//! Numbers of the curve and of running sums are tensors too (f64, bit by bit): text would round them. A file states
-//! its format and a digest of its tensors, so that training never resumes from a torn one, even if its length is
-//! right. Independent of clocks, of when a state is saved, and of the cell it belongs to.
+//! The curve and the running sums are tensors too (f64, counts i64), because text would round them. A file states its
+//! format and a digest of its tensors, so that training never resumes from a damaged one, even if its length is right.
+//! Independent of clocks, of when a state is saved, and of the cell it belongs to.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -33,7 +33,7 @@ pub struct State {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// The position of training within its epoch, and what has been reported so far.
+/// The position of training within its epoch, and its results so far.
 #[derive(Default)]
 pub(super) struct Tally {
     /// Completed epochs.
@@ -192,7 +192,7 @@ impl State {
         })
     }
 
-    /// Returns the numbers of completed epochs, and of completed steps of the next.
+    /// Returns how many epochs are complete, and how many steps of the next one.
     ///
     /// # Errors
     /// If the state does not contain them.
@@ -210,7 +210,7 @@ impl State {
         Ok(tally.images + tally.curve.iter().map(|epoch| epoch.images).sum::<usize>())
     }
 
-    /// Adds numbers of the caller, stored bit by bit. An empty list is the same as none.
+    /// Stores numbers of the caller under a name, bit for bit. Without numbers, nothing is stored.
     pub fn set_numbers(&mut self, name: &str, values: &[f64]) -> Result<()> {
         if !values.is_empty() {
             self.tensors.insert(name.to_owned(), Tensor::new(values, &Device::Cpu)?);
@@ -229,7 +229,7 @@ impl State {
         found.collect()
     }
 
-    /// Adds bytes of the caller. An empty list is the same as none.
+    /// Stores bytes of the caller under a name. Without bytes, nothing is stored.
     pub fn set_bytes(&mut self, name: &str, values: Vec<u8>) -> Result<()> {
         if !values.is_empty() {
             let count = values.len();
@@ -269,7 +269,7 @@ impl State {
     /// Reads a state and its notes.
     ///
     /// # Errors
-    /// If the file is torn, or of another format.
+    /// If the file cannot be read, is damaged, or has another format.
     pub fn read(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
         let bytes = regular::read(path, Most::CHECKPOINT)
             .with_context(|| format!("{}: cannot be read", path.display()))?;
@@ -483,7 +483,7 @@ mod tests {
         assert_eq!(error, "checkpoint format 2, this build reads 1");
     }
 
-    /// Nothing of a state may change unseen: neither a name, a type, a shape nor a number.
+    /// The digest must reveal any change of a state: of a name, a type, a shape or a number.
     #[test]
     fn a_digest_is_of_names_types_shapes_and_numbers() {
         let of = |name: &str, tensor: Tensor| digest(&BTreeMap::from([(name.to_owned(), tensor)]));
@@ -499,7 +499,7 @@ mod tests {
         assert_eq!(all.len(), 5, "{all:?}");
         assert_eq!(of("a", floats([1.5, 2.5])), of("a", floats([1.5, 2.5])));
     }
-    /// BYOL on a small ResNet, which has a teacher and running statistics, its optimiser and a probe.
+    /// BYOL (with a teacher) on a small ResNet (with running statistics), its optimiser and a probe.
     fn training(seed: u64, width: usize) -> (Box<dyn Method>, Optimiser, OnlineProbe) {
         let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
         let on = Foundation {
@@ -577,7 +577,7 @@ mod tests {
         let found = state.restore(&*other.0, Some(&mut other.2), &mut other.1).unwrap();
         assert_eq!((all_of(&other), found.curve, found.step), (all_of(&trained), tally().curve, 5));
 
-        // Neither another size nor a state without the probe's part fits.
+        // A model of another size is refused, and so is a state without the probe.
         let mut wider = training(2, 8);
         let error = state.restore(&*wider.0, Some(&mut wider.2), &mut wider.1).err().unwrap().to_string();
         assert!(error.contains("'conv1.weight' has shape [4, 3, 3, 3], expected [8, 3, 3, 3]"), "{error}");

@@ -116,13 +116,13 @@ pub struct Trained {
     pub skipped: Vec<usize>,
 }
 
-/// Trains `method` (and its online `probe`) on the batches of `loader`. After each epoch the rank of the embeddings
-/// of the images of `sample` is computed. Resumes from the state `from`, if given; on the CPU the result is then
-/// bit-identical to that of an uninterrupted run.
+/// Trains `method` (and its online `probe`) on the batches of `loader`. After each epoch, computes the rank of the
+/// embeddings of `sample`'s images. Resumes from the state `from`, if given; on the CPU, the result is bit-identical
+/// to that of an uninterrupted run.
 ///
 /// # Errors
-/// If an image cannot be read, a loss is not finite, a variable gets no gradient, the state is of another
-/// model, or `progress` fails.
+/// If an image cannot be read, a loss is not finite, a variable gets no gradient, the state belongs to another model,
+/// or `progress` fails.
 pub fn pretrain(
     method: &dyn Method,
     mut probe: Option<&mut OnlineProbe>,
@@ -159,7 +159,7 @@ pub fn pretrain(
     Ok(Trained { curve, skipped: skipped.into_iter().collect() })
 }
 
-/// Training between two steps.
+/// The state of training between two steps.
 struct Training<'a> {
     method: &'a dyn Method,
     probe: Option<&'a mut OnlineProbe>,
@@ -240,7 +240,7 @@ impl Training<'_> {
     }
 }
 
-/// Returns all trainable variables of a method, in the groups that an optimisation treats alike.
+/// Groups the trainable variables of a method by how the optimisation treats them.
 pub fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
     let Optimisation { learning_rate, weight_decay, clip, .. } = *optimisation;
     let trainable = method.parameters().trainable();
@@ -268,14 +268,14 @@ mod tests {
         seed::Seed,
     };
 
-    /// One weight whose loss is the weight itself, so that its gradient is 1 and its changes are the learning
-    /// rates.
+    /// A method with a single weight, which is also its loss: the gradient is 1, and each step lowers the weight by
+    /// the learning rate.
     struct Falling {
         parameters: Parameters,
         weight: Var,
-        /// Epochs in which it does not move.
+        /// Number of epochs, from the first, in which the weight is frozen.
         frozen_epochs: usize,
-        /// The weight at each loss, and after its update.
+        /// The weight before and after each update.
         seen: Mutex<Vec<(f32, f32)>>,
     }
 
@@ -339,7 +339,7 @@ mod tests {
         }
     }
 
-    /// Eight steps in two epochs, of four images each.
+    /// Trains for two epochs of four steps, with four images in each step.
     fn fall(learning_rate: f64) -> (Falling, Result<Trained>) {
         let (source, whole) = (synthetic::source(Seed::root(0), 16, 4, 8), [ViewRecipe::whole(8)]);
         let indices: Vec<usize> = (0..16).collect();
@@ -393,7 +393,8 @@ mod tests {
         }
     }
 
-    /// Rates add up to 3.03 in the first epoch and to 3.78 one step later: beyond the largest number, 3.4e38.
+    /// In units of 1e38, the rates add up to 3.03 in the first epoch and to 3.78 one step later: beyond the largest
+    /// f32, 3.4e38.
     #[test]
     fn a_loss_that_is_not_finite_is_named_by_its_place() {
         let error = format!("{:#}", fall(1e38).1.err().unwrap());
@@ -444,7 +445,7 @@ mod tests {
             epochs: 2,
         };
         let method = Falling::new();
-        // The weight is spoilt after the first step of the second epoch.
+        // Sets the weight to NaN after the first step of the second epoch.
         let spoil = |progress: Progress| {
             if matches!(progress, Progress::Step { epoch: 1, step: 1, .. }) {
                 method.weight.set(&Tensor::new(&[f32::NAN], &Device::Cpu)?)?;
@@ -454,7 +455,7 @@ mod tests {
         let error = pretrain(&method, None, &loader, &loader, &optimisation, None, spoil).err().unwrap();
         assert!(error.to_string().starts_with("loss is NaN at epoch 2, step 2;"), "{error}");
     }
-    /// Plain steps whose rate stays 1.
+    /// Plain SGD with a constant learning rate of 1.
     fn even(epochs: usize) -> Optimisation {
         Optimisation {
             rule: Rule::Sgd { momentum: 0.0 },
@@ -523,7 +524,7 @@ mod tests {
         assert_eq!(after, [0.0, 0.0, 0.0, 0.0, -1.0, -2.0]);
     }
 
-    /// Half of three steps is rounded to two: the third has the whole rate too.
+    /// Half of three steps is rounded to two steps of warm-up; the second has the full rate, and so has the third.
     #[test]
     fn a_part_of_a_step_of_warm_up_is_rounded() {
         let (source, whole) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::whole(8)]);
@@ -548,7 +549,7 @@ mod tests {
         parameters.all().iter().map(of).collect()
     }
 
-    /// As if it had been trained by hand, on both views of every batch with the labels of its images.
+    /// The result is that of a probe trained by hand on both views of every batch, with the labels of its images.
     #[test]
     fn the_online_probe_learns_from_every_view() {
         let (source, views) =
@@ -599,7 +600,7 @@ mod tests {
         // Three steps and the end of an epoch, twice.
         assert_eq!(states.len(), 8);
         for (place, state) in states.iter().enumerate() {
-            // A probe that began elsewhere.
+            // A probe with other initial weights, which resuming has to overwrite.
             assert_eq!(run(9, Some(state), &mut Vec::new()), whole, "state {place}");
         }
     }

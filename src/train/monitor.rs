@@ -1,9 +1,10 @@
-//! What is measured without labels during training, epoch by epoch: ranks, spread, parts of the loss.
+//! Label-free measurements during training, epoch by epoch: ranks, spread, parts of the loss.
 //!
-//! RankMe has two definitions here. As released by the paper's authors: on backbone features of each mini-batch and
-//! view in training mode, epsilon 1e-6, averaged over the epoch; it cannot exceed the batch size. As in its paper
-//! (Garrido et al., ICML 2023): on embeddings of a fixed sample in evaluation mode, epsilon 1e-7, with the number
-//! of images stated. Neither is comparable between widths without normalisation.
+//! RankMe has two definitions here. `rankme_released` is that of the code that the paper's authors released: on
+//! backbone features of each mini-batch and view in training mode, epsilon 1e-6, averaged over the epoch; it cannot
+//! exceed the batch size. `rankme` is that of its own paper (Garrido et al., ICML 2023): on embeddings of a fixed
+//! sample in evaluation mode, epsilon 1e-7, with the number of images stated. Neither is comparable between widths
+//! without normalisation.
 
 use std::{cell::RefCell, collections::BTreeMap, thread::JoinHandle};
 
@@ -25,7 +26,7 @@ use crate::{
 #[derive(Default)]
 pub struct Monitor {
     sums: RefCell<BTreeMap<String, (f64, usize)>>,
-    /// Values of the last step that are still being computed, if any.
+    /// The thread that still computes the values of the last step, if any.
     pending: RefCell<Option<JoinHandle<Result<Measured>>>>,
 }
 
@@ -47,10 +48,10 @@ struct HostRows {
 }
 
 impl Monitor {
-    /// Adds a step of `views` views. If training runs on a GPU, its values are computed alongside the next step.
+    /// Adds a step of `views` views. If training runs on a GPU, its values are computed during the next step.
     ///
     /// # Errors
-    /// If numbers of this step, or on a GPU of the previous one, are not finite.
+    /// If features or embeddings of this step (on a GPU, of the previous step) are not finite.
     pub fn see(&mut self, step: &Step, views: usize) -> Result<()> {
         let part = |(name, value): &(&str, Tensor)| {
             Ok(((*name).to_owned(), value.to_dtype(DType::F64)?.to_scalar()?))
@@ -72,8 +73,8 @@ impl Monitor {
         Ok(())
     }
 
-    /// Adds a fixed sample at the end of an epoch: RankMe as in its paper, of embeddings, or of features if a
-    /// method has no embeddings.
+    /// Adds RankMe as in its paper, computed at the end of an epoch on a fixed sample: on its embeddings, or on its
+    /// features if the method has no embeddings.
     ///
     /// # Errors
     /// If an image cannot be read, or features are not finite.
@@ -96,16 +97,16 @@ impl Monitor {
         Ok(())
     }
 
-    /// Returns means over everything added, by name; those that are not finite are left out.
+    /// Returns the mean of the values added under each name; means that are not finite are left out.
     ///
     /// # Errors
-    /// As for [`Self::see`], about the last step.
+    /// If features or embeddings of the last step are not finite.
     pub fn means(self) -> Result<BTreeMap<String, f64>> {
         let means = self.sums()?.into_iter().map(|(name, (sum, count))| (name, sum / count as f64));
         Ok(means.filter(|(_, mean)| mean.is_finite()).collect())
     }
 
-    /// Returns sums and counts so far, by name.
+    /// Returns the sum and the number of the values added under each name.
     pub(super) fn sums(&self) -> Result<BTreeMap<String, (f64, usize)>> {
         self.settle()?;
         Ok(self.sums.borrow().clone())
@@ -186,7 +187,7 @@ mod tests {
         seed::Seed,
     };
 
-    /// A step of two views of four images: all features of the first are alike, those of the second at right angles.
+    /// A step of two views of four images: the first view's features are all equal, the second view's orthogonal.
     fn step(part: f32) -> Step {
         let row =
             |place: usize| (0..4).map(|column| f32::from(u8::from(column == place))).collect::<Vec<_>>();
@@ -197,7 +198,7 @@ mod tests {
         Step { loss: part.clone(), features, embeddings, parts: vec![("invariance", part)] }
     }
 
-    /// The rank of a batch is that of each view, 1 and 4, not of both together; values are means over steps.
+    /// Ranks are those of each view, 1 and 4, not of both views together; values are averaged over steps.
     #[test]
     fn ranks_are_of_each_view_and_values_are_means_over_steps() {
         let mut monitor = Monitor::default();
@@ -323,7 +324,7 @@ mod tests {
         }
     }
 
-    /// Five images, in batches of two: more than three embeddings, fewer than six features.
+    /// Five images, in batches of two: more than the three columns of embeddings, fewer than the six of features.
     #[test]
     fn a_sample_is_ranked_by_embeddings_if_there_are_some() {
         let (source, views) = (synthetic::source(Seed::root(2), 5, 2, 8), [ViewRecipe::whole(8)]);

@@ -76,8 +76,8 @@ impl OnlineProbe {
 mod tests {
     use super::*;
 
-    /// One feature, a defect and a normal image of it, a defect weighing 3: by hand, dL/dz is 3 (s - 1) / 2 of the first
-    /// and s / 2 of the second, s = sigmoid(z), and both have z = w + b.
+    /// One feature; a defect of weight 3 and a normal image, for both of which the feature is 1 and z = w + b. By hand,
+    /// dL/dz is 3 (s - 1) / 2 for the defect and s / 2 for the normal image, with s = sigmoid(z).
     #[test]
     fn a_step_weighs_defects_and_decays_nothing() {
         let rule = Rule::Sgd { momentum: 0.0 };
@@ -96,7 +96,7 @@ mod tests {
             Tensor::new(&[1_f32, 0.0], &Device::Cpu).unwrap(),
         );
         let loss = probe.step(&features, &labels, |base| base / 2.0).unwrap();
-        // The loss before the step, and a rate of half of one half.
+        // The loss is that before the step; the learning rate is half of 0.5.
         assert!((loss - (-3.0 * s.ln() - (1.0 - s).ln()) / 2.0).abs() < 1e-6, "{loss}");
         let slope = (3.0 * (s - 1.0) + s) / 2.0;
         for (after, before) in numbers(&probe).into_iter().zip(before) {

@@ -17,7 +17,7 @@ use crate::backbone::{Parameter, Role};
 #[cfg(feature = "cuda")]
 use crate::tensor::updates::gpu as updates;
 
-/// Variables that are treated alike.
+/// Variables that are updated with the same settings.
 #[derive(Clone)]
 pub struct Group {
     /// The variables to update; no variable is in two groups.
@@ -37,22 +37,22 @@ pub struct Group {
 pub enum Rule {
     /// v = momentum v + g + decay p;  p = p - rate v.
     Sgd {
-        /// Part of the velocity that is kept, 0..1.
+        /// Fraction of the velocity that is kept, 0..1.
         momentum: f64,
     },
     /// PyTorch's AdamW: decay acts on the weight, not through the gradient; epsilon is added to the
     /// root of the corrected second moment.
     AdamW {
-        /// Part of the average of g that is kept, 0..1.
+        /// Fraction of the average of g that is kept, 0..1.
         beta1: f64,
-        /// Part of the average of g^2 that is kept, 0..1.
+        /// Fraction of the average of g^2 that is kept, 0..1.
         beta2: f64,
         /// Added to the root; above 0.
         epsilon: f64,
     },
     /// SGD with momentum whose d = g + decay p is scaled, per variable, by the [`Trust`] ratio.
     Lars {
-        /// Part of the velocity that is kept, 0..1.
+        /// Fraction of the velocity that is kept, 0..1.
         momentum: f64,
         /// How the rate is scaled.
         trust: Trust,
@@ -85,7 +85,7 @@ pub enum Trust {
 pub struct Optimiser {
     rule: Rule,
     groups: Vec<Group>,
-    /// Parallel to the variables of `groups`.
+    /// One slot for each variable of `groups`, in the same order.
     slots: Vec<Vec<Slot>>,
 }
 
@@ -281,8 +281,8 @@ struct InnerProducts {
     of_both: f64,
 }
 
-/// Computes them for all variables. On a GPU this is one launch, whose result is waited for: clipping and trust
-/// ratios are decided here.
+/// Computes the inner products of all variables. On a GPU this is one launch, whose result is waited for, because
+/// clipping and trust ratios are computed on the CPU.
 fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> Result<Vec<InnerProducts>> {
     #[cfg(feature = "cuda")]
     if all.first().is_some_and(|(_, parameter)| parameter.variable.device().is_cuda()) {
@@ -589,20 +589,20 @@ mod tests {
         assert!(error.to_string().contains("no state named 'w.first_moment'"));
     }
 
-    /// Clipped to a length, a gradient moves a variable as one of that length does, whatever the rule makes of lengths.
+    /// Under every rule, a clipped gradient has the effect of a gradient that has the clipped length.
     #[test]
     fn every_rule_takes_the_clipped_gradient() {
         let length = (0..12).map(|n| (0.1 * (0.2 * f64::from(n)).cos()).powi(2)).sum::<f64>().sqrt();
         let rules = [Rule::Sgd { momentum: 0.9 }, Rule::ADAMW, lars(LIGHTLY), lars(SOLO), lars(BARLOW)];
         for rule in rules {
-            // The second is five times as long as the bound; the first is shorter, and stays.
+            // The second gradient is five times as long as the bound; the first is shorter, so it is unchanged.
             let (bound, scales) = (3.0 * length, [2.0, 15.0]);
             let moved = |clip: Option<f64>| {
                 let parameters = [weights("w", Role::Weight)];
                 let group = Group { clip, ..group(&parameters, 0.3, 0.05) };
                 let mut optimiser = Optimiser::new(rule, vec![group]).unwrap();
                 for scale in scales {
-                    // What is left of it, with the 1e-6 of PyTorch's clipping.
+                    // The factor of clipping, with the 1e-6 of PyTorch's.
                     let left = (bound / (scale * length + 1e-6)).min(1.0);
                     let scale = if clip.is_some() { scale } else { scale * left };
                     optimiser.step(&gradients(&parameters, scale), |base| base).unwrap();
@@ -614,8 +614,8 @@ mod tests {
             }
         }
     }
-    /// Without weights, or without a gradient, there is no ratio. One takes a plain step without decay then, the other a
-    /// plain step with it.
+    /// If the weights are zero, there is no ratio, and steps are plain. `SumOfNorms` has no ratio for a zero gradient,
+    /// either, and then leaves out decay; `NormOfSum` has one, since decay remains.
     #[test]
     fn the_trust_ratio_of_zeros_is_one() {
         let moved = |trust: Trust, weight: f64, slope: f64| {
@@ -629,13 +629,13 @@ mod tests {
             weight - first_four(&parameters[0])[0]
         };
         for trust in [LIGHTLY, SOLO, BARLOW] {
-            // Half of the gradient; of no weight, decay takes nothing.
+            // Half of the gradient; decay takes nothing from a weight of zero.
             assert!((moved(trust, 0.0, 0.8) - 0.4).abs() < 1e-15, "{trust:?}");
         }
         for trust in [LIGHTLY, SOLO] {
             assert_eq!(moved(trust, 2.0, 0.0), 0.0, "{trust:?}: nothing without a gradient");
         }
-        // The ratio of |p| and |decay p| is 4: a thousandth of it, times rate and decay, of 2.
+        // |p| / |decay p| is 4: a thousandth of that, times the rate, times the decay, times the weight 2.
         assert!((moved(BARLOW, 2.0, 0.0) - 0.5 * 4e-3 * 0.25 * 2.0).abs() < 1e-15);
     }
 

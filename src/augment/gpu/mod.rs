@@ -58,6 +58,8 @@ pub struct Images {
 }
 
 impl Images {
+    /// Uploads the images to a GPU.
+    ///
     /// # Errors
     /// If the device's memory is too small for the images.
     pub fn upload(images: &[Image], device: &CudaDevice) -> Result<Self> {
@@ -135,7 +137,7 @@ impl Upload {
             read.synchronize().w()?;
         }
         if buffer.as_ref().is_none_or(|buffer| buffer.here.len() < count) {
-            // Some reserve, since batches of images with several sizes differ.
+            // Some reserve: if images have several sizes, so have batches.
             let count = count + count / 8;
             // SAFETY: both are written below before they are read, and views use only what was written.
             let (here, there) =

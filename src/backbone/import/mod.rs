@@ -38,12 +38,12 @@ pub struct Weights {
 impl Weights {
     /// Reads the tensors in `bytes`, the content of the file at `path`.
     ///
-    /// Accepted are safetensors, a zip file written by `torch.save` whose dictionaries hold plain tensors, and one
-    /// such dictionary in PyTorch's format before 1.6. No code from the file is run.
+    /// Accepts safetensors, zip files written by `torch.save` whose dictionaries hold plain tensors, and a single such
+    /// dictionary in the format that PyTorch used before 1.6. No code from the file is run.
     ///
     /// # Errors
-    /// States what the file is instead (empty, torn, a Git LFS pointer, a web page, another checkpoint), and what to
-    /// do about it.
+    /// If the file is anything else. The message says what it is (empty, truncated, a Git LFS pointer, a web page,
+    /// another checkpoint), and what to do about it.
     pub fn read(path: &Path, bytes: &[u8]) -> Result<Self> {
         let tensors =
             file::tensors(path, bytes).map_err(|error| Error::Msg(format!("{}: {error}", path.display())))?;
@@ -78,8 +78,9 @@ impl Weights {
         Self { path: path.to_owned(), tensors, notes: BTreeMap::new() }
     }
 
-    /// Overwrites every variable of `encoder` with the file's tensor of the same name. Returns one line each for the
-    /// prefix that was stripped, for what was resampled and for what was ignored.
+    /// Overwrites every variable of `encoder` with the file's tensor of the same name. Returns a report: one line each
+    /// on the prefix that was stripped, on the encoder chosen among several, and on what was resampled, converted or
+    /// ignored.
     ///
     /// # Errors
     /// If the file holds no such encoder, or two different ones, or weights that are not finite, or tensors of
@@ -121,7 +122,7 @@ impl Weights {
         Ok(told)
     }
 
-    /// The networks that the shapes of the file and of the encoder belong to.
+    /// Recognises the network in the file and that of `encoder`, in this order.
     fn networks(&self, encoder: &Parameters) -> (Option<network::Network>, Option<network::Network>) {
         let found = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
         let expected = encoder.all().iter().map(|entry| (entry.name.as_str(), entry.variable.dims()));

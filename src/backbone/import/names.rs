@@ -53,7 +53,7 @@ impl Spelling {
     }
 }
 
-/// Tensors inside an encoder that ours do not have: ignoring them would give another network.
+/// Tensors inside an encoder that ours lack. A file that has one holds another network, so they must not be ignored.
 const INSIDE: [&str; 5] = ["dist_token", "reg_token", "register_tokens", "norm_pre", "rope"];
 
 /// Location of the encoder in a file.
@@ -70,9 +70,9 @@ pub struct Place {
 /// Why no encoder with the wanted names was found.
 #[derive(Debug)]
 pub enum Missing {
-    /// At most some of the names exist.
+    /// Some or all of the names are missing.
     Names {
-        /// The first missing name, with the prefix of the others.
+        /// The first missing name, with the prefix under which most names were found.
         first: String,
         /// Number of names that exist.
         found: usize,
@@ -100,6 +100,9 @@ impl fmt::Display for Missing {
 /// If the file has several, the one that the method evaluates is chosen: the teacher, if the method has one (DINO and
 /// its successors), or the moving average that timm writes as `state_dict_ema`; otherwise the one trained by
 /// gradients rather than a copy of it (MoCo, BYOL; `momentum` in lightly and solo-learn).
+///
+/// # Errors
+/// If names are missing, two encoders of equal rank differ, or the file's encoder has tensors that ours lacks.
 pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place, Missing> {
     let mut best: Option<(usize, String, Spelling)> = None;
     let mut whole: Vec<(String, Spelling)> = Vec::new();
@@ -140,7 +143,7 @@ pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place
     Ok(place)
 }
 
-/// Prefixes of the names in the file, each with the number of names that it precedes.
+/// Counts how many of `names` the file has under each prefix.
 fn prefixes(tensors: &BTreeMap<String, Tensor>, names: &[String]) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for name in names {
@@ -212,13 +215,13 @@ impl Place {
         format!("{}{}", self.prefix, self.spelling.of(name))
     }
 
-    /// The other encoder that a name belongs to.
+    /// Returns the prefix, without its dot, of the copy that a tensor belongs to, if it belongs to one.
     fn copy_of(&self, key: &str) -> Option<String> {
         let copy = self.copies.iter().filter(|copy| !copy.is_empty() && key.starts_with(copy.as_str()));
         copy.max_by_key(|copy| copy.len()).map(|copy| copy.trim_end_matches('.').to_owned())
     }
 
-    /// Reports how many tensors were found, and after which prefix.
+    /// Reports how many tensors were found, under which prefix and in which spelling.
     pub fn told(&self, count: usize) -> String {
         let stripped = match self.prefix.as_str() {
             "" => String::new(),

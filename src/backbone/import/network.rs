@@ -78,7 +78,8 @@ pub fn size(dims: &[usize]) -> String {
     dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
-/// Explains which network the file holds if it is not the expected one, and which flags to pass; begins with a colon.
+/// Explains which network the file holds if it is not the expected one, and which flags to pass. The text begins
+/// with a colon; it is empty if there is nothing to explain.
 pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
     use Network::{MobileNet, ResNet, Vit};
     let advice = match (found, expected) {
@@ -135,7 +136,7 @@ fn named(network: Network) -> String {
     }
 }
 
-/// Recognises names of libraries whose files are not supported.
+/// Recognises tensor names of libraries whose files are not supported, and says so.
 pub fn foreign<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     let has = |part: &str| names.clone().any(|name| name.contains(part));
     if has("attention.attention.query") {

@@ -8,15 +8,15 @@ use crate::backbone::position;
 pub struct Moved {
     /// (1, 1 + patches, width), in f32.
     pub tensor: Tensor,
-    /// From which grid to which, and by which method.
+    /// Reports the grids and the method of interpolation.
     pub told: String,
 }
 
 /// Interpolates embeddings (1, 1 + rows x rows, width), the class token's first, to the square grid of the `expected`
 /// shape, in double precision.
 ///
-/// `None` if the difference is not one of grids: another width, or a number of rows that is not a square plus one.
-/// The method is that of timm's `resample_abs_pos_embed`: bicubic with the filter widened if the grid shrinks
+/// `None` if the shapes differ in more than the grid: another width, or a number of tokens that is not a square plus
+/// one. The method is that of timm's `resample_abs_pos_embed`: bicubic, with a wider filter if the grid shrinks
 /// ([`position::interpolation`]); the class token's row is unchanged.
 pub fn positions(found: &Tensor, expected: &[usize]) -> Result<Option<Moved>> {
     let (&[1, old, width], &[1, new, expected]) = (found.dims(), expected) else { return Ok(None) };

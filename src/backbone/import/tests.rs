@@ -1,4 +1,4 @@
-//! Files as users have them, each built here.
+//! Weights files as users have them, each built here.
 
 mod torch;
 
@@ -284,7 +284,7 @@ fn mobilenet(seed: u64) -> Parameters {
     encoder(Name::MobileNetV2, 4, 32, seed)
 }
 
-/// The network is recognised by names alone, whatever precedes them.
+/// The network is recognised by its names, whatever their prefix.
 #[test]
 fn a_file_says_which_network_it_is_of() {
     for (build, expected) in [
@@ -316,7 +316,7 @@ fn what_is_no_file_of_weights_is_named() {
     let torn = format!("truncated: {} bytes, expected {}", whole.len() - 1, whole.len());
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 44586000\n";
     let zip = zip(&[("archive/data.pkl", b"\x80\x02}.")]);
-    // The end of a zip file has 22 bytes, and a comment of 65,535 at most.
+    // A zip file ends in a record of 22 bytes and a comment of at most 65,535.
     let ending = |behind: usize| [b"PK\x03\x04PK\x05\x06", &vec![0; behind - 4][..]].concat();
     let (long, too_long) = (ending(22 + 65_535), ending(23 + 65_535));
     let cases: [(&[u8], &str); 13] = [
@@ -377,7 +377,7 @@ fn checkpoints_without_plain_tensors_say_how_to_convert() {
     assert!(error.contains("init.safetensors')\""), "{error}");
 }
 
-/// Every key under which programs keep an encoder.
+/// All keys under which programs commonly keep an encoder.
 #[rstest]
 fn dictionaries_under_known_keys_are_read(
     #[values(
@@ -451,7 +451,7 @@ fn integers_are_no_weights_and_an_empty_file_has_none() {
     assert!(error.contains("no tensor has a name of this encoder: neither timm's names"), "{error}");
 }
 
-/// A header of 640 bytes begins like a pickle: 0x80, 0x02.
+/// A file with a header of 640 bytes begins like a pickle: 0x80, 0x02.
 #[test]
 fn a_safetensors_header_may_begin_like_a_pickle() {
     let tensors = Tensors::from([("x".to_owned(), ones(&[2, 3]))]);
@@ -464,7 +464,7 @@ fn a_safetensors_header_may_begin_like_a_pickle() {
     assert!(read.note("about").unwrap().starts_with("aaa") && read.note("x").is_none());
 }
 
-/// Distillation and register tokens, and others that our encoder lacks.
+/// Distillation tokens, register tokens and others that our encoder lacks.
 #[rstest]
 fn another_network_s_tokens_are_not_ignored(
     #[values("dist_token", "reg_token", "register_tokens", "norm_pre.weight", "rope.freqs")] name: &str,

@@ -1,14 +1,15 @@
 //! Attributes a ViT's class token to patches.
 //!
-//! The class token c is a sum of its initial value and what attention and perceptron of every block add to it. The
-//! term of attention is itself a sum over the attended tokens t,
+//! The class token c is the sum of its initial value and of what the attention and the perceptron of each block add
+//! to it. An attention term is itself a sum over the attended tokens t, each of which adds
 //!
-//! sum over heads h of  p_ht V_ht W_h,   p the class token's attention, V values, W_h the projection's part,
+//! sum over heads h of  p_ht V_ht W_h,
 //!
-//! so each patch has its own part d of c, and the final normalisation is linear once its deviation is fixed
+//! with the class token's attention p, the values V, and W_h, the part of the projection that belongs to head h. So
+//! each patch contributes a term to c, and the final normalisation is linear once its standard deviation is fixed
 //! (Gandelsman, Efros and Steinhardt, "Interpreting CLIP's image representation via text-based decomposition", 2024).
 //! Everything else (the initial value, perceptrons, the class token's attention to itself) belongs to no patch and is
-//! distributed evenly. The influence of a patch through other patches is attributed to those.
+//! distributed evenly. What a patch contributes through other patches is credited to those.
 
 use candle_core::{D, Result, Tensor};
 
@@ -27,15 +28,15 @@ impl Vit {
         }
         let class = tokens.narrow(1, 0, 1)?;
         let rest = (&class - parts.sum_keepdim(1)?)?;
-        // Parts are multiplied by the number of patches, so that their mean is the sum.
+        // Multiplied by the number of patches, so that the mean over patches is the sum of all parts.
         let parts = (parts * (rows * columns) as f64)?.broadcast_add(&rest)?;
         self.norm.forward_as(&parts, &class)?.reshape((batch, rows, columns, self.size.width))
     }
 }
 
 impl TransformerBlock {
-    /// What each token contributes to the first one by attention (batch, tokens, width); without bias, they sum to
-    /// its attention output.
+    /// Returns what each token contributes to the class token through attention (batch, tokens, width). The
+    /// contributions sum to the attention output of the class token, without the projection's bias.
     fn told(&self, tokens: &Tensor) -> Result<Tensor> {
         let joined = self.qkv.forward(&self.norm1.forward(tokens)?)?;
         let (batch, count, width) = joined.dims3()?;
@@ -96,7 +97,8 @@ mod tests {
         Ok(())
     }
 
-    /// Where two patches differ, they differ by what they told the class token, over all blocks.
+    /// The features of two patches differ by the difference of their contributions to the class token, summed over
+    /// all blocks.
     #[test]
     fn patches_differ_by_what_they_tell_in_all_blocks() -> Result<()> {
         let images = normal("images", &[2, 16, 12, 3], DType::F64)?.as_detached_tensor();
@@ -108,7 +110,7 @@ mod tests {
                 told = (told + block.told(&tokens)?)?;
                 tokens = block.forward(&tokens)?;
             }
-            // The last normalisation is a straight line, so that a difference passes it whatever it is added to.
+            // The final normalisation is linear here, so what is common to all patches cancels in a difference.
             let class = tokens.narrow(1, 0, 1)?;
             let line = |patch: usize| -> Result<Tensor> {
                 vit.norm.forward_as(&(told.narrow(1, 1 + patch, 1)? * 12.0)?, &class)
@@ -124,8 +126,8 @@ mod tests {
         Ok(())
     }
 
-    /// With one block, a patch reaches the class token by attention alone: changing the value of one patch changes
-    /// only that patch's part.
+    /// In a single block, patches reach the class token through attention alone: their contributions sum to the
+    /// attention output, and exchanging two patches exchanges their contributions.
     #[test]
     fn a_patch_moves_its_own_part() -> Result<()> {
         let vit = vit(1);

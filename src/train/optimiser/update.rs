@@ -1,5 +1,5 @@
 //! The arithmetic of one update of one variable: in one pass over memory on the CPU, in plain tensor operations
-//! elsewhere. The two are twins and tested against each other.
+//! elsewhere. The two compute the same and are tested against each other.
 //!
 //! On the CPU a tensor is split at fixed positions, whatever the number of threads, and every number is computed by
 //! a single thread: results do not depend on the number of threads.
@@ -21,7 +21,7 @@ pub struct MomentumUpdate {
     pub gradient_scale: f64,
     /// Factor of the weight, from decay and from LARS' ratio.
     pub weight_scale: f64,
-    /// Part of the velocity that is kept, 0..1.
+    /// Fraction of the velocity that is kept, 0..1.
     pub momentum: f64,
     /// Length of the step.
     pub learning_rate: f64,
@@ -33,13 +33,13 @@ pub struct MomentumUpdate {
 pub struct AdamWUpdate {
     /// Factor of the gradient, from clipping.
     pub gradient_scale: f64,
-    /// Part of the average of g that is kept, 0..1.
+    /// Fraction of the average of g that is kept, 0..1.
     pub beta1: f64,
-    /// Part of the average of g^2 that is kept, 0..1.
+    /// Fraction of the average of g^2 that is kept, 0..1.
     pub beta2: f64,
     /// Added to the root; above 0.
     pub epsilon: f64,
-    /// Part of the weight that a step of rate 1 subtracts.
+    /// Fraction of the weight that a step with a learning rate of 1 subtracts.
     pub weight_decay: f64,
     /// Length of the step.
     pub learning_rate: f64,
@@ -177,7 +177,8 @@ impl AdamWUpdate {
         })?
     }
 
-    /// Returns what remains of a weight after decay, the size of a step, and the root of the second correction.
+    /// Returns the factor that decay leaves of a weight, the learning rate over the first bias correction, and the root
+    /// of the second bias correction.
     fn scalars(&self) -> (f64, f64, f64) {
         let t = f64::from(self.t);
         (

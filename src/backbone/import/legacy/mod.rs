@@ -16,7 +16,7 @@ use self::pickle::{Held, Node, Pickle};
 /// The magic number and protocol 1001, both as pickles of protocol 2.
 const START: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
 
-/// Whether the bytes begin like such a file.
+/// Whether the bytes begin like a file in this format.
 pub fn is_such(bytes: &[u8]) -> bool {
     bytes.starts_with(START)
 }
@@ -24,7 +24,7 @@ pub fn is_such(bytes: &[u8]) -> bool {
 /// Reads the tensors of a dictionary, in the file's order.
 ///
 /// # Errors
-/// If the dictionary holds anything else, or the file is torn.
+/// If the dictionary holds anything else, or the file is truncated.
 pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     let Some(mut rest) = bytes.strip_prefix(START) else { refuse!("not PyTorch's format before 1.6") };
     let machine = Pickle::read(&mut rest)?;
@@ -44,7 +44,7 @@ pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     Ok(found)
 }
 
-/// Reads type and data of each storage by its key: after the list of keys, each storage has its count and its data.
+/// Reads the type and data of each storage, by its key. The file lists all keys, then each storage's count and data.
 fn storages<'a>(rest: &mut &'a [u8], dictionary: &Pickle) -> Result<BTreeMap<String, (DType, &'a [u8])>> {
     let keys = Pickle::read(rest)?;
     let Some(keys) = keys.list() else { refuse!("no list of storages") };
@@ -137,17 +137,18 @@ mod tests {
         assert!(error(b"\x80\x02}.").contains("not PyTorch's format"));
     }
 
-    /// A machine with the lower bytes first, then this dictionary, and the only storage's key and numbers.
+    /// A file of a little-endian machine: this dictionary, then a single storage with its key and numbers.
     fn of_one_storage(dictionary: &[u8], numbers: &[f32]) -> Vec<u8> {
         let machine = b"\x80\x02}X\x0d\0\0\0little_endian\x88s.";
         let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let count = (numbers.len() as u64 / 4).to_le_bytes();
-        // Python's pickler appends (`a`) the only item of a list.
+        // Python's pickler writes a list's only item as an append (`a`).
         let keys = b"\x80\x02]q\0X\x01\0\0\x007q\x01a.";
         [START, machine, dictionary, keys, &count, &numbers].concat()
     }
 
-    /// `(storage of `count` numbers, 0, (2, 2), (2, 1), False, OrderedDict())`, called.
+    /// A dictionary's entry `name`: a 2 x 2 tensor, as a call of `_rebuild_tensor_v2` with the arguments (storage of
+    /// `count` numbers, 0, (2, 2), (2, 1), False, OrderedDict()).
     fn square(name: u8, kind: &str, count: u8) -> Vec<u8> {
         let storage = format!("(X\x07\0\0\0storagectorch\n{kind}\nX\x01\0\0\x007X\x03\0\0\0cpuK");
         [
@@ -160,7 +161,7 @@ mod tests {
         .concat()
     }
 
-    /// As tied weights are written.
+    /// Tied weights are written like this.
     #[test]
     fn tensors_may_share_a_storage() {
         let file = |second: Vec<u8>| {
@@ -173,7 +174,7 @@ mod tests {
             assert_eq!(tensor.to_vec2::<f32>().unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
         }
         assert_eq!(found.len(), 2);
-        // But what two of them say of it must agree.
+        // But the tensors must agree about its type and size.
         for second in [square(b'b', "FloatStorage", 3), square(b'b', "DoubleStorage", 4)] {
             assert!(
                 file(second)
@@ -192,13 +193,13 @@ mod tests {
             pickle.entry("a").map(|node| matches!(node, Node::List(items) if items.len() == 3)),
             Some(true)
         );
-        // Nothing but a list has items.
+        // Only lists can be appended to.
         for odd in [&b"\x80\x02}(K\x01e."[..], b"\x80\x02}K\x01a.", b"\x80\x02K\x01a."] {
             assert!(Pickle::read(&mut &*odd).is_err());
         }
     }
 
-    /// Truncation at any byte gives an error without a panic, and so does inverting any byte.
+    /// Truncation at any byte is an error. Inverting any byte before the data of the storages never panics.
     #[test]
     fn a_torn_or_damaged_file_is_an_error() {
         for length in 0..FILE.len() {
@@ -212,7 +213,7 @@ mod tests {
             drop(tensors(&bytes));
         }
     }
-    /// One tensor of 2 x 2 numbers in a storage, at an offset and with strides; each number is a byte of the pickle.
+    /// A dictionary with one 2 x 2 tensor, at an offset in its storage and with strides; each argument is one byte.
     fn placed(kind: &str, count: u8, offset: u8, strides: [u8; 2]) -> Vec<u8> {
         let storage = format!("(X\x07\0\0\0storagectorch\n{kind}\nX\x01\0\0\x007X\x03\0\0\0cpuK");
         [

@@ -45,7 +45,7 @@ pub struct Held {
 pub struct Pickle {
     nodes: Vec<Node>,
     stack: Vec<usize>,
-    /// Marked heights of the stack.
+    /// Heights of the stack at which marks were set.
     marks: Vec<usize>,
     memo: HashMap<u32, usize>,
     /// Type and number of elements of each storage, by its key.
@@ -124,7 +124,7 @@ impl Pickle {
     }
 
     fn pop(&mut self) -> Result<usize> {
-        // Values below a mark do not belong to what follows it.
+        // Instructions after a mark must not take values from below it.
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor { Err(odd()) } else { self.stack.pop().ok_or_else(odd) }
     }
@@ -162,7 +162,7 @@ impl Pickle {
                 let items = self.marked()?;
                 self.set(&items)?;
             }
-            // One item, where several would be marked.
+            // Appends a single item; several would follow a mark (`e`).
             b'a' => {
                 let item = self.pop()?;
                 self.extend([item])?;
@@ -185,7 +185,7 @@ impl Pickle {
         Ok(())
     }
 
-    /// Stores the last value under a number, or pushes the value with a number.
+    /// Stores the top value in the memo under a number, or pushes the value stored under a number.
     fn remember(&mut self, instruction: u8, rest: &mut &[u8]) -> Result<()> {
         let number = match instruction {
             b'q' | b'h' => u32::from(take::<1>(rest)?[0]),
@@ -288,7 +288,7 @@ impl Pickle {
     }
 }
 
-/// Parses a value that refers to no other; `None` if the instruction is of another kind.
+/// Parses a value that refers to no other value; `None` if the instruction is of another kind.
 fn alone(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
     Ok(Some(match instruction {
         b'N' => Node::Nothing,
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(pickle.entry("f"), None);
     }
 
-    /// What is remembered is the last value, under a number of one byte or of four.
+    /// The memo stores the top value, under a number of one byte or four.
     #[test]
     fn values_are_remembered_by_number() {
         let text = |text: &str| Node::Text(text.to_owned());
@@ -400,7 +400,7 @@ mod tests {
         assert!(read(b"K\x01(K\x02\x86").is_err(), "what lies below a mark is not taken");
     }
 
-    /// As a file of many weights has them, under one mark.
+    /// Files with many weights set all entries after a single mark.
     #[test]
     fn a_dictionary_may_have_many_entries() {
         let entry = |number: u16| {
