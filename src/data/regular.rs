@@ -75,7 +75,7 @@ fn kind(kind: FileType) -> &'static str {
 /// Opens a regular file, or the regular file that a link leads to.
 ///
 /// # Errors
-/// If there is none, or it is a pipe, a device, a socket or a folder; these are not opened.
+/// If the file does not exist, or is a pipe, a device, a socket or a folder; these are not opened.
 pub fn open(path: &Path) -> Result<File> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(read_text(&path, FEW).unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
-    /// Files below /proc say that they have no bytes.
+    /// Files below /proc report a size of 0 bytes.
     #[cfg(target_os = "linux")]
     #[test]
     fn what_states_no_size_is_read_whole() {

@@ -334,7 +334,7 @@ mod tests {
         assert!(!has_ending("zip", &["zip"]) && !has_ending("a.zipx", &["zip"]));
     }
 
-    /// Tables of the folder itself come first, then those of its folders in order, and those of frames last.
+    /// Tables in the folder itself are preferred, then those in its subfolders in order, with folders of frames last.
     #[test]
     fn of_several_tables_the_nearest_is_read_and_the_published_spelling() {
         let root = tempfile::tempdir().unwrap();

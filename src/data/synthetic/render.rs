@@ -160,7 +160,7 @@ impl<'a> Tracer<'a> {
         })
     }
 
-    /// Draws objects inside the pipe in front of the wall.
+    /// Draws sediment, blocks and the ends of branch pipes in front of the wall.
     fn stand_in(&mut self, n: usize) {
         let scene = self.scene;
         let facing = |normal: Vec3, ray: &Ray| -dot(unit(normal), ray.direction);
