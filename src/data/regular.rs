@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// A file of one byte more than its kind may have; it takes no space on disk.
+    /// A file one byte above the limit of its kind; it is sparse and takes no space on disk.
     #[test]
     fn every_kind_of_file_has_its_limit_and_advice() {
         let folder = tempfile::tempdir().unwrap();

@@ -42,8 +42,8 @@ pub fn train_and_validation(labels: &[Labels]) -> (Vec<usize>, Vec<usize>) {
     cut(labels, (3, 4), &Seed::root(SPLIT_SEED).child("train and validation"))
 }
 
-/// Cuts all images into two stratified parts, each in the order of `labels`: numerator/denominator of the normal
-/// images and of the defects (rounded down), and the rest.
+/// Cuts all images into two stratified parts, each in the order of `labels`. The first gets numerator/denominator of
+/// the normal images and of the defects (both rounded down), the second gets the rest.
 pub fn cut(
     labels: &[Labels],
     (numerator, denominator): (usize, usize),

@@ -43,7 +43,7 @@ pub const TRAIN: [&str; 2] = ["train", "training"];
 /// the final evaluation.
 pub const VALIDATION: [&str; 6] = ["validation", "valid", "val", "dev", "test", "testing"];
 
-/// Folders beside those of images that hold no images to classify.
+/// Folders next to the image folders whose content is not to be classified, such as masks.
 pub const BESIDE: [&str; 6] = ["ground_truth", "masks", "mask", "annotations", "labels", "meta"];
 
 /// Whether a word means a defect; `None` if it is not a label.

@@ -105,7 +105,7 @@ fn every_torn_file_is_called_truncated() {
     }
 }
 
-/// No file of Pillow's fixtures decodes when truncated, unless the missing end holds no pixels.
+/// No fixture made by Pillow decodes when it is truncated, unless the missing end holds no pixels.
 #[test]
 fn torn_files_of_every_kind_are_no_pictures() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");

@@ -76,7 +76,7 @@ impl Twins {
     /// Checks the sides of a split.
     ///
     /// # Errors
-    /// If there are so few images, or so large groups, that one side has too few of either label.
+    /// If one side has no images or, where images have groups, too few defects or no normal image.
     pub(super) fn ensure_enough(&self, files: &Files, sides: [&[usize]; 2]) -> Result<()> {
         for (side, name) in sides.into_iter().zip(["train", "validate"]) {
             ensure!(!side.is_empty(), "{} images are too few: no image is left to {name} on", files.len());

@@ -15,7 +15,7 @@ use super::{
     wall::{Reliefs, Wall},
 };
 
-/// Identifies the surface that a pixel shows; surfaces that do not continue each other have different values.
+/// Identifies the surface that a pixel shows; neighbours with different values are at a border between surfaces.
 type SurfaceId = i32;
 
 const MOUND: SurfaceId = 0;
