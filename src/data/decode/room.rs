@@ -11,9 +11,10 @@
 //! | TIFF | 3 per channel plus 3; with 16 bits 4 per channel plus 6, at least 12 |
 //!
 //! Rotating a picture by a quarter turn takes twice the size of its decoded pixels, if that is more. The bytes of the
-//! file take memory in addition, once or twice. Measured memory of whole processes at 4,096 x 4,096 pixels, including the file, in bytes per pixel:
-//! JPEG 3.3, grey 4.3, rotated 6.3, progressive 9.3; PNG 3.5, grey 4.3, 16 bits 5.2, alpha 7.5, colour with 16 bits
-//! 9.6; BMP and PNM 6.2; WebP 4.7, lossless 7.3, with alpha 10.7; TIFF 5.2 to 7.2 with one channel, 12.2 in colour.
+//! file take memory in addition, once or twice. Measured memory of whole processes at 4,096 x 4,096 pixels, including
+//! the file, in bytes per pixel: JPEG 3.3, grey 4.3, rotated 6.3, progressive 9.3; PNG 3.5, grey 4.3, 16 bits 5.2,
+//! alpha 7.5, colour with 16 bits 9.6; BMP and PNM 6.2; WebP 4.7, lossless 7.3, with alpha 10.7; TIFF 5.2 to 7.2 with
+//! one channel, 12.2 in colour.
 
 use anyhow::{Result, ensure};
 use image::ColorType;
