@@ -37,7 +37,7 @@ pub struct Form {
     positions: Vec<Option<usize>>,
     names: Vec<&'static str>,
     fields: usize,
-    /// Messages about columns that were renamed or are not used, one per line.
+    /// Messages for the user, one per line: columns that were renamed or are not used, and the delimiter.
     pub told: Vec<String>,
 }
 
@@ -67,8 +67,8 @@ impl Annotations {
     /// `optional`, not by their position in the file.
     ///
     /// # Errors
-    /// If a column is missing, unexpected or repeated, a row has another length, there are no rows, or `visit` fails;
-    /// the message names the file and row.
+    /// If a column is missing, unexpected or repeated, a row has too many or too few fields, there are no rows, or
+    /// `visit` fails; the message names the file and row.
     pub fn for_each_row(
         &self,
         required: &[&'static str],
@@ -108,7 +108,8 @@ impl Annotations {
     /// [`Self::understand`].
     ///
     /// # Errors
-    /// If a row has another length, there are no rows, or `visit` fails; the message names the file and row.
+    /// If a row has too many or too few fields, there are no rows, or `visit` fails; the message names the file and
+    /// row.
     pub fn for_each(&self, form: &Form, visit: impl FnMut(&Row) -> Result<()>) -> Result<()> {
         let text = text_of(&self.bytes).with_context(|| self.path.display().to_string())?;
         self.rows(&text, form, visit)
@@ -197,10 +198,10 @@ impl Row<'_> {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The table as UTF-8; a UTF-16 byte-order mark triggers a conversion.
+/// The table without its byte-order mark; UTF-16 is converted to UTF-8. Other bytes are not validated here.
 ///
 /// # Errors
-/// If it is neither UTF-8 nor UTF-16.
+/// If it begins with a UTF-16 byte-order mark but is not valid UTF-16.
 fn text_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let unit: fn([u8; 2]) -> u16 = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
@@ -362,7 +363,7 @@ mod tests {
         Column { name: "class", known: &["class"], required: false },
     ];
 
-    /// What is said of a table and, for each row, its line and its three columns; or the complete error message.
+    /// The messages about a table, and for each row its line and three columns; or the full error message.
     fn understood(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("t.csv");

@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// Where a defect lies is known of images that are remembered, too.
+    /// Everything except pixels, including masks, comes from the wrapped data set.
     #[test]
     fn all_but_the_pixels_is_what_the_data_set_says() {
         let labels = vec![Labels { defect: true, classes: ClassSet::EMPTY, stratum: 0 }; 2];

@@ -65,7 +65,7 @@ impl Stamp {
     }
 }
 
-/// A process's knowledge of the files of one data set, by position.
+/// What this process knows about the files of one data set, by position.
 pub struct Memory(Mutex<Entries>);
 
 struct Entries {
@@ -120,7 +120,7 @@ impl Memory {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stores what an earlier process knew of the file at `index`; a later look checks whether it still holds.
+    /// Stores what an earlier process knew about the file at `index`. [`Self::look`] checks whether it still holds.
     pub fn remember(&self, index: usize, known: Known) {
         self.with(|entries| {
             if entries.states[index] != State::Used {
@@ -130,7 +130,7 @@ impl Memory {
         });
     }
 
-    /// Returns what is known of the file at `index`, if its bytes were ever read.
+    /// Returns what is known about the file at `index`, if its bytes were ever read.
     pub fn known(&self, index: usize) -> Option<Known> {
         self.with(|entries| entries.known(index))
     }
@@ -263,7 +263,7 @@ mod tests {
             [0x64, 0x37, 0xb3, 0xac, 0x38, 0x46, 0x51, 0x33, 0xff, 0xb6, 0x3b, 0x75, 0x27, 0x3a, 0x8d, 0xb5];
         assert_eq!(memory.look(0, || panic!("looked twice")), Content::Bytes(digest));
 
-        // In another process a look is enough, until the file changes.
+        // Another process needs only size and time, until the file changes.
         let known = memory.known(0).unwrap();
         let later = Memory::new(1);
         later.remember(0, known);
@@ -302,7 +302,7 @@ mod tests {
         assert!(!memory.used(0), "known is not used");
         (0..2).for_each(|index| memory.confirm(index));
         assert!(memory.used(0) && !memory.used(1), "nothing is known of the second");
-        // What is used is what it was when it was used.
+        // The knowledge of an earlier process does not replace bytes that this process has used.
         memory.remember(0, known(3));
         assert_eq!(memory.known(0), Some(known(1)));
     }
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(error, format!("cannot read image {}", folder.path().join("b.png").display()));
     }
 
-    /// What an earlier process knew holds only after a look.
+    /// What an earlier process knew is trusted only after size and time of the file were checked.
     #[test]
     fn a_look_decides_whether_what_was_known_holds() {
         let known = Known { stamp: Stamp { bytes: 1, modified: 2 }, digest: digest(b"x"), sketch: None };

@@ -1,7 +1,7 @@
 //! Labelled image files on disk, shared by all sources that read files.
 //!
 //! The root folder of a file is looked up when the file is first opened, and then remembered. Sources that list the
-//! folders anyway pass the locations at once ([`Found`]). Files in zip archives are read from the archive.
+//! folders anyway pass the locations in advance ([`Found`]). Files in zip archives are read from the archive.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode};
 
-/// Maximum number of folders and archives together: a byte identifies one, and one value means none.
+/// Maximum number of folders and archives together: a byte identifies one, and 0 means that it is unknown.
 pub const MOST_ROOTS: usize = u8::MAX as usize - 1;
 
 /// Locations of files that were found by listing folders and archives.
@@ -39,7 +39,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Creates a table of `files` files without locations.
+    /// Creates a table for `files` files, all without a location.
     pub fn nowhere(files: usize) -> Self {
         Self { archives: Vec::new(), at: vec![0; files], packed: Vec::new() }
     }
@@ -126,7 +126,7 @@ pub struct Files {
     found: Vec<AtomicU8>,
     /// Locations of images inside archives; empty if there are no archives.
     packed: Vec<Packed>,
-    /// Knowledge of each file's bytes.
+    /// What is known about each file's bytes.
     pub(super) memory: Memory,
     /// Files that could not be decoded when they were examined, with the reason.
     unreadable: Mutex<BTreeMap<usize, String>>,
@@ -174,8 +174,8 @@ impl Files {
         Ok(Self { archives, found, packed, ..self })
     }
 
-    /// Returns the files at `indices`, in that order, as an independent data set without shared knowledge of their
-    /// content.
+    /// Returns the files at `indices`, in that order, as an independent data set. It starts with a copy of what is
+    /// known about their content; later knowledge is not shared.
     ///
     /// # Errors
     /// Those of [`Self::new`].
@@ -281,7 +281,8 @@ impl Files {
         self.listing.name(index)
     }
 
-    /// Returns the content of each file after one look at it, in the order of `indices`.
+    /// Returns the content of each file, in the order of `indices`, without reading files. Size and time of each file
+    /// are checked at most once per process.
     pub fn look(&self, indices: &[usize]) -> Vec<Content> {
         let look =
             |&index: &usize| self.memory.look(index, || self.locate(index).and_then(|lies| lies.stamp()));
@@ -315,12 +316,12 @@ impl Files {
         indices.iter().for_each(|&index| self.memory.confirm(index));
     }
 
-    /// Returns what is known of the bytes of the file at `index`.
+    /// Returns what is known about the bytes of the file at `index`.
     pub fn known(&self, index: usize) -> Option<Known> {
         self.memory.known(index)
     }
 
-    /// Stores what an earlier process knew of the file at `index`.
+    /// Stores what an earlier process knew about the file at `index`.
     pub fn remember(&self, index: usize, known: Known) {
         self.memory.remember(index, known);
     }
@@ -345,7 +346,7 @@ impl Files {
                 return Ok(Lies::Alone(path));
             }
         }
-        // Other things than files, such as folders, are reported by the function that reads them.
+        // Something else than a file, such as a folder, is reported by the function that reads it.
         if let Some(path) = self.roots.iter().map(|root| root.join(name)).find(|path| path.exists()) {
             return Ok(Lies::Alone(path));
         }
@@ -362,7 +363,7 @@ impl Files {
         Ok((lies.path().to_owned(), lies.read(&self.memory, index)))
     }
 
-    /// Where the table names the image: ` (labels.csv row 17)`.
+    /// The image's row in the annotation table, as a suffix for messages: ` (labels.csv row 17)`.
     fn mention(&self, index: usize) -> String {
         match (&self.table, self.listing.row(index)) {
             (Some(table), Some(row)) => {
@@ -570,7 +571,8 @@ mod tests {
         assert_eq!(many.to_string(), "expected 1 to 254 image folders, found 255");
     }
 
-    /// Bits in use are looked for only where they are asked for, in files of their own and in archives alike.
+    /// Headers, and the number of significant bits if it is requested, are the same for plain files and for members of
+    /// archives.
     #[test]
     fn headers_are_those_of_the_file_wherever_it_lies() {
         let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");

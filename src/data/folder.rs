@@ -8,7 +8,7 @@
 //!
 //! Every image below these folders is used, sorted by name in byte order, so that positions do not depend on the file
 //! system. The stratum is the first folder below that of the label, or the kind of defect. Without two splits, the
-//! fixed split is used. How the folder was interpreted and what was left out is reported ([`Source::understood`]).
+//! fixed split is used. [`Source::understood`] reports how the folder was interpreted and what was left out.
 
 use std::{
     collections::BTreeSet,
@@ -108,7 +108,7 @@ pub fn unlabelled(folder: &Path) -> Result<Files> {
     Files::new(listing, &[folder.to_owned()], None, digest)
 }
 
-/// Names that were seen while listing.
+/// Notes taken while listing: how folders were interpreted, and what was left out.
 #[derive(Default)]
 struct Seen {
     understood: Vec<String>,
@@ -257,6 +257,8 @@ fn labels(base: &Path, part: &str, seen: &mut Seen) -> Result<Labelled> {
     Ok(Labelled { normals, defects })
 }
 
+/// Checks that there are images, and defects among them.
+///
 /// # Errors
 /// If there are no images, or none of them has a defect.
 fn ensure_both(base: &Path, listing: &Listing) -> Result<()> {
@@ -334,7 +336,8 @@ fn canonical(path: &Path) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("{}: this link or folder cannot be opened", path.display()))
 }
 
-/// Collects the images below a folder; `above` holds the folders on the way to it.
+/// Collects the images below a folder. `above` holds the resolved paths of the folder and its ancestors, to detect
+/// links that lead back.
 fn walk(
     path: &Path,
     below: &str,

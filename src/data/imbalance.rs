@@ -6,7 +6,7 @@
 //! set) and no rare class combination is dropped. Shares are exact fractions, so no size depends on rounding of
 //! floats.
 //!
-//! Independent of images and files: takes labels and returns positions.
+//! Independent of images and files: the input is labels, the output is positions.
 
 use std::{fmt, str::FromStr};
 
@@ -291,8 +291,8 @@ impl Pool {
     }
 }
 
-/// Returns one validation set at several shares of defects: normal images stay (while there are enough defects),
-/// defects are subsampled and nested. One feature matrix serves all subsets.
+/// Returns one validation set at several shares of defects. All normal images are kept as long as there are enough
+/// defects; the defects are nested subsets, so one feature matrix serves all shares.
 ///
 /// # Errors
 /// Those of [`Pool::subset`].

@@ -12,7 +12,7 @@ use crate::data::{Dataset, Head, files::Files};
 /// How thoroughly to inspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Find the file and read its size from the header: takes seconds, but misses torn files.
+    /// Find the file and read its size from the header: takes seconds, but misses truncated files.
     Header,
     /// Decode every pixel.
     Pixels,
@@ -156,7 +156,7 @@ mod tests {
         assert!(torn.error.contains("truncated"), "{}", torn.error);
     }
 
-    /// Copies fixtures of all sizes and kinds, and one file that is no picture; returns their names.
+    /// Copies fixtures of all sizes and kinds, and one file that is not a picture; returns them as a data set.
     fn gallery(folder: &Path) -> Files {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
         let names = [
@@ -180,7 +180,8 @@ mod tests {
         files
     }
 
-    /// Two turned by a quarter, one of 17 x 9, and three that stand upright, one of them turned by half.
+    /// Two pictures rotated by 90 degrees, one of 17 x 9, and three of the upright size, one of them rotated by 180
+    /// degrees.
     #[test]
     fn sizes_turned_and_deep_pictures_are_counted_however_they_are_looked_at() {
         let folder = TempDir::new().unwrap();

@@ -179,7 +179,7 @@ mod tests {
         assert!(Listing::of_normals(&["c", "a", "b"]).ensure_distinct().is_ok());
     }
 
-    /// Each of the things that define a source is part of its digest, by itself.
+    /// Each property that defines a source affects its digest by itself.
     #[test]
     fn a_digest_is_of_names_labels_and_groups() {
         use crate::data::{ClassSet, DefectClass};

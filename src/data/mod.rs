@@ -58,7 +58,7 @@ impl Image {
     }
 }
 
-/// Mask of the pixels that show a defect, row by row.
+/// Mask of the pixels that show a defect, in row-major order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
     /// Pixels per row.
@@ -88,8 +88,8 @@ pub trait Dataset: Send + Sync {
     /// Decodes (or draws) the image at `index`; errors name its file and row.
     fn open(&self, index: usize) -> Result<Image>;
 
-    /// Returns width, height and more of the image at `index`. For files it reads only the header, which is cheaper
-    /// than [`Self::open`] and detects missing, empty and unsupported files, but not torn ones.
+    /// Returns size, rotation and sample depth of the image at `index`. For files, only the header is read: this is
+    /// cheaper than [`Self::open`] and detects missing, empty and unsupported files, but not truncated ones.
     fn head(&self, index: usize) -> Result<Head> {
         let Image { width, height, .. } = self.open(index)?;
         Ok(Head { width, height, turned: false, sixteen: false })
@@ -104,8 +104,8 @@ pub trait Dataset: Send + Sync {
     /// ([`Self::files`]).
     fn digest(&self) -> String;
 
-    /// Returns the name of the image at `index` in lists: its path below the data's folder, or its location if it is
-    /// drawn.
+    /// Returns the name under which the image at `index` is listed: its path relative to the data folder, or
+    /// [`Self::place`] if it has no file.
     fn name(&self, index: usize) -> String {
         self.files().map_or_else(|| self.place(index), |files| files.name(index).to_owned())
     }
@@ -115,7 +115,7 @@ pub trait Dataset: Send + Sync {
         self.files()?.group(index)
     }
 
-    /// Returns the class of the image at `index` as the data name it; `None` if it has none.
+    /// Returns the class name that the data give the image at `index`; `None` if it has no class.
     fn kind(&self, index: usize) -> Option<&str> {
         self.files()?.kind(index)
     }
@@ -128,12 +128,12 @@ pub trait Dataset: Send + Sync {
         Ok(None)
     }
 
-    /// Returns the files of the images; `None` if images are drawn and therefore defined by the digest.
+    /// Returns the files of the images; `None` if images are synthetic and therefore defined by the digest.
     fn files(&self) -> Option<&files::Files> {
         None
     }
 
-    /// Returns the files for modification, before they are used.
+    /// Returns the files for modification, which must precede their first use.
     fn files_mut(&mut self) -> Option<&mut files::Files> {
         None
     }
@@ -175,20 +175,20 @@ pub struct Source {
     pub has_classes: bool,
     /// Limitations of this data that readers must be aware of; printed with every table.
     pub limits: Vec<String>,
-    /// How the content of the disk was interpreted, and what was left out; empty if there was nothing to interpret.
+    /// How the files on disk were interpreted, and what was left out; empty if there was nothing to interpret.
     pub understood: Vec<String>,
     /// Files that are not used as images, each with the reason.
     pub left_out: Vec<[String; 2]>,
-    /// What makes scores misleading, as worded by [`examine::Leaks`]; empty before files are examined.
+    /// Leaks that make scores misleading, as described by [`examine::Leaks`]; empty until files are examined.
     pub leaks: Vec<String>,
 }
 
 impl Source {
-    /// Splits the training images again into training and validation images, 3 to 1 and always the same, for tuning
-    /// that must not use this source's validation images.
+    /// Splits the training images into new training and validation images (3 to 1, always the same split), for tuning
+    /// without this source's validation images.
     ///
     /// # Errors
-    /// If images are drawn: other ones can be drawn instead.
+    /// If images are synthetic: more of them can be drawn instead.
     pub fn within_training(self) -> Result<Self> {
         let files = self.train.files().context("drawn images are not split: draw others instead")?;
         let examine::Divided { train, validation, .. } = files.divide()?;
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(error.to_string(), "no policy for bad images called 'ignore'; known: fail, skip");
     }
 
-    /// Two pictures that are drawn somewhere else.
+    /// A data set that generates images instead of reading files.
     struct Drawn;
 
     impl Dataset for Drawn {

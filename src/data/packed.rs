@@ -35,7 +35,7 @@ pub struct Packed {
 /// the file is wanted.
 ///
 /// # Errors
-/// If the archive cannot be read or is torn, or a wanted file is encrypted.
+/// If the archive cannot be read or is truncated, or a wanted file is encrypted.
 pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Result<()> {
     let mut encrypted = None;
     let mut read = || -> Result<()> {
@@ -205,8 +205,8 @@ mod tests {
         );
     }
 
-    /// A local header as APPNOTE.TXT says, with a name of two bytes and an extra field of five, behind nine bytes of
-    /// something else.
+    /// A local header as defined by APPNOTE.TXT, with a name of two bytes and an extra field of five, after nine
+    /// unrelated bytes.
     #[test]
     fn data_begin_behind_name_and_extra_field() {
         let folder = tempfile::tempdir().unwrap();
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(stamp(&path, packed).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
-    /// Only what is wanted must not be encrypted, and folders are no files.
+    /// Encryption is an error only for wanted files, and folders are not listed.
     #[test]
     fn all_files_of_an_archive_are_listed_by_their_last_name() {
         let folder = tempfile::tempdir().unwrap();

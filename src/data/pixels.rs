@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::{Head, SampleBits, Source, files::Files, whole::Opened};
 
-/// Number of images that are sampled, spread evenly over the training images if these are known. Ours: enough that a
-/// range shared by all of them is that of the camera.
+/// Maximum number of images that are sampled, evenly spread over the training images, or over all images if there is
+/// no split. Ours: with so many, the range that all samples fit into is that of the camera.
 const LOOKED_AT: usize = 256;
 
 impl Source {
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(understood(Some("14")), (14, said));
     }
 
-    /// 600 images: every third is looked at, so that 200 speak for all.
+    /// Of 600 images, every third is sampled.
     #[test]
     fn a_look_is_spread_over_many_images() {
         let folder = TempDir::new().unwrap();

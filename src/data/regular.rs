@@ -75,7 +75,7 @@ fn kind(kind: FileType) -> &'static str {
 /// Opens a regular file, or the regular file that a link leads to.
 ///
 /// # Errors
-/// If there is none, or it is a pipe, a device, a socket or a folder; these are not opened.
+/// If the file does not exist, or is a pipe, a device, a socket or a folder; these are not opened.
 pub fn open(path: &Path) -> Result<File> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// A file of one byte more than its kind may have; it takes no space on disk.
+    /// A file one byte above the limit of its kind; it is sparse and takes no space on disk.
     #[test]
     fn every_kind_of_file_has_its_limit_and_advice() {
         let folder = tempfile::tempdir().unwrap();
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(read_text(&path, FEW).unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
-    /// Files below /proc say that they have no bytes.
+    /// Files below /proc report a size of 0 bytes.
     #[cfg(target_os = "linux")]
     #[test]
     fn what_states_no_size_is_read_whole() {

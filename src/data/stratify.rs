@@ -1,10 +1,10 @@
 //! Seeded orders in which every prefix is a proportional sample of the strata, and splits based on them.
 //!
-//! Item j of a stratum with m items is placed at (j + u) / m, and all strata are merged by place. Up to place q,
-//! every stratum then has q m items, rounded up or down, whatever its size. The offsets u of the strata follow the
-//! golden-ratio sequence (Weyl's low-discrepancy sequence), ordered by size of stratum, so that the many strata of
-//! one image are neither all early nor all late: a common random offset, or the centre 1/2, would exclude every rare
-//! class combination from all small subsets.
+//! Item j of a stratum with m items gets the place (j + u) / m, and all strata are merged in order of place. Every
+//! prefix up to place q then has q m items of every stratum, rounded up or down. The offsets u of the strata follow the
+//! golden-ratio sequence (Weyl's low-discrepancy sequence), ordered by size of stratum, so that the many strata with a
+//! single image are neither all early nor all late: a common random offset, or the centre 1/2, would exclude every
+//! rare class combination from all small subsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,8 +42,8 @@ pub fn train_and_validation(labels: &[Labels]) -> (Vec<usize>, Vec<usize>) {
     cut(labels, (3, 4), &Seed::root(SPLIT_SEED).child("train and validation"))
 }
 
-/// Cuts all images into two stratified parts, each in the order of `labels`: numerator/denominator of the normal
-/// images and of the defects (rounded down), and the rest.
+/// Cuts all images into two stratified parts, each in the order of `labels`. The first gets numerator/denominator of
+/// the normal images and of the defects (both rounded down), the second gets the rest.
 pub fn cut(
     labels: &[Labels],
     (numerator, denominator): (usize, usize),
@@ -269,7 +269,7 @@ mod tests {
         let train = (0..16).filter(|index| !validation.contains(index)).collect();
         assert_eq!(train_and_validation_of_units(&labels, &units), (train, validation));
 
-        // Pairs of neighbours, of which other orders make other splits.
+        // Units of two neighbouring images, for which another order of dealing gives another split.
         let label = |index: u32| Labels {
             defect: index.is_multiple_of(3),
             classes: ClassSet::EMPTY,

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::data::folder;
 
-    /// Sixteen images of which three normal ones have the same bytes; `None` of them is a picture.
+    /// Sixteen files, of which three normal ones have the same bytes. None of them is a valid picture.
     fn opened(root: &std::path::Path) -> Opened {
         for label in ["normal", "defect"] {
             fs::create_dir(root.join(label)).unwrap();
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(source.understood.last().unwrap(), last);
         assert_eq!(source.left_out, [["normal/notes.txt", "not an image by its name"].map(str::to_owned)]);
         let sizes = [&source.train, &source.validation].map(|of| of.labels().len());
-        // The three copies, which are more than a quarter of the normal images, and a quarter of the defects.
+        // Validation: the three copies, which are more than a quarter of the normal images, and two of eight defects.
         assert_eq!(sizes, [11, 5]);
         let copies = |of: &dyn crate::data::Dataset| {
             (0..of.labels().len())

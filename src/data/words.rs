@@ -39,11 +39,11 @@ pub const DEFECT: [&str; 15] = [
 /// Words for training images.
 pub const TRAIN: [&str; 2] = ["train", "training"];
 
-/// Words for validation images, in order of preference: a test set is reserved for the final evaluation if there is
-/// another set for validation.
+/// Words for validation images, in order of preference: if there is a set for validation, a test set is reserved for
+/// the final evaluation.
 pub const VALIDATION: [&str; 6] = ["validation", "valid", "val", "dev", "test", "testing"];
 
-/// Folders beside those of images that hold no images to classify.
+/// Folders next to the image folders whose content is not to be classified, such as masks.
 pub const BESIDE: [&str; 6] = ["ground_truth", "masks", "mask", "annotations", "labels", "meta"];
 
 /// Whether a word means a defect; `None` if it is not a label.
@@ -70,8 +70,8 @@ pub fn rank(word: &str, list: &[&str]) -> Option<usize> {
     list.iter().position(|known| *known == word)
 }
 
-/// Whether a name is litter of other programs: thumbnails, previews, backup copies of editors, names that begin with
-/// a dot.
+/// Whether a name is litter of other programs: a name that begins with a dot, or one that macOS, Windows, Linux or
+/// a network storage uses, such as `Thumbs.db` and `lost+found`.
 pub fn is_litter(name: &str) -> bool {
     name.starts_with('.')
         || ["__MACOSX", "@eaDir", "#recycle", "Thumbs.db", "desktop.ini", "lost+found"].contains(&name)

@@ -80,7 +80,7 @@ fn png(bytes: &[u8]) -> bool {
 /// detected.
 fn pnm(bytes: &[u8]) -> bool {
     let mut reader = Cursor::new(bytes);
-    // If the header cannot be read, it is either truncated or the decoder will report the error.
+    // An unreadable header is either truncated, or the decoder will report the error.
     let Ok(decoder) = PnmDecoder::new(&mut reader) else { return !pnm_head_is_torn(bytes) };
     let (_, header) = decoder.into_inner();
     let (width, height) = (u64::from(header.width()), u64::from(header.height()));
@@ -126,7 +126,7 @@ fn webp(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// A head without its end is torn; one that is there and damaged is the decoder's to judge.
+    /// A header that ends early counts as truncated; one that is complete but damaged is left to the decoder.
     #[test]
     fn heads_of_pnm_are_torn_or_damaged() {
         for (head, is_whole) in [

@@ -244,7 +244,7 @@ fn see<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<Seen> {
             let (width, height) = decoder.dimensions();
             let mut room = Room::of(width, height, decoder.color_type());
             if format == ImageFormat::WebP {
-                // Its planes, or its four channels, and the pixels used for prediction.
+                // Memory for its planes or its four channels, and for the pixels used for prediction.
                 room.beside = 7;
             }
             // Damaged metadata do not invalidate the picture. PNM states its own maximum.
@@ -259,7 +259,7 @@ fn head_of<R: BufRead + Seek>(reader: R, format: ImageFormat) -> Result<Head> {
     see(reader, format).map(|seen| seen.head())
 }
 
-/// Recognises the format by content. The file's name is ignored, because it would be believed if the content is
+/// Recognises the format by content. The file name is not used: the `image` crate would trust it if the content is
 /// unknown.
 fn format_of(start: &[u8]) -> Option<ImageFormat> {
     // BigTIFF (files above 4 GiB), which the `image` crate does not recognise.

@@ -1,19 +1,20 @@
-//! Memory needed for decoding, computed from the header before decoding. 3:| | Kind of file | Bytes per pixel |
+//! Memory needed for decoding, computed from the header before decoding.
 //!
-//! | Kind of file | Bytes a pixel |
+//! | Kind of file | Bytes per pixel |
 //! |---|---|
-//! | colour of 8 bits without alpha: JPEG, PNG, BMP, PNM | 3 |
-//! | grey of 8 bits, palettes of grey | 4 |
-//! | with alpha | 7 |
-//! | progressive JPEG, and JPEG of several scans | 9 to 18 |
+//! | 8-bit colour without alpha: JPEG, PNG, BMP, PNM | 3 |
+//! | 8-bit grey, grey palettes | 4 |
+//! | with alpha, 8 bits | 5 if grey, else 7 |
+//! | progressive JPEG, and JPEG with several scans, in colour | 9 to 19 |
 //! | 16 bits | 9 to 14 |
 //! | WebP | 10 or 11 |
-//! | TIFF | 3 for each channel and 3 more; of 16 bits 4 and 6 |
+//! | TIFF | 3 per channel plus 3; with 16 bits 4 per channel plus 6, at least 12 |
 //!
-//! A picture that is rotated takes twice the size of its decoded pixels, if that is more. The file itself is added
-//! once or twice. Measured memory of whole processes at 4,096 x 4,096 pixels, including the file, in bytes per pixel:
-//! JPEG 3.3, grey 4.3, rotated 6.3, progressive 9.3; PNG 3.5, grey 4.3, 16 bits 5.2, alpha 7.5, colour with 16 bits
-//! 9.6; BMP and PNM 6.2; WebP 4.7, lossless 7.3, with alpha 10.7; TIFF 5.2 to 7.2 with one channel, 12.2 in colour.
+//! Rotating a picture by a quarter turn takes twice the size of its decoded pixels, if that is more. The bytes of the
+//! file take memory in addition, once or twice. Measured memory of whole processes at 4,096 x 4,096 pixels, including
+//! the file, in bytes per pixel: JPEG 3.3, grey 4.3, rotated 6.3, progressive 9.3; PNG 3.5, grey 4.3, 16 bits 5.2,
+//! alpha 7.5, colour with 16 bits 9.6; BMP and PNM 6.2; WebP 4.7, lossless 7.3, with alpha 10.7; TIFF 5.2 to 7.2 with
+//! one channel, 12.2 in colour.
 
 use anyhow::{Result, ensure};
 use image::ColorType;
@@ -33,11 +34,12 @@ pub struct Room {
     pub ready: bool,
     /// Whether samples have 16 bits.
     pub wide: bool,
+    /// Whether the picture must be rotated by a quarter turn.
     pub turned: bool,
 }
 
 impl Room {
-    /// Computes the room for pixels of this type.
+    /// Describes a decoder with this output that needs no other memory.
     pub fn of(width: u32, height: u32, color: ColorType) -> Self {
         let given = u64::from(color.bytes_per_pixel());
         let wide = color.bytes_per_pixel() / color.channel_count() > 1;

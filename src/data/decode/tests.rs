@@ -95,8 +95,8 @@ fn every_torn_file_is_called_truncated() {
             assert_eq!(error, expected, "{format:?} cut at {length} of {}", whole.len());
         }
     }
-    // A download that allocated its space and stopped half way. In formats without checksums or markers, this is a
-    // picture with a black part.
+    // A download that reserved its full size and stopped half way: in formats without checksums or markers, this is a
+    // valid picture with a black part.
     for format in [ImageFormat::Png, ImageFormat::Jpeg] {
         let mut hollow = encode(&frame().into(), format);
         let half = hollow.len() / 2;
@@ -105,7 +105,7 @@ fn every_torn_file_is_called_truncated() {
     }
 }
 
-/// No file of Pillow's fixtures decodes when truncated, unless the missing end holds no pixels.
+/// No fixture made by Pillow decodes when it is truncated, unless the missing end holds no pixels.
 #[test]
 fn torn_files_of_every_kind_are_no_pictures() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
@@ -183,7 +183,7 @@ fn heads_of_every_format_say_how_large_and_how_deep() {
     }
 }
 
-/// Compressed rows whose size the head understates: only the decoder sees where they end.
+/// If the header understates the size of compressed rows, only the decoder detects that they are truncated.
 #[test]
 fn what_the_decoder_finds_torn_is_called_truncated() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
@@ -193,7 +193,7 @@ fn what_the_decoder_finds_torn_is_called_truncated() {
     bytes.truncate(bytes.len() - 40);
     let error = whole_image(&bytes).unwrap_err().to_string();
     assert_eq!(error, torn(&bytes));
-    // What is damaged is not torn.
+    // A damaged file is not reported as truncated.
     let mut bytes = fs::read(folder.join("tiff-grey-deflate.tif")).unwrap();
     let page = tiff::tests::strip(&bytes);
     bytes[page].fill(0xff);
@@ -373,7 +373,7 @@ fn bitmaps_of_os_2_are_read_to_their_end() {
     }
 }
 
-/// Bytes a pixel by the table of `room.rs`, of files as they are.
+/// The memory of real files, in bytes per pixel.
 #[test]
 fn the_room_of_every_kind_of_file_is_known_from_its_head() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
@@ -407,7 +407,7 @@ fn the_room_of_every_kind_of_file_is_known_from_its_head() {
     }
 }
 
-/// PNM states its own maximum: bits of other files do not matter.
+/// PNM states its own maximum, so the data set's number of significant bits does not apply.
 #[test]
 fn samples_with_a_maximum_of_their_own_are_scaled_by_it() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
@@ -442,7 +442,7 @@ fn formats_are_known_by_their_first_bytes() {
     assert_eq!(EXTENSIONS, ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "ppm", "tif", "tiff", "webp"]);
 }
 
-/// What the file itself states of its bits counts, unless its samples are larger.
+/// The number of significant bits that a file states is used, unless its samples exceed it.
 #[test]
 fn stated_bits_are_believed_while_samples_fit() {
     let deep = |largest: u16, stated: &[u8]| {

@@ -254,7 +254,7 @@ fn unpack(bytes: &[u8], page: &Page, channels: usize) -> Result<Vec<u16>> {
     Ok(rows.flat_map(|row| (0..width).map(move |x| spread * at(row, x))).collect())
 }
 
-/// Maps palette indices to colours of 16 bits, of which the upper 8 are used.
+/// Maps palette indices to colours; the upper 8 of their 16 bits are used.
 fn palette<R: Read + Seek>(
     decoder: &mut Decoder<R>,
     page: &Page,
@@ -317,13 +317,13 @@ pub(super) mod tests {
         offset..offset + length
     }
 
-    /// An uncompressed page of 8-bit samples, in one strip, with these tags besides.
+    /// An uncompressed page of 8-bit samples in one strip, with these additional tags.
     fn page(width: u16, height: u16, samples: u16, tags: &[(u16, u16)], data: &[u8]) -> Vec<u8> {
         let size = [(256, vec![width]), (257, vec![height]), (278, vec![height])];
         let kept = [(258, vec![8; usize::from(samples)]), (277, vec![samples]), (259, vec![1])];
         let mut all: BTreeMap<u16, Vec<u16>> = size.into_iter().chain(kept).collect();
         all.extend(tags.iter().map(|&(tag, value)| (tag, vec![value])));
-        // A head, how many tags, 12 bytes each, and where another page would be.
+        // A header, the number of tags, 12 bytes per tag, and the offset of the next page.
         let begin = 8 + 2 + 12 * (all.len() + 2) + 4;
         all.insert(273, vec![begin as u16]);
         all.entry(279).or_insert(vec![data.len() as u16]);
@@ -350,7 +350,7 @@ pub(super) mod tests {
 
     const PHOTOMETRIC: u16 = 262;
 
-    /// What Pillow 13.0.0 makes of these inks, with alpha behind them that is left out.
+    /// Pillow 13.0.0's output for these CMYK values; the alpha channel after them is ignored.
     #[test]
     fn inks_with_alpha_are_pillows() {
         let inks = [[10, 200, 90, 40], [255, 0, 128, 64], [30, 60, 90, 255]];
@@ -359,7 +359,7 @@ pub(super) mod tests {
         assert_eq!(found, [207, 46, 139, 0, 191, 95, 0, 0, 0]);
     }
 
-    /// What Pillow 13.0.0 makes of these colours, but for rounding.
+    /// Pillow 13.0.0's output for these colours, up to rounding.
     #[test]
     fn luma_and_chroma_are_pillows() {
         let colours = [
@@ -372,7 +372,7 @@ pub(super) mod tests {
             ([128, 128, 128], [128, 128, 128]),
         ];
         let data = colours.map(|(stored, _)| stored).concat();
-        // No chroma is left out.
+        // Chroma is not subsampled.
         let mut bytes = page(7, 1, 3, &[(PHOTOMETRIC, 6), (530, 1)], &data);
         let place = bytes.windows(4).position(|four| four == [18, 2, 3, 0]).unwrap();
         bytes[place + 4..place + 12].copy_from_slice(&[2, 0, 0, 0, 1, 0, 1, 0]);
@@ -382,10 +382,10 @@ pub(super) mod tests {
         }
     }
 
-    /// Numbers of two bytes in a file that says `MM`, with the larger byte first.
+    /// Files that begin with `II` are little-endian, files that begin with `MM` big-endian.
     #[test]
     fn palettes_are_read_in_either_order_of_bytes() {
-        // Three colours in 256 each of red, green and blue.
+        // Three colours in a palette of 256.
         let mut colours = vec![0_u16; 3 * 256];
         for (index, colour) in [[10, 20, 30], [200, 100, 50], [0, 255, 128]].iter().enumerate() {
             (0..3).for_each(|channel| colours[256 * channel + index] = colour[channel] * 257);
@@ -449,7 +449,7 @@ pub(super) mod tests {
         assert!(complaint(&[(339, 3)]).starts_with("floating-point samples in TIFF are not read"));
     }
 
-    /// Samples of 1, 2 and 4 bits in rows that begin with a new byte, from the highest bits.
+    /// Samples of 1, 2 and 4 bits are packed from the highest bit down, and each row begins with a new byte.
     #[test]
     fn samples_of_few_bits_are_unpacked_row_by_row() {
         let about = |bits: u8, photometric| Page {

@@ -1,4 +1,4 @@
-//! Fetches the elpv images with the Python package installer and keeps them in the user's cache.
+//! Fetches the elpv images with pip and keeps them in the user's cache.
 //!
 //! The images are licensed as non-commercial and share-alike, so they are not in the repository. They are taken from
 //! the package elpv-dataset, in the version and with the SHA-256 pinned here, and unpacked beside their licence.

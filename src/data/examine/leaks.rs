@@ -15,15 +15,15 @@ use crate::{
 /// Leaks of a source, by positions in training and validation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Leaks {
-    /// Files with equal bytes: validation image to training image.
+    /// Maps validation images to a training image with equal bytes.
     pub equal: BTreeMap<usize, usize>,
-    /// Nearly equal images, for validation images without an equal training image.
+    /// Maps other validation images to a nearly equal training image.
     pub near: BTreeMap<usize, usize>,
     /// Groups with images on both sides.
     pub groups: BTreeSet<String>,
-    /// Equal bytes with both labels: two files for each such image.
+    /// Pairs of files with equal bytes but different labels, one pair for each such image.
     pub both_labels: Vec<[String; 2]>,
-    /// An example of each kind, by file names.
+    /// For equal and nearly equal images, the locations of one pair as an example.
     named: BTreeMap<&'static str, [String; 2]>,
 }
 

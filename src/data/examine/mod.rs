@@ -32,7 +32,8 @@ impl Files {
         });
     }
 
-    /// Returns the sketch of the image at `index` if it is known for the current file and scale of samples.
+    /// Returns the sketch of the image at `index`, if one is stored that matches the file's current bytes and the
+    /// current number of significant bits.
     pub fn sketch(&self, index: usize) -> Option<Sketch> {
         let [Content::Bytes(_)] = self.look(&[index])[..] else { return None };
         let bits = self.sample_bits().bits();

@@ -93,7 +93,7 @@ impl Pixels {
 
 /// Returns the hash of an image ([`Sketch::hash`]).
 pub fn hash(image: &Image) -> [u8; HASH] {
-    // The transform is planned once.
+    // Created once: planning the transform takes time.
     static HASHER: LazyLock<Hasher> = LazyLock::new(|| {
         let config = HasherConfig::new().hash_size(16, 16).hash_alg(HashAlg::Median).preproc_dct();
         config.resize_filter(FilterType::Triangle).to_hasher()
@@ -205,7 +205,8 @@ mod tests {
         assert_eq!(Likeness::of(&flat).correlation(&Likeness::of(&flat)), 0.0, "nothing to compare");
     }
 
-    /// 0.299, 0.587 and 0.114 (ITU-R BT.601), by hand, where a thousandth more or less of one of them would show.
+    /// Computed by hand with 0.299, 0.587 and 0.114 (ITU-R BT.601), for colours at which an error of 0.001 in any of
+    /// them changes the result.
     #[test]
     fn luma_is_rounded() {
         for (rgb, expected) in [

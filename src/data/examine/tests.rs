@@ -48,7 +48,7 @@ fn source(root: &Path, train: &[Image], validation: &[Image]) -> Source {
     }
 }
 
-/// Leaks name the training image for each validation image: with equal bytes, and with all but one pixel equal.
+/// Leaks map each validation image to its training image: one with equal bytes, one with all but one value equal.
 #[test]
 fn leaks_name_validation_images_by_the_training_images_that_they_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ fn small_and_empty_pictures_are_told() {
     }
 }
 
-/// Whoever waits is told of every file, also of those that are known already.
+/// Progress is reported for every file, including files that were examined before.
 #[test]
 fn every_file_is_counted() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,7 +101,7 @@ fn every_file_is_counted() {
     }
 }
 
-/// What a picture of 16-bit samples is like holds as long as they are scaled as then.
+/// The sketch of a picture with 16-bit samples is valid only for the scale at which it was computed.
 #[test]
 fn a_sketch_is_of_samples_as_they_are_scaled() {
     let folder = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ fn a_sketch_is_of_samples_as_they_are_scaled() {
     assert_eq!(sketched(false), [Some(0), Some(0)], "8 bits are not scaled");
 }
 
-/// What is stored of files of every format, with 12 of 16 bits in use.
+/// Sketches of files of every format, with 12 of 16 bits in use.
 #[test]
 fn a_sketch_says_what_the_file_is() {
     let names = [
@@ -160,7 +160,7 @@ fn a_sketch_says_what_the_file_is() {
     assert!(files.unreadable().is_empty());
 }
 
-/// Files with these bytes, labels and groups; their bytes are read.
+/// Files with these bytes, labels and groups, whose digests are already known.
 fn texts(root: &Path, rows: &[(&str, &str, bool, &str)]) -> Box<Files> {
     let mut listing = Listing::default();
     for &(name, text, defect, _) in rows {
@@ -247,7 +247,7 @@ fn every_kind_of_leak_has_its_line_and_is_one() {
     );
 }
 
-/// Four pictures of each label: of two sizes among normal images, of two among defects, and of one format each.
+/// Four pictures of each label, each label with two sizes and with one format of its own.
 #[test]
 fn what_gives_labels_away_is_said_in_per_cent() {
     let folder = tempfile::tempdir().unwrap();
@@ -274,7 +274,7 @@ fn what_gives_labels_away_is_said_in_per_cent() {
              {normals} for normal images): a network learns that instead of the defect"
         )
     };
-    // Of normal images (3 + 1/2) / 4, of defects 3 / 4.
+    // The mean of (3 + 1/2) / 4 for normal images and 3 / 4 for defects is 81 %.
     assert_eq!(lines, [line("size", 81, "80 x 72", "64 x 64"), line("format", 100, "bmp", "png")]);
 
     let mut listing = Listing::default();

@@ -76,7 +76,7 @@ impl Twins {
     /// Checks the sides of a split.
     ///
     /// # Errors
-    /// If there are so few images, or so large groups, that one side has too few of either label.
+    /// If one side has no images or, where images have groups, too few defects or no normal image.
     pub(super) fn ensure_enough(&self, files: &Files, sides: [&[usize]; 2]) -> Result<()> {
         for (side, name) in sides.into_iter().zip(["train", "validate"]) {
             ensure!(!side.is_empty(), "{} images are too few: no image is left to {name} on", files.len());
@@ -103,7 +103,7 @@ fn root(parent: &mut [usize], mut index: usize) -> usize {
     index
 }
 
-/// Positions whose bytes are known, with their digests.
+/// Positions and digests of the files whose bytes are known.
 pub(super) fn digests(files: &Files) -> impl Iterator<Item = (usize, Digest)> {
     let all: Vec<usize> = (0..files.len()).collect();
     files.look(&all).into_iter().enumerate().filter_map(|(index, content)| match content {
@@ -134,7 +134,8 @@ fn known_hashes(files: &Files) -> (Vec<usize>, Vec<Hash>) {
     (0..files.len()).filter_map(of).unzip()
 }
 
-/// The `pairs` whose small grey pictures are alike. Pictures that can no longer be opened match nothing.
+/// The `pairs` whose small grey pictures correlate at [`ALIKE`] or more. Pictures that can no longer be opened match
+/// nothing.
 fn confirm(first: &Files, second: &Files, pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let likenesses = |files: &Files, wanted: BTreeSet<usize>| -> HashMap<usize, Likeness> {
         let of = |index| Some((index, Likeness::of(&files.open(index).ok()?)));

@@ -204,7 +204,7 @@ fn two_folders_to_train_on_are_one_too_many() {
     assert!(error.contains("expected one folder to train on, found train, training"), "{error}");
 }
 
-/// For prediction: every image at any depth, by name in byte order; names of folders are no labels.
+/// For prediction, images are listed at any depth, sorted by name in byte order; folder names are not labels.
 #[test]
 fn a_folder_without_labels_is_listed_whole() {
     let folder = folder_with(&["defect/b.png", "a.JPG", "deep/er/c.jpeg", "notes.txt", "._x.png", "Z.png"]);
@@ -214,7 +214,7 @@ fn a_folder_without_labels_is_listed_whole() {
     assert!(files.labels().iter().all(|labels| !labels.defect));
 }
 
-/// Everything that is said and left out of a folder with a split, two folders to score on, and litter.
+/// All messages and all omitted files of a folder with a split, two folders to score on, and litter.
 #[test]
 fn all_that_is_not_used_is_said_and_listed_with_its_reason() {
     let folder = folder_with(&[

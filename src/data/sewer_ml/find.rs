@@ -94,7 +94,7 @@ fn list(folder: &Path, file: &mut dyn FnMut(&str) -> Result<()>) -> Result<Vec<S
         // Sewer-ML's names are ASCII.
         let Ok(name) = entry.file_name().into_string() else { continue };
         let kind = entry.file_type().with_context(unlisted)?;
-        // Links to frames are not followed, since there may be a million.
+        // Links named like frames or tables are not resolved, since there may be a million.
         let is_folder = kind.is_dir()
             || kind.is_symlink() && !has_ending(&name, &["png", "csv"]) && entry.path().is_dir();
         if is_folder {
@@ -334,7 +334,7 @@ mod tests {
         assert!(!has_ending("zip", &["zip"]) && !has_ending("a.zipx", &["zip"]));
     }
 
-    /// Tables of the folder itself come first, then those of its folders in order, and those of frames last.
+    /// Tables in the folder itself are preferred, then those in its subfolders in order, with folders of frames last.
     #[test]
     fn of_several_tables_the_nearest_is_read_and_the_published_spelling() {
         let root = tempfile::tempdir().unwrap();

@@ -572,7 +572,7 @@ mod tests {
         );
     }
 
-    /// Archives of the test split are listed only if frames are missing still.
+    /// Archives of the test split are listed only if frames are still missing.
     #[test]
     fn archives_of_the_test_split_come_last() {
         let folder = laid_out(|name| match name {
@@ -606,7 +606,7 @@ mod tests {
         assert_eq!(read("Filename\n\"\"\n"), Err("t.csv, row 2: column Filename is empty".to_owned()));
     }
 
-    /// One folder and 253 archives have a number each; one more has none.
+    /// One folder and 253 archives use up all numbers; one more archive is an error.
     #[test]
     fn too_many_archives_are_named() {
         let folder = TempDir::new().unwrap();

@@ -3,8 +3,8 @@
 //! Images are in shards of [`SHARD`] images. A shard is a safetensors file with one tensor of bytes per image: its
 //! pixels (height, width, 3), decoded and shrunk once, or the unchanged bytes of its file. `images.csv` has one row
 //! per image, in the order of the shards, with labels and a digest; `store.csv` describes the store and is written
-//! last. Shards are memory-mapped, so the system's cache is shared by all processes. The digest of an image is
-//! verified when it is first read.
+//! last. Shards are memory-mapped, so all processes share the system's page cache. The digest of an image is verified
+//! when it is first read.
 
 mod pack;
 
@@ -83,7 +83,7 @@ fn shard_path(folder: &Path, number: usize) -> PathBuf {
     folder.join(format!("images-{number:05}.safetensors"))
 }
 
-/// Name of an image in its shard; its order is the order of positions.
+/// Name of an image in its shard; names sort in the order of positions.
 fn name(place: usize) -> String {
     format!("{place:03}")
 }

@@ -1,7 +1,7 @@
 //! Material on the invert: flowing water and heaped sediment.
 //!
-//! Both are nearly level surfaces y = f(x, z). A ray is intersected with the level found at the previous guess,
-//! iteratively. Independent of defect classes: some water is normal.
+//! Both are surfaces y = f(x, z). Water is intersected as a level plane; for sediment, the ray is marched in steps and
+//! the crossing found by bisection. Independent of defect classes: some water is normal.
 
 use super::{
     camera::{Ray, Vec3},
@@ -58,7 +58,7 @@ impl Mound {
         value_noise((x + 2.0) * cells, (z + 8.0) * cells, 4096, self.seed ^ salt)
     }
 
-    /// Height y of its surface at (`x`, `z`); below -1 if there is none.
+    /// Height y of its surface at (`x`, `z`); -2, below the invert, where there is no sediment.
     #[inline]
     fn top(&self, x: f32, z: f32) -> f32 {
         let heap = band(self.half_length, z - self.z);

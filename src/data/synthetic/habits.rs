@@ -119,7 +119,7 @@ impl Draws {
         const WATERS: [[f32; 3]; 4] =
             [[0.30, 0.28, 0.22], [0.38, 0.30, 0.18], [0.20, 0.20, 0.17], [0.42, 0.42, 0.38]];
         let colour = WATERS[self.below(WATERS.len())];
-        // Depth as a share of the diameter: usually from dry to 10 %, rarely above 30 %.
+        // Depth as a share of the diameter: usually at most 12 %, rarely above 30 %.
         let filling = match self.unit() {
             u if u < 0.35 => 0.0,
             u if u < 0.75 => self.between(0.02, 0.12),

@@ -64,7 +64,7 @@ pub struct WallPoint {
     pub turn: f32,
     /// Depth along the axis, in radii.
     pub z: f32,
-    /// Size below which details are smaller than the pixel's extent on the wall, in radii.
+    /// Extent of the pixel on the wall, in radii: smaller details disappear.
     pub grain: f32,
 }
 
@@ -74,7 +74,7 @@ pub struct WallPoints {
     pub turn: Values,
     /// Depths along the axis, in radii.
     pub z: Values,
-    /// Sizes below which details disappear, in radii.
+    /// Extents below which details disappear, in radii ([`WallPoint::grain`]).
     pub grain: Values,
     /// Extents of a pixel on the wall, across and along the axis, in radii.
     pub footprint: [Values; 2],

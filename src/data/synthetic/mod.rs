@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(train.place(defect), format!("synthetic train image {defect} ({})", codes.join("+")));
     }
 
-    /// One channel is enough.
+    /// A pixel belongs to the mask if at least one channel changes by more than [`CHANGED`].
     #[test]
     fn masks_are_where_a_channel_changes() {
         let mut alone = 0;
@@ -286,8 +286,8 @@ mod tests {
         hasher.finalize().to_hex()[..8].to_owned()
     }
 
-    /// Digests of what twelve seeds draw of these classes: of the scenes, of their light, and of the recorded
-    /// pictures, at an odd side, which blocks do not divide.
+    /// Digests of the scenes that twelve seeds draw with these classes, of their linear light, and of the recorded
+    /// pictures. The side is odd, so it is not a multiple of the block size.
     fn drawn(code: &str, classes: ClassSet) -> [String; 3] {
         let side = 45;
         let mut hashers = [(); 3].map(|()| blake3::Hasher::new());

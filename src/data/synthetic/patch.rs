@@ -2,7 +2,7 @@
 //!
 //! A patch has wall coordinates (clock angle, depth); the pipe handles perspective. It may protrude inwards
 //! ([`Patch::height`], which bends what the camera sees) and it may repaint the wall ([`Patch::paint`]). Independent
-//! of defect classes: a stain is no defect.
+//! of defect classes: a stain is not a defect.
 
 use super::{
     material::{Surface, Surfaces, WallPoint, WallPoints, octave},

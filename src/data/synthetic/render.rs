@@ -15,7 +15,7 @@ use super::{
     wall::{Reliefs, Wall},
 };
 
-/// Identifies the surface that a pixel shows; surfaces that do not continue each other have different values.
+/// Identifies the surface that a pixel shows; neighbours with different values are at a border between surfaces.
 type SurfaceId = i32;
 
 const MOUND: SurfaceId = 0;
@@ -160,7 +160,7 @@ impl<'a> Tracer<'a> {
         })
     }
 
-    /// Draws objects inside the pipe in front of the wall.
+    /// Draws sediment, blocks and the ends of branch pipes in front of the wall.
     fn stand_in(&mut self, n: usize) {
         let scene = self.scene;
         let facing = |normal: Vec3, ray: &Ray| -dot(unit(normal), ray.direction);

@@ -63,7 +63,7 @@ impl Scene {
         Draws::new(seed.child(class.code()).child("severity")).unit()
     }
 
-    /// Adds stains, dirt and faint lines that are no defects.
+    /// Adds stains, dirt and faint lines that are not defects.
     fn add_distractors(&mut self, draws: &mut Draws) {
         for _ in 0..draws.below(4) {
             let colour = draws.dirt();

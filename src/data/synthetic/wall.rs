@@ -30,7 +30,7 @@ impl<'a> Reliefs<'a> {
         Self { patches, first, last }
     }
 
-    /// Whether there are none.
+    /// Whether there are no reliefs.
     pub fn is_empty(&self) -> bool {
         self.patches.is_empty()
     }

@@ -18,8 +18,8 @@ fn has_marker_byte(eight: [u8; 8]) -> bool {
     inverse.wrapping_sub(0x0101_0101_0101_0101) & !inverse & 0x8080_8080_8080_8080 != 0
 }
 
-/// Finds the first position from `at` where the coded data end or a restart marker follows. Calls `data` with the
-/// stretches of data before it; the byte that escapes 0xff is omitted.
+/// Finds the first marker from `at` on, or the end of the file. Calls `data` with the data before it, piece by piece;
+/// the zero byte that escapes 0xff is omitted.
 fn stop(bytes: &[u8], mut at: usize, mut data: impl FnMut(&[u8])) -> Stop {
     loop {
         let start = at;
@@ -83,7 +83,7 @@ impl Bits {
         stopped
     }
 
-    /// Ensures 32 valid bits: the longest code with the longest number. The end is padded with zeros.
+    /// Ensures 32 valid bits, enough for the longest code and the longest number after it. Past the end, bits are zero.
     #[inline(always)]
     fn load(&mut self) {
         if self.have < 32 {
@@ -127,7 +127,7 @@ impl Bits {
         Some(code.symbol)
     }
 
-    /// Like [`Self::symbol`], and skips the number that follows, whose length in bits is the symbol's lower half.
+    /// Like [`Self::symbol`], and skips the number that follows: the symbol's lower four bits are its length in bits.
     #[inline(always)]
     pub fn symbol_and_number(&mut self, table: &Huffman) -> Option<u8> {
         self.load();
@@ -167,7 +167,7 @@ impl Bits {
     }
 }
 
-/// Length of codes, in bits, that are looked up in one step; longer codes are rare.
+/// Maximum length of codes, in bits, that are looked up in one step; longer codes are rare.
 const QUICK: usize = 11;
 
 #[derive(Clone, Copy, Default)]
@@ -186,17 +186,17 @@ pub struct Several {
     pub places: u8,
     /// Number of bits of the largest number.
     pub most: u8,
-    /// Whether the block ends after them.
+    /// Whether an end-of-block code follows them, which `bits` includes.
     pub ends: bool,
 }
 
 /// A Huffman table.
 pub struct Huffman {
-    /// Codes of at most [`QUICK`] bits, by the first bits.
+    /// Codes of at most [`QUICK`] bits, indexed by the first [`QUICK`] bits.
     quick: Box<[Code; 1 << QUICK]>,
-    /// Sequential coefficients that are complete within the first bits, by these bits.
+    /// Sequential coefficients that are complete within the first [`QUICK`] bits, indexed by these bits.
     several: Box<[Several; 1 << QUICK]>,
-    /// For each length in bits, the first code that is longer, aligned to 16 bits.
+    /// For each length in bits, the exclusive upper bound of the codes, left-aligned to 16 bits.
     ends: [u32; 17],
     /// For each length, the offset from a code to the index of its symbol.
     offsets: [i32; 17],
@@ -283,10 +283,10 @@ mod tests {
         assert_eq!(bits.number(1), 1);
         bits.skip(7);
         assert_eq!((bits.left(), bits.is_overrun()), (0, false));
-        // Behind the end come zeros, and it shows.
+        // Past the end, zeros are read, and the overrun is detected.
         assert_eq!([16; 8].map(|count| bits.number(count)), [0; 8]);
         assert!(bits.is_overrun());
-        // Nothing of one stretch is left in the next.
+        // Refilling discards the previous data.
         let stop = bits.fill(&[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0xff, 0xff, 0xd0], 1);
         assert_eq!(stop, Stop { at: 11, marker: Some(0xd0), behind: 14 });
         assert_eq!([16, 16, 16, 16, 8, 8].map(|count| bits.number(count)), [0, 0, 0, 0, 0, 9]);

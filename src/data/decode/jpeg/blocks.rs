@@ -24,17 +24,17 @@ const LARGEST: i64 = 2048;
 
 /// Maximum sizes of a component's coefficients in a scan.
 pub struct Sizes {
-    /// Quantisation step of the first coefficient, shifted by the bits that later scans add.
+    /// Quantisation step of the first (DC) coefficient, shifted left by the number of bits that later scans add.
     step: i64,
-    /// Maximum number of bits of each other coefficient, in coding order.
+    /// Maximum number of bits of each coefficient, in coding order (zigzag); the first one is not used.
     most: [u8; 64],
-    /// Minimum of these.
+    /// Minimum of these over all coefficients but the first.
     least: u8,
 }
 
 impl Sizes {
     /// Computes the sizes from quantisation steps in coding order, with `low` bits left to later scans. A step of 0
-    /// is unknown.
+    /// means unknown.
     pub fn new(steps: &[u16; 64], low: u8) -> Self {
         let most = steps.map(|step| {
             let step = i64::from(step);
@@ -52,7 +52,7 @@ impl Sizes {
     }
 }
 
-/// Reads a first coefficient, coded as the difference from the previous one, which is kept in `value`.
+/// Reads a first (DC) coefficient, coded as the difference from the previous one, which is kept in `value`.
 #[inline]
 pub fn first(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -> Result<(), Fault> {
     let size = bits.symbol(table).ok_or(Fault::Code)?;
@@ -67,7 +67,7 @@ pub fn first(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -
     sizes.first(*value)
 }
 
-/// Reads the other coefficients of a sequential block.
+/// Reads the other (AC) coefficients of a sequential block.
 #[inline]
 pub fn others(bits: &mut Bits, table: &Huffman, sizes: &Sizes) -> Result<(), Fault> {
     let mut place = 1;
@@ -102,7 +102,7 @@ pub fn others(bits: &mut Bits, table: &Huffman, sizes: &Sizes) -> Result<(), Fau
     if place > 64 { Err(Fault::Long) } else { Ok(()) }
 }
 
-/// The coefficients of a progressive scan, except the first ones.
+/// A spectral band: the AC coefficients of a progressive scan.
 pub struct Band<'a> {
     pub table: &'a Huffman,
     pub sizes: &'a Sizes,
@@ -203,7 +203,7 @@ impl Band<'_> {
 mod tests {
     use super::*;
 
-    /// With n bits a number has n - 1 zeros behind its first one at least: step x 2^(n - 1) may be 2,048 and a step.
+    /// The smallest number of n bits is 2^(n - 1), so step x 2^(n - 1) may be at most 2,048 plus one step.
     #[test]
     fn a_coefficient_is_no_larger_than_a_picture_gives() {
         for (step, low, bits) in [
@@ -213,7 +213,7 @@ mod tests {
             (60_000, 0, 1),
             (1, 1, 11),
             (1, 13, 1),
-            // Larger than all there is, with bits left out, and not known.
+            // A step beyond the whole range, with one bit left to a later scan; and an unknown step.
             (60_000, 1, 1),
             (0, 0, 15),
         ] {

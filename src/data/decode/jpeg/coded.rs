@@ -6,8 +6,8 @@
 //! coefficients.
 //!
 //! Unsupported kinds (arithmetic coding, 12 bits, frames of several sizes) are reported separately. The decoders do
-//! not support them either, but a damaged header can make a file look like one of them to this check alone, or to a
-//! decoder alone.
+//! not support them either. But a damaged header may look like one of these kinds to this check and not to a decoder,
+//! or the reverse.
 
 use std::{fmt, sync::Arc};
 
@@ -72,22 +72,22 @@ pub const UNCHECKED: &str = "damaged: its header describes a kind of JPEG whose 
 /// A component (colour channel) of a picture.
 struct Component {
     name: u8,
-    /// Number of its blocks in a unit of several components.
+    /// Sampling factors: number of its blocks across and down in a unit (MCU) of an interleaved scan.
     across: usize,
     down: usize,
-    /// Number of its blocks, without padding to units.
+    /// Numbers of its block columns and rows, without padding to whole units.
     columns: usize,
     rows: usize,
     steps: usize,
     /// Number of bits of each coefficient that are still missing; `None` before its first scan.
     low: [Option<u8>; 64],
-    /// Bit set of the nonzero coefficients of each block, once a progressive scan had others than the first.
+    /// Bit set of the nonzero coefficients of each block; empty before a progressive scan of AC coefficients.
     known: Vec<u64>,
 }
 
 struct Frame {
     progressive: bool,
-    /// Numbers of units of all components.
+    /// Numbers of unit (MCU) columns and rows of an interleaved scan.
     columns: usize,
     rows: usize,
     components: Vec<Component>,
@@ -95,7 +95,7 @@ struct Frame {
 
 /// The header of a scan.
 struct Scan {
-    /// Index of each component, with the indices of its two Huffman tables.
+    /// Index of each component, with the indices of its Huffman tables for DC and AC coefficients.
     parts: Vec<(usize, usize, usize)>,
     from: usize,
     to: usize,
@@ -105,7 +105,7 @@ struct Scan {
 
 struct Walk {
     steps: [[u16; 64]; 4],
-    /// Tables for first coefficients and for others.
+    /// Huffman tables for first (DC) and for other (AC) coefficients.
     tables: Tables,
     /// Number of units between restarts; 0 if there are no restarts.
     restart: usize,
@@ -122,7 +122,7 @@ pub fn check(bytes: &[u8]) -> Result<bool> {
     read(&mut Walk::new(), bytes)
 }
 
-/// Like [`check`], for pictures that use the tables of another file.
+/// Like [`check`], for pictures whose tables are stored separately, as in TIFF.
 ///
 /// # Errors
 /// Those of [`check`].
@@ -147,7 +147,7 @@ fn read(walk: &mut Walk, bytes: &[u8]) -> Result<bool> {
             }
             Some([0xff, END_OF_IMAGE, ..]) => return walk.ensure_all(),
             Some([0xff, marker, rest @ ..]) if rest.len() >= 2 => (*marker, rest.get(2..number(rest))),
-            // A segment that lost bytes, or has too many. The usual decoder would search for the next marker.
+            // The previous segment has too few or too many bytes. The usual decoder would search for the next marker.
             Some([0..=0xfe, ..]) if walk.scans == 0 => {
                 bail!("damaged: expected a segment at byte {at}, found none{ADVICE}")
             }
@@ -321,7 +321,7 @@ impl Walk {
         Ok(false)
     }
 
-    /// Checks that all scans exist.
+    /// Checks that the scans read so far complete the picture.
     ///
     /// # Errors
     /// If scans are missing.
@@ -340,7 +340,7 @@ impl Walk {
 }
 
 impl Component {
-    /// Number of its blocks in a unit of several components.
+    /// Number of its blocks in a unit (MCU) of an interleaved scan.
     fn blocks(&self) -> usize {
         self.across * self.down
     }
@@ -398,7 +398,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Parses whole blocks; in a progressive scan, the first coefficient of each.
+    /// Parses whole blocks; in a progressive scan, only the first (DC) coefficient of each.
     fn whole(&mut self, done: &mut usize, end: usize) -> Result<(), Fault> {
         let mut parts = Vec::new();
         for (&(place, of_first, of_others), sizes) in self.scan.parts.iter().zip(&self.sizes) {
@@ -424,7 +424,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Parses one more bit of each first coefficient.
+    /// Parses one more bit of each first (DC) coefficient.
     fn first_bits(&mut self, done: &mut usize, end: usize) -> Result<(), Fault> {
         let unit = self.scan.parts.iter().map(|part| self.blocks(part.0)).sum();
         while *done < end {
@@ -437,7 +437,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Parses the other coefficients of the only component in a progressive scan.
+    /// Parses the AC coefficients of the only component in a progressive scan.
     fn band(&mut self, done: &mut usize, end: usize) -> Result<(), Fault> {
         let (place, _, number) = self.scan.parts[0];
         let table = table(self.tables, 1, number)?;

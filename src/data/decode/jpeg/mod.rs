@@ -22,14 +22,14 @@ use segments::{End, START_OF_SCAN, Segments};
 
 use super::room::Room;
 
-/// Properties from the segments before the pixels.
+/// Properties of a file, from the segments before the coded data.
 pub struct Head {
     pub width: u32,
     pub height: u32,
     /// The first segment of EXIF data.
     pub exif: Option<Vec<u8>>,
     components: u8,
-    /// Whether coefficients of the whole picture are kept until the last scan.
+    /// Whether the decoder must keep the coefficients of the whole picture until the last scan.
     keeps: bool,
     usual: bool,
 }
@@ -38,14 +38,14 @@ impl Head {
     /// Returns the memory needed for decoding.
     pub fn room(&self) -> Room {
         let color = if self.components == 1 { ColorType::L8 } else { ColorType::Rgb8 };
-        // Coefficients have two bytes. The other decoder keeps the samples of each component before it combines them.
+        // Coefficients take two bytes. jpeg-decoder keeps the samples of each component before it combines them.
         let kept = if self.keeps { 2 * u64::from(self.components) } else { 0 };
         let beside = if self.usual { kept } else { 4 * u64::from(self.components) };
         Room { beside, ..Room::of(self.width, self.height, color) }
     }
 }
 
-/// Reads the segments before the pixels.
+/// Reads the segments before the coded data.
 ///
 /// # Errors
 /// If none of them describes a frame.
@@ -126,8 +126,8 @@ fn is_usual(bytes: &[u8]) -> bool {
     true
 }
 
-/// Each number has the horizontal factor in its upper half and the vertical one in its lower half. A single component
-/// is never upsampled, whatever its factors.
+/// Whether the usual decoder handles these sampling factors, one byte per component: horizontal in the upper four bits,
+/// vertical in the lower. A single component is never upsampled, whatever its factors.
 fn is_usually_sampled(sampling: &[u8]) -> bool {
     let [first, others @ ..] = sampling else { return true };
     let halves = |factors: u8| [factors >> 4, factors & 15];
@@ -142,7 +142,7 @@ fn is_usually_sampled(sampling: &[u8]) -> bool {
 pub fn is_complete(bytes: &[u8]) -> bool {
     let mut segments = Segments::of(bytes);
     segments.by_ref().for_each(drop);
-    // Not at a marker: the decoder will report the error.
+    // If they ended at something that is not a marker, the decoder will report the error.
     segments.end() != Some(End::File)
 }
 

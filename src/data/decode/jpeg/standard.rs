@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::bits::Huffman;
 
-/// Returns tables for first coefficients and for others, each for luma and for chroma.
+/// Returns tables for first (DC) and for other (AC) coefficients, each for luma and for chroma.
 pub fn tables() -> [[Option<Arc<Huffman>>; 4]; 2] {
     static TABLES: LazyLock<[[Option<Arc<Huffman>>; 4]; 2]> = LazyLock::new(|| {
         let first = FIRST.map(|counts| Huffman::new(&counts, &FIRST_SYMBOLS).map(Arc::new));

@@ -195,7 +195,7 @@ fn a_segment_that_lost_bytes_is_seen() {
         longer.splice(end..end, [7; 5]);
         assert!(complaint(&longer).contains("expected a segment at byte"), "{}", complaint(&longer));
     }
-    // Precision of a sample: a decoder may not check it.
+    // A damaged sample precision, which a decoder may not check.
     let mut twelve = bytes.clone();
     twelve[place(0xc0) + 4] = 12;
     assert_eq!(complaint(&twelve), "not looked at");
@@ -258,8 +258,8 @@ fn scans_that_lack_are_seen() {
     }
 }
 
-/// Two bytes a coefficient where a file is progressive; a byte a sample, once more put together, and the coefficients
-/// where the other decoder reads it.
+/// Besides its output, decoding takes two bytes per coefficient for progressive files, and four bytes per sample (two
+/// of them for its coefficient) for files that jpeg-decoder reads.
 #[test]
 fn heads_say_what_decoding_takes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
@@ -283,7 +283,7 @@ fn a_file_without_a_picture_is_not_looked_at() {
     assert!(head(&[0xff, 0xd8, 0xff, 0xd9]).is_err());
 }
 
-/// Bytes between the last block and the end: up to three are a camera's.
+/// Up to three bytes between the last block and the end are a camera's padding; more are damage.
 #[test]
 fn three_bytes_fill_up_and_four_are_left_over() {
     let bytes = encoded(64, 48, 80);
@@ -301,7 +301,7 @@ fn three_bytes_fill_up_and_four_are_left_over() {
     assert_eq!(complaint(&filled), told);
 }
 
-/// Size, number of components, and the first EXIF segment of two.
+/// The header has size and number of components of the frame, and the first of two EXIF segments.
 #[test]
 fn a_head_is_that_of_the_frame() {
     let mut bytes = encoded(40, 24, 75);
@@ -311,7 +311,7 @@ fn a_head_is_that_of_the_frame() {
     assert_eq!((found.width, found.height, found.components), (40, 24, 3));
     assert_eq!(found.exif, Some(vec![7, 7]));
     assert!(found.usual && !found.keeps);
-    // Sampling of luma and of two chroma components, across in the upper half.
+    // Sampling factors of luma and of two chroma components, the horizontal ones in the upper four bits.
     for (sampling, is_usual) in [
         (&[0x22, 0x11, 0x11][..], true),
         (&[0x41, 0x21, 0x11], true),
@@ -340,7 +340,7 @@ fn tables_and_scans_that_do_not_belong_are_seen() {
         "{}",
         complaint(&other)
     );
-    // A table of one byte less than 64 steps, of three codes of one bit, and of a kind that there is not.
+    // A table with 63 of 64 steps, a table with three codes of one bit, and tables of nonexistent kinds.
     for (segment, told) in [
         ([&[0xff, 0xdb, 0, 66, 0][..], &[1; 63]].concat(), "damaged: a table of quantisation steps is cut"),
         (

@@ -22,7 +22,7 @@ pub fn displaced_joint(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// OK: from a joint on, the pipe is of another material and often of another diameter.
+/// OK: from a joint, or a little behind it, the pipe has another material and another diameter.
 pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let z = scene.joints.first + if draws.coin(0.3) { 0.8 } else { 0.0 };
     let index = scene.cut_at(z);
@@ -38,7 +38,7 @@ pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) 
     let kinds: Vec<_> = kinds.into_iter().flatten().collect();
     let kind = kinds[draws.below(kinds.len())];
     let mut material = draws.material(kind);
-    // Dirt makes a faint change even fainter.
+    // At low severity, dirt hides most of the difference in colour.
     let now = scene.materials[scene.lengths[index].material].colour;
     let difference = grade(severity, 0.35, 1.0);
     material.colour = [0, 1, 2].map(|k| now[k] + (material.colour[k] - now[k]) * difference);
