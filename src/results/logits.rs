@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(columns[4], ("converged".into(), double));
     }
 
-    /// Images of which one has everything that data can say about it.
+    /// Two images with everything that a data set can state about them.
     struct Told;
 
     impl Dataset for Told {
