@@ -1,9 +1,9 @@
 //! The recipe for minutes instead of days. All numbers are ours: those specific to a pair of method and backbone
 //! are in one table, [`point`], those shared by all in [`at`].
 //!
-//! SimCLR's own views are worse here than the paper's: measured at small scale on synthetic pipes, 45 % defects, one seed,
-//! temperature 0.2, AUROC of the converged probe is 0.80 with the paper's views, 0.72 with its own, 0.69 with its own
-//! at half strength and 0.79 with those but without blur; 0.71 untrained. A blur designed for 224 pixels hides the
+//! SimCLR's own views are worse here than the paper's: measured at small scale on synthetic pipes, 45 % defects, one
+//! seed, temperature 0.2, AUROC of the converged probe is 0.80 with the paper's views, 0.72 with its own, 0.69 with its
+//! own at half strength and 0.79 with those but without blur; 0.71 untrained. A blur designed for 224 pixels hides the
 //! defects at 64. With the paper's views, temperatures 0.1, 0.2 and 0.5 give 0.82, 0.80 and 0.71.
 
 use std::sync::Arc;
