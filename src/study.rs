@@ -58,7 +58,7 @@ pub enum Study {
     /// Ours: a numbered point of the search space from which a recipe's numbers are chosen, on images of its own.
     /// Not a result: the best of several is biased upwards on the images that it was chosen on.
     Tuning {
-        /// 0 is the recipe unchanged; the others are drawn.
+        /// 0 is the unchanged recipe; the others are drawn at random.
         trial: u16,
     },
 }

@@ -351,7 +351,7 @@ mod tests {
             .map(|point| (point.threshold, point.false_positive_rate, point.true_positive_rate))
             .collect();
         assert_eq!(found, [(4.0, 0.0, 2.0 / 3.0), (2.0, 1.0 / 3.0, 1.0)]);
-        // A separating score needs one threshold; a constant score has none besides nothing and everything.
+        // A separating score needs one threshold; a constant score has none, except to flag nothing or everything.
         let separating = operating_points(&[3.0, 2.0, 1.0], &[true, true, false]).unwrap();
         assert_eq!(separating.len(), 1);
         assert_eq!((separating[0].threshold, separating[0].true_positive_rate), (2.0, 1.0));

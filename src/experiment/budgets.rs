@@ -21,7 +21,7 @@ use crate::{
 
 /// Numbers of labelled defects; only those below the number in the training set are used. Ours.
 const DEFECTS: [usize; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000];
-/// Number of orders of the training images; each budget is drawn from each of them. Ours.
+/// Number of draws; each budget is taken from each of them. Ours.
 pub const DRAWS: usize = 5;
 
 /// Scores every budget. `labels` are those of the rows of `train`, `truth` those of `validation`.

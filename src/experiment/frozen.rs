@@ -73,7 +73,7 @@ pub(super) fn probe(
 ) -> Result<Probed> {
     let device = &resolved.device;
     let rows = frozen.validation.tensor(device)?;
-    // Without training there is no classifier in training to score.
+    // Without training there is no online classifier to score.
     let classifies = !trained.curve.is_empty();
     let mut classifiers = Vec::new();
     if classifies {

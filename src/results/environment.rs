@@ -89,7 +89,7 @@ impl Folder {
     /// Reads the result of the folder's trials.
     ///
     /// # Errors
-    /// If there is no such file, or it is torn or has another schema.
+    /// If there is no such file, or it is torn or has other fields.
     pub fn tuning(&self) -> Result<Tuning> {
         let path = self.root.join(TUNING);
         let read = || -> Result<Tuning> { Ok(serde_json::from_str(&json_text(&path)?)?) };

@@ -24,7 +24,7 @@ pub struct Logits {
 pub struct Validated {
     /// Position in the validation set.
     pub position: usize,
-    /// Its path below the data's folder, or its position if it is drawn.
+    /// Its path below the data's folder, or its position if it is synthetic.
     pub name: String,
     /// Its labels.
     pub labels: Labels,
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(of(&[first], Some("crack")).as_deref(), Some("crack"), "the data's own word comes first");
     }
 
-    /// Without groups there is no column of groups; what is stated is read back from beside the record.
+    /// Without groups there is no group column; logits are read back from the file beside the record.
     #[test]
     fn logits_are_read_from_beside_their_record() {
         use crate::results::{Folder, example};

@@ -38,7 +38,7 @@ pub fn name(device: &candle_core::Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
 
-/// Returns the part of a digest that messages show.
+/// Returns the first 12 characters of a digest, for messages.
 pub fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }

@@ -261,7 +261,7 @@ fn remedies_replace_the_weighting() {
     }
 }
 
-/// Table 2 has whole images, Figure 3 the paper's views with its own jitter and crop; a quarter of the data.
+/// Table 2 uses whole images; Figure 3 the paper's views with its own jitter and crop, on a quarter of the data.
 #[test]
 fn views_of_table_2_and_figure_3_are_their_own() {
     let plan = Plan::new(Scale::small());
