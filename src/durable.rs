@@ -28,7 +28,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write(path, bytes, Before::Anything).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-/// Like [`write_whole`], but takes the bytes from a callback that writes them bit by bit: for large files.
+/// Like [`write_whole`], but takes the bytes from a callback that writes them piece by piece: for large files.
 ///
 /// # Errors
 /// As for [`write_whole`], and any error of `write`.
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// Leaves a temporary file of a process that has died.
+    /// Leaves a temporary file as if its process had died.
     fn leftover(folder: &Path) -> PathBuf {
         let (dead, path) = temporary(folder).unwrap().keep().unwrap();
         drop(dead);
@@ -383,7 +383,7 @@ mod tests {
         );
     }
 
-    /// Others may read what is written as they may read what the user writes otherwise.
+    /// A written file has the same permissions as any other file of the user.
     #[cfg(unix)]
     #[test]
     fn a_file_has_the_permissions_of_any_other() {
@@ -407,7 +407,7 @@ mod tests {
         assert!(!is_at(&file, &path));
         fs::write(&path, "").unwrap();
         assert!(!is_at(&file, &path), "another of the same name");
-        // A link that leads nowhere has taken its name.
+        // A dangling link occupies its name, too.
         std::os::unix::fs::symlink("/nowhere", root.path().join("a-torn")).unwrap();
         assert_eq!(aside(&path, "torn"), root.path().join("a-torn-2"));
     }

@@ -5,8 +5,8 @@ pub fn counted(count: usize, one: &str, several: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
 }
 
-/// Declares an enum of names: `Variant = "spelling"`; the string after the colon says in messages what a variant
-/// is.
+/// Declares an enum whose variants have names: `Variant = "spelling"`. The string after the colon is the noun for a
+/// variant in messages.
 ///
 /// It defines `ALL` in the order of declaration, `id`, and the conversions `Display` and `FromStr`, whose error
 /// lists the known names.
@@ -59,7 +59,7 @@ pub(crate) use named;
 #[cfg(test)]
 mod tests {
     named! {
-        /// Two of them.
+        /// Two sides.
         enum Side: "side" {
             Left = "left",
             Right = "right",

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::named::named;
 
-/// Which table or figure of the paper a cell belongs to.
+/// The table or figure of the paper, or the question of ours, that a cell belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Study {
     /// Table 1: methods and backbones, trained at five defect shares. Its models, scored at five
@@ -58,15 +58,15 @@ pub enum Study {
     /// Ours: a numbered point of the search space from which a recipe's numbers are chosen, on images of its own.
     /// Not a result: the best of several is biased upwards on the images that it was chosen on.
     Tuning {
-        /// 0 is the recipe unchanged; the others are drawn.
+        /// 0 is the unchanged recipe; the others are drawn at random.
         trial: u16,
     },
 }
 
 named! {
-    /// What an ablation does as in the released code.
+    /// The detail that an ablation changes.
     pub enum Ablation: "ablation" {
-        /// MAE's step supervises two predictions a batch.
+        /// MAE's step supervises two predictions per batch.
         MaeTwoPredictions = "mae_two_predictions",
         /// MAE's step compares predictions with the pixels of another view.
         MaeCrossedViews = "mae_crossed_views",

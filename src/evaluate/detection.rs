@@ -28,7 +28,7 @@ pub struct Detection {
     pub counts: Confusion,
     /// Probability that a defect scores above a normal image, ties counted half.
     pub auroc: f64,
-    /// Area under precision over recall, as steps: see [`average_precision`].
+    /// Area under the precision-recall curve, as steps: see [`average_precision`].
     pub average_precision: f64,
 }
 
@@ -107,8 +107,8 @@ pub fn auroc(scores: &[f64], defects: &[bool]) -> Result<f64> {
     Ok(doubled_wins as f64 / (2.0 * ranking.defects as f64 * ranking.normals as f64))
 }
 
-/// Average precision: sum over thresholds of precision times the recall gained, from high scores to
-/// low, equal scores as one threshold. No interpolation; scikit-learn's `average_precision_score`.
+/// Average precision: sum over thresholds of precision times the recall gained, from high scores to low, with one
+/// threshold for equal scores. No interpolation; scikit-learn's `average_precision_score`.
 ///
 /// # Errors
 /// If the lengths differ, a score is NaN, or only one class is present.
@@ -149,9 +149,9 @@ pub fn false_positive_rate_at(scores: &[f64], defects: &[bool], least: f64) -> R
 pub struct OperatingPoint {
     /// Images with this logit or a higher one are called defects.
     pub threshold: f64,
-    /// Part of normal images that the threshold flags, 0..1.
+    /// Fraction of normal images that the threshold flags, 0..1.
     pub false_positive_rate: f64,
-    /// Part of defects that the threshold flags, 0..1.
+    /// Fraction of defects that the threshold flags, 0..1.
     pub true_positive_rate: f64,
 }
 
@@ -340,9 +340,9 @@ mod tests {
 
     #[test]
     fn hand_worked_operating_points() {
-        // From high to low: defect, defect, normal, defect, normal, normal. Corners (false alarms of 3, found
-        // of 3): (0, 2), (1, 3); the point (1, 2) lies below the line between them, (2, 3) on the line to (3,
-        // 3) flags more for nothing.
+        // From high to low: defect, defect, normal, defect, normal, normal. Corners (false alarms of 3, found of 3):
+        // (0, 2), (1, 3); the point (1, 2) lies below the line between them, (2, 3), on the line to (3, 3), raises more
+        // false alarms for no gain.
         let points =
             operating_points(&[5.0, 4.0, 3.0, 2.0, 1.0, 0.0], &[true, true, false, true, false, false])
                 .unwrap();
@@ -351,7 +351,7 @@ mod tests {
             .map(|point| (point.threshold, point.false_positive_rate, point.true_positive_rate))
             .collect();
         assert_eq!(found, [(4.0, 0.0, 2.0 / 3.0), (2.0, 1.0 / 3.0, 1.0)]);
-        // A separating score needs one threshold; a constant score has none besides nothing and everything.
+        // A separating score needs one threshold; a constant score has none, except to flag nothing or everything.
         let separating = operating_points(&[3.0, 2.0, 1.0], &[true, true, false]).unwrap();
         assert_eq!(separating.len(), 1);
         assert_eq!((separating[0].threshold, separating[0].true_positive_rate), (2.0, 1.0));
@@ -367,7 +367,7 @@ mod tests {
         let (scores, defects) = ([3.0, 2.0, 2.0, 1.0], [true, true, false, false]);
         assert_eq!(auroc(&scores, &defects).unwrap(), 3.5 / 4.0);
         assert_eq!(average_precision(&scores, &defects).unwrap(), (1.0 + 2.0 / 3.0) / 2.0);
-        // All equal: a coin, and the share of defects.
+        // All equal: AUROC is that of a coin, average precision the share of defects.
         assert_eq!(auroc(&[0.0, -0.0, 0.0, 0.0], &[true, false, false, false]).unwrap(), 0.5);
         assert_eq!(average_precision(&[1.0; 4], &[true, false, false, false]).unwrap(), 0.25);
         let infinite = [f64::INFINITY, f64::NEG_INFINITY];

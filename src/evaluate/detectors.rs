@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{backbone::Backbone, loader::Loader, seed::Seed};
 
-/// Images whose distances are computed at once, which bounds what is held in f64. Ours.
+/// Images whose distances are computed at once; this bounds the memory for their f64 copies. Ours.
 const TOGETHER: usize = 20_000;
 
-/// Of the images fitted on, those whose own distances set the threshold. Ours.
+/// Largest number of fitted images whose own distances set the threshold of patch detectors. Ours.
 const USUAL_IMAGES: usize = 200;
 
-/// What a detector fitted on normal images only gives for some images.
+/// Logits from a detector fitted on normal images only, and the detector itself if it is kept.
 pub struct Detected {
     /// Name of its column of logits.
     pub name: &'static str,
@@ -28,9 +28,9 @@ pub struct Detected {
     pub scorer: Option<Scorer>,
 }
 
-/// Fits nearest neighbours and Mahalanobis distance on the rows of `train` at the positions `normals`, and scores
-/// each of `rows`: its distance minus the 95 % quantile of the normal images' own. Rows have `width` numbers.
-/// Returns nothing if there are too few normal images.
+/// Fits nearest neighbours and Mahalanobis distance on the rows of `train` at the positions `normals`, and scores each
+/// row of `rows`: its distance minus the 95 % quantile of the normal images' own distances. Rows have `width` features.
+/// Returns an empty list if there are too few normal images.
 ///
 /// # Errors
 /// If a row is incomplete, a number is not finite, or all normal images are alike.
@@ -65,9 +65,9 @@ fn thinned(normals: &[usize]) -> impl Iterator<Item = usize> {
     (0..kept).map(move |place| normals[place * all / kept])
 }
 
-/// Fits PatchCore and PaDiM on the normal images of `normals`, and scores each image of `rows`: its distance minus
-/// the 95 % quantile of the normal images' own. Returns nothing if the encoder has no middle features, or there are
-/// fewer than two normal images.
+/// Fits PatchCore and PaDiM on the normal images of `normals`, and scores each image of `rows`: its distance minus the
+/// 95 % quantile of the normal images' own distances. Returns an empty list if the encoder has no middle features, or
+/// there are fewer than two normal images.
 ///
 /// # Errors
 /// If an image cannot be read, or all normal images are alike.
@@ -110,7 +110,7 @@ pub fn of_places(
     ])
 }
 
-/// Calls a closure with the patches of every image, in order. Returns whether the encoder has any.
+/// Calls a closure with the patches of every image, in order. Returns false if the encoder has no middle features.
 fn each(
     encoder: &dyn Backbone,
     loader: &Loader,
@@ -153,7 +153,7 @@ mod tests {
             logits.iter().filter(|logit| **logit > 0.0).count() as f64 / logits.len() as f64
         };
         for detector in [0, 1] {
-            // A twentieth of the normal images by construction; new ones lie a little further out.
+            // By construction, 5 % of the fitted images are flagged; new normal images lie a little further out.
             let (alarms, found) = (flagged(&others, detector), flagged(&defects, detector));
             assert!(alarms > 0.01 && alarms < 0.11 && found == 1.0, "{detector}: {alarms} {found}");
         }
@@ -162,7 +162,7 @@ mod tests {
         assert!(thinned(&many).eq((0..normals::MOST_IMAGES).map(|place| 3 * place)));
     }
 
-    /// Each detector's zero is set by its own distances: of twenty normal images the farthest lies on it.
+    /// Each detector's own distances set its logit 0: of twenty normal images, the farthest has logit 0.
     #[test]
     fn each_detector_is_usual_by_its_own_distances() {
         let source = synthetic::source(Seed::root(0), 60, 2, 16);
@@ -193,16 +193,16 @@ mod tests {
             ["normals_patchcore", "normals_padim"]
         );
         for Detected { name, logits, .. } in found {
-            // 0.95 x 20 is the position of the last of twenty.
+            // 0.95 x 20 = 19: the last of twenty, counted from 0.
             let farthest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             assert_eq!((logits.len(), farthest), (20, 0.0), "{name}: {logits:?}");
         }
     }
 
-    /// By hand: of normal features 0, 1, 2, 4, 7, 11 and 16 the mean distances to the five nearest others are 5, 4.2,
-    /// 3.8, 3.8, 5, 7 and 11, of which the largest is usual. 3 is 2.2 from its five nearest, 30 is 22. From the mean,
-    /// 41/7, the farthest is 71/7 away, 3 is 20/7 and 30 is 169/7, in deviations of sqrt(447/7 - (41/7)^2). Rows
-    /// between them are no normal images.
+    /// By hand: the normal features are 0, 1, 2, 4, 7, 11 and 16. Their mean distances to their five nearest others are
+    /// 5, 4.2, 3.8, 3.8, 5, 7 and 11; the largest is the threshold. 3 has mean distance 2.2 from its five nearest, 30
+    /// has 22. From the mean, 41/7, the farthest is 71/7 away, 3 is 20/7 and 30 is 169/7, all in units of the deviation
+    /// sqrt(447/7 - (41/7)^2). The other rows of `train` are not normal images.
     #[test]
     fn distances_from_normal_images_by_hand() {
         let train = [0.0, 100.0, 1.0, 2.0, 4.0, -50.0, 7.0, 11.0, 16.0];

@@ -27,7 +27,7 @@ where
 mod tests {
     #[test]
     fn every_number_counts_once() {
-        // Differences 1 to 19: more than two whole lanes.
+        // Differences 1 to 19: two full blocks of eight lanes, and a rest of three.
         let (a, b): (Vec<f32>, Vec<f32>) = (1..20).map(|n| (3.0 * n as f32, 2.0 * n as f32)).unzip();
         assert_eq!(super::squared(&a, &b), (19 * 20 * 39 / 6) as f32);
         assert_eq!(super::squared::<f64>(&[], &[]), 0.0);

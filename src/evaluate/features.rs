@@ -15,9 +15,9 @@ pub struct Features {
     pub rows: Vec<f32>,
     /// Number of features of an image.
     pub width: usize,
-    /// Position in the data set of each row.
+    /// Position of each row's image in the data set.
     pub indices: Vec<usize>,
-    /// Positions without a row, because their image could not be read.
+    /// Positions of images that have no row, because they could not be read.
     pub skipped: Vec<usize>,
 }
 
@@ -95,7 +95,7 @@ mod tests {
         assert!(values() == before, "nothing of the encoder moves, running statistics neither");
     }
 
-    /// Stripes that differ from image to image, of which the third is torn.
+    /// Striped images that all differ; the third cannot be read.
     struct Torn(Vec<crate::data::Labels>);
 
     impl crate::data::Dataset for Torn {

@@ -1,4 +1,4 @@
-//! How far AUROC would vary with another sample of groups (pipes, videos, modules).
+//! Standard error of AUROC over samples of groups (pipes, videos, modules).
 //!
 //! Source: Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997, equation 4. If each
 //! image is its own group, it is close to the estimate of DeLong, DeLong and Clarke-Pearson (1988).
@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::detection::auroc;
 
-/// Returns the standard error of AUROC over groups. `groups` has one number per image. `None` if a label has fewer
-/// than two groups, or the scores cannot be ranked.
+/// Returns the standard error of AUROC over groups. `groups` holds the group number of each image. `None` if a label
+/// has fewer than two groups, or the scores cannot be ranked.
 pub fn auroc_error(scores: &[f64], defects: &[bool], groups: &[u32]) -> Option<f64> {
     let area = auroc(scores, defects).ok()?;
     let of = |wanted: bool| -> Vec<f64> {
@@ -22,7 +22,7 @@ pub fn auroc_error(scores: &[f64], defects: &[bool], groups: &[u32]) -> Option<f
         sorted
     };
     let (normals, positives) = (of(false), of(true));
-    // Part of the other label's images whose score is below this one, ties counted half.
+    // Fraction of the other label's images whose score is below this one, ties counted half.
     let below = |sorted: &[f64], score: f64| {
         let [less, upto] =
             [sorted.partition_point(|&other| other < score), sorted.partition_point(|&other| other <= score)];
@@ -104,14 +104,15 @@ mod tests {
         assert_eq!(auroc_error(&[1.0, 2.0], &[true, true], &[0, 1]), None);
     }
 
-    /// By hand: of four pairs three are in order, an area of 3/4. Each image strays by 1/4, both of the first group upwards
-    /// and both of the second downwards: variances of 1/16 for each label, and twice a covariance of 1/16.
+    /// By hand: three of four pairs are in order, so the area is 3/4. Each image deviates by 1/4: both of the first
+    /// group upwards, both of the second downwards. That makes a variance of 1/16 for each label, plus twice a
+    /// covariance of 1/16.
     #[test]
     fn defects_and_normal_images_of_a_group_stray_together() {
         let (scores, defects) = ([4.0, 1.0, 2.0, 3.0], [true, false, true, false]);
         let error = |groups: [u32; 4]| auroc_error(&scores, &defects, &groups).unwrap();
         assert!((error([0, 0, 1, 1]) - 0.5).abs() < 1e-12, "{}", error([0, 0, 1, 1]));
-        // Grouped the other way they stray apart, and nothing is left.
+        // Grouped the other way, the deviations within a group cancel, and the error is 0.
         assert!(error([0, 1, 1, 0]).abs() < 1e-12, "{}", error([0, 1, 1, 0]));
     }
 }

@@ -21,7 +21,7 @@ pub struct Importance {
     pub classes: [ClassCounts; DefectClass::COUNT],
 }
 
-/// Counts of one class.
+/// Image counts of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassCounts {
     /// Images that show the class.
@@ -77,9 +77,9 @@ pub fn f2_ciw_multilabel(predicted: &[ClassSet], truth: &[ClassSet]) -> Result<I
 
 /// The reference score of a binary detector: a flagged image counts as predicted to show every class.
 ///
-/// Officially, F2_CIW of a detector needs a classifier behind it. Without one, a flag only says "some class", and
-/// this reading makes no further assumption. Precision is low by construction, so the score stays far below 1 even
-/// for a perfect detector, and it falls with the share of defects.
+/// Strictly, F2_CIW needs a classifier behind the detector: a flag alone only says "some class". This reading assumes
+/// nothing more. Precision is low by construction, so the score stays far below 1 even for a perfect detector, and it
+/// drops further as defects get rarer.
 ///
 /// # Errors
 /// If the lengths differ.
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn hand_worked_multilabel() {
-        // RB: P = 1/2, R = 1/1, F2 = 2.5 / 3. OS: P = 1, R = 1/2, F2 = 2.5 / 4.5. RO: predicted, never
-        // there: 0. OK: there, never predicted: 0. The rest are empty: 0, but in the denominator.
+        // RB: P = 1/2, R = 1/1, F2 = 2.5 / 3. OS: P = 1, R = 1/2, F2 = 2.5 / 4.5. RO: predicted but never present: 0.
+        // OK: present but never predicted: 0. The other classes are empty: they score 0, but count in the denominator.
         let truth = sets(&[&[RB, OS], &[OS], &[OK], &[]]);
         let predicted = sets(&[&[RB, OS], &[], &[RO], &[RB]]);
         let score = f2_ciw_multilabel(&predicted, &truth).unwrap();
@@ -175,9 +175,8 @@ mod tests {
     #[test]
     fn neither_reading_of_the_paper_is_the_other() {
         // A detector that finds 89.5 % of every class and flags 8.3 % of the 68,681 normal images of the validation
-        // split, whose 61,365 defective images are reduced to a share. Expected values were computed for both
-        // readings when the paper was compared with them. Counts are scaled by 1000, because at 1 % rounding would
-        // cost digits.
+        // split, whose 61,365 defective images are reduced to a share. The expected values were computed when both
+        // readings were compared with the paper. Counts are scaled by 1000, so that rounding costs no digits at 1 %.
         const NORMALS: f64 = 68_681_000.0;
         let counts = |share: f64, reading: fn(f64, f64) -> f64| {
             let defects = NORMALS * share / (1.0 - share);

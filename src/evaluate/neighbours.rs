@@ -1,4 +1,4 @@
-//! A nearest-neighbour classifier: votes of the training images whose features have the largest cosine similarity.
+//! A k-nearest-neighbour classifier on the cosine similarity of features.
 //!
 //! Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", 2018, section
 //! 3.4, with the temperature of DINO's protocol (Caron et al. 2021, section 4.1): of the k training images with the
@@ -9,16 +9,17 @@ use rayon::prelude::*;
 
 use super::probe::dot;
 
-/// Neighbours that vote: DINO's 20.
+/// Number of neighbours that vote: DINO's 20.
 pub const NEIGHBOURS: usize = 20;
-/// Divisor of the cosines: DINO's 0.07.
+/// Temperature that divides the cosines: DINO's 0.07.
 pub const TEMPERATURE: f64 = 0.07;
-/// Largest number of training images compared, evenly spaced. Ours: the cost is their number times that of the
+/// Largest number of training images compared, evenly spaced. Ours: the cost grows with this number times that of the
 /// validation images.
 pub const MOST_IMAGES: usize = 20_000;
 
-/// Returns for each of `rows` the part of the votes for the defect, minus one half: above 0 the image is called a
-/// defect. `train` and `rows` are rows of `width` features; the cosine of a zero vector with any other is 0.
+/// Returns the weighted fraction of votes for a defect, minus one half, for each row of `rows`: above 0, the image is
+/// called a defect. `train` and `rows` are row-major with `width` features per row; a zero vector has cosine 0 with any
+/// other.
 ///
 /// # Errors
 /// If a row is incomplete, there is not one label per training row, or a number is not finite.
@@ -87,8 +88,8 @@ mod tests {
 
     #[test]
     fn images_that_are_kept_of_too_many_keep_their_labels() {
-        // Of twice as many images as are compared, every second one is used: the defects, which all point in one
-        // direction.
+        // With twice the largest number of images, every second one is used: these are the defects, which all point in
+        // one direction.
         let (train, defects): (Vec<[f32; 2]>, Vec<bool>) = (0..2 * MOST_IMAGES)
             .map(|row| if row % 2 == 0 { ([1.0, 0.0], true) } else { ([0.0, 1.0], false) })
             .unzip();

@@ -2,7 +2,7 @@
 //!
 //! Sources: mean distance to the nearest neighbours as Ramaswamy, Rastogi and Shim, "Efficient algorithms for mining
 //! outliers from large data sets", 2000; Mahalanobis distance with the shrunken covariance of Ledoit and Wolf, "A
-//! well-conditioned estimator for large-dimensional covariance matrices", 2004, as scikit-learn's `LedoitWolf` has it.
+//! well-conditioned estimator for large-dimensional covariance matrices", 2004, as in scikit-learn's `LedoitWolf`.
 
 use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
@@ -12,14 +12,14 @@ use super::distance::squared;
 
 /// Number of neighbours whose distances are averaged. Ours.
 pub const NEIGHBOURS: usize = 5;
-/// Largest number of normal images compared, evenly spaced. Ours: the cost is their number times that of the
+/// Largest number of normal images compared, evenly spaced. Ours: the cost grows with this number times that of the
 /// validation images.
 pub const MOST_IMAGES: usize = 10_000;
-/// Part of the normal images fitted on whose distance is below logit 0. Ours: without defects, the data do not
-/// determine a threshold.
+/// Fraction of the fitted normal images that get a logit below 0. Ours: without defects, the data do not determine a
+/// threshold.
 const BELOW: f64 = 0.95;
 
-/// Returns the 95 % quantile of the distances of normal images (at least one): logit 0 of such detectors.
+/// Returns the 95 % quantile of the normal images' own distances (at least one), at which the logit is 0.
 pub(super) fn usual(mut own: Vec<f64>) -> f64 {
     own.sort_by(f64::total_cmp);
     own[((BELOW * own.len() as f64) as usize).min(own.len() - 1)]
@@ -122,8 +122,8 @@ impl Cloud {
         Ok(Self { mean, covariance, factors, shrinkage })
     }
 
-    /// Restores a distribution from its mean and [`Self::lower`]. These include the shrinkage, which is therefore
-    /// set to 0.
+    /// Restores a distribution from its mean and [`Self::lower`]. The covariance already includes the shrinkage, so
+    /// `shrinkage` is set to 0.
     ///
     /// # Errors
     /// If the numbers of values do not match, or the covariance is singular.
@@ -150,7 +150,7 @@ impl Cloud {
         &self.mean
     }
 
-    /// Returns the lower triangle of the covariance with its diagonal, row by row.
+    /// Returns the lower triangle of the covariance with its diagonal, row-major.
     pub fn lower(&self) -> Vec<f64> {
         let rows = (0..self.width()).flat_map(|row| (0..=row).map(move |column| (row, column)));
         rows.map(|at| self.covariance[at]).collect()
@@ -227,7 +227,7 @@ mod tests {
         );
     }
 
-    /// Of a hundred distances 0 to 99, in any order, 95 lie below the usual one.
+    /// Of the distances 0 to 99, in any order, 95 lie below the threshold.
     #[test]
     fn five_of_a_hundred_normal_images_are_unusual() {
         let own = (0..100).map(|place| f64::from(37 * place % 100)).collect();
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!((usual(vec![3.0]), usual(vec![2.0, 7.0, 5.0])), (3.0, 7.0));
     }
 
-    /// By hand: distances of 2 from 0, 1, 5 and 9 are 2, 1, 3 and 7, and of two features the length of both.
+    /// By hand: 2 is 2, 1, 3 and 7 away from 0, 1, 5 and 9; with two features, distances are Euclidean.
     #[test]
     fn neighbours_by_hand() {
         let rows = |values: &[f32], width| Rows::new(values, width).unwrap();

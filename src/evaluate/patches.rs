@@ -1,11 +1,11 @@
-//! Detectors fitted on normal images only that look at places: distances between patches of middle features. They
-//! neither need nor use defects.
+//! Detectors fitted on normal images only, from distances between patches of middle features. They neither need nor use
+//! defects. A *place* is one position of a feature map.
 //!
-//! Sources: PatchCore (Roth et al., "Towards total recall in industrial anomaly detection", 2022) and PaDiM (Defard
-//! et al., "PaDiM: a patch distribution modeling framework for anomaly detection and localization", 2021), both on
-//! two stages here. Ours: bounds on the numbers of images and patches; PatchCore's greedy choice of patches without
-//! its random projection, which only saves time; PaDiM's largest distance without smoothing, because its maps are a
-//! few places wide here.
+//! Sources: PatchCore (Roth et al., "Towards total recall in industrial anomaly detection", 2022) and PaDiM (Defard et
+//! al., "PaDiM: a patch distribution modeling framework for anomaly detection and localization", 2021), both applied to
+//! two stages of the encoder here. Ours: the numbers of images and patches are bounded; PatchCore's greedy choice of
+//! patches omits its random projection, which only saves time; PaDiM's largest distance is taken without smoothing,
+//! because its maps are only a few places wide here.
 
 mod padim;
 mod patchcore;
@@ -19,9 +19,9 @@ pub use patchcore::{BANK, CANDIDATES, PatchCore};
 pub const MOST_IMAGES: usize = 1_000;
 /// Features of all places of an image, as (places, width).
 pub struct Patches {
-    /// Values, row by row.
+    /// Values, row-major.
     pub values: Vec<f32>,
-    /// Numbers per place.
+    /// Features per place.
     pub width: usize,
 }
 
@@ -31,11 +31,12 @@ impl Patches {
     }
 }
 
-/// Describes each place of the finer grid: both maps (batch, rows, columns, channels) averaged over 3 x 3 places
-/// (zeros outside, as in anomalib 2.7), the coarser one resampled bilinearly to the finer grid, concatenated.
+/// Returns the features of each place of the finer map, image by image. Both maps (batch, rows, columns, channels) are
+/// averaged over 3 x 3 places (with zero padding, as in anomalib 2.7); the coarser one is resampled bilinearly to the
+/// finer grid, and both are concatenated.
 ///
 /// # Errors
-/// If the maps are of different images.
+/// If the batch sizes differ, or a feature is not finite.
 pub fn described(fine: &Tensor, coarse: &Tensor) -> Result<Vec<Patches>> {
     let (batch, rows, columns, channels) = fine.dims4()?;
     let (others, few_rows, few_columns, further) = coarse.dims4()?;
@@ -56,7 +57,7 @@ pub fn described(fine: &Tensor, coarse: &Tensor) -> Result<Vec<Patches>> {
     Ok(images.map(|values| Patches { values: values.to_vec(), width }).collect())
 }
 
-/// Averages over 3 x 3 places, zeros outside.
+/// Averages over 3 x 3 places, with zero padding.
 fn smoothed(maps: &Tensor) -> Result<Tensor> {
     let (_, rows, columns, _) = maps.dims4()?;
     let padded = maps.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
@@ -67,7 +68,7 @@ fn smoothed(maps: &Tensor) -> Result<Tensor> {
     Ok((sum / 9.0)?)
 }
 
-/// Returns the weights (places of `to`) x (places of `from`) of a bilinear change of grid, centred as in torch's
+/// Returns the matrix (places of `to`) x (places of `from`) of bilinear resampling, as in torch with
 /// `align_corners=False`.
 fn bilinear(from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
     let line = |from: usize, to: usize| -> Vec<Vec<f64>> {

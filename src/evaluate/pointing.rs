@@ -1,14 +1,14 @@
 //! The pointing game (Zhang et al., "Top-down neural attention by excitation backprop", 2018): does the maximum of
 //! a map lie on the object that it should show?
 //!
-//! Places are coarse here, so a place counts with the part of its pixels that lie on the defect: the expected hit
-//! rate of a random pixel of it. Chance is that part for the whole image; the ceiling is that of the best place.
+//! Places of the map are coarse here, so a place scores the fraction of its pixels that lie on the defect: the expected
+//! hit rate of a random pixel in it. Chance is that fraction of the whole image; the ceiling is that of the best place.
 
 use anyhow::{Result, ensure};
 
 use crate::data::Mask;
 
-/// Scores of pointing in one image, each 0..1.
+/// Pointing scores of one image, each 0..1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pointed {
     /// Score of the map's highest place.
@@ -19,15 +19,14 @@ pub struct Pointed {
     pub ceiling: f64,
 }
 
-/// Returns the part of the pixels in a rectangle (bounds in pixels) that lie on the defect.
+/// Returns the fraction of the pixels in a rectangle (bounds in pixels) that lie on the defect.
 fn part(mask: &Mask, [left, right]: [usize; 2], [top, bottom]: [usize; 2]) -> f64 {
     let rows = (top..bottom).map(|row| &mask.pixels[row * mask.width + left..row * mask.width + right]);
     let found = rows.flatten().filter(|&&defect| defect).count();
     found as f64 / ((right - left) * (bottom - top)).max(1) as f64
 }
 
-/// Scores a map (rows of places) on an image; `None` if no pixel shows a defect. Of equally high places the first
-/// is taken.
+/// Scores a map (rows of places) on an image; `None` if no pixel shows a defect. Ties go to the first place.
 ///
 /// # Errors
 /// If the map is empty, ragged or finer than the image.
@@ -79,7 +78,7 @@ mod tests {
             pointed(&[vec![-1.0]]),
             Pointed { hit: 3.0 / 16.0, chance: 3.0 / 16.0, ceiling: 3.0 / 16.0 }
         );
-        // Places do not share the pixels evenly: columns 0, 1 and 2 to 3.
+        // Three places divide four columns of pixels unevenly: 0, 1, and 2 to 3.
         assert_eq!(pointed(&[vec![0.0, 0.0, 1.0]]).hit, 3.0 / 8.0);
         let nothing = Mask { pixels: vec![false; 16], ..mask.clone() };
         assert_eq!(point(&[vec![0.0]], &nothing).unwrap(), None);
@@ -87,8 +86,8 @@ mod tests {
         assert!(point(&vec![vec![0.0; 4]; 5], &mask).is_err());
     }
 
-    /// Six pixels across and two down: the right two above and the left one below show the defect. Places of 2 x 1
-    /// pixels.
+    /// An image of 6 x 2 pixels: the right two of the upper row and the left one of the lower row show the defect.
+    /// Places are 2 x 1 pixels.
     #[test]
     fn a_map_lies_on_a_picture_that_is_wider_than_high() {
         let defect = |place: usize| matches!(place, 4..=6);

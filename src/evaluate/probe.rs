@@ -199,7 +199,7 @@ impl<'a> Fit<'a> {
     }
 
     /// Newton's method from `weights`, each step halved until the objective falls enough. Ends when the largest
-    /// gradient entry is `tolerance` times the largest possible one.
+    /// gradient entry is at most `tolerance` times the largest possible one.
     fn minimise(&self, c: f64, mut weights: Vec<f64>, tolerance: f64) -> Result<(Vec<f64>, Convergence)> {
         ensure!(c > 0.0 && c.is_finite(), "probe: C is {c}, expected a number above 0");
         let penalty = 1.0 / (c * self.importance);
@@ -452,7 +452,7 @@ mod tests {
         );
     }
 
-    /// Two defects of five: equal sums are 5/4 and 5/6 each.
+    /// Two defects among five images: balanced weights are 5/4 and 5/6.
     #[test]
     fn images_weigh_by_their_class() {
         let defects = [true, false, false, true, false];

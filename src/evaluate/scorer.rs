@@ -1,8 +1,8 @@
 //! Scorers of images after training: the converged probe, or a detector fitted on normal images only. A scorer
 //! contains no image, and gives the same scores as when it was fitted.
 //!
-//! Records also score neighbour distances and PaDiM, which are not kept here: the features that they compare with
-//! are larger than the encoder.
+//! Records also contain scores of neighbour distances and PaDiM. These detectors are not kept: the features that they
+//! compare with are larger than the encoder.
 
 use std::collections::BTreeMap;
 
@@ -29,14 +29,14 @@ pub enum Scorer {
     Mahalanobis {
         /// Distribution of the normal images' features.
         cloud: Cloud,
-        /// The distance of logit 0.
+        /// The distance at which the logit is 0.
         usual: f64,
     },
-    /// Distance of the most unusual place from places of normal images.
+    /// Distance of an image's most unusual patch from patches of normal images.
     PatchCore {
         /// The bank of patches.
         core: PatchCore,
-        /// The distance of logit 0.
+        /// The distance at which the logit is 0.
         usual: f64,
     },
 }
@@ -44,11 +44,11 @@ pub enum Scorer {
 /// A scorer's result for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// Above 0 the scorer would flag the image.
+    /// Above 0, the image is flagged.
     pub logit: f64,
-    /// Scores by rows of places. For a probe: each place's contribution, whose mean is the logit. For PatchCore:
-    /// each place's distance from places of normal images, whose largest decides. Empty if not requested or not
-    /// available.
+    /// Scores of the places of the feature map, row by row. For a probe: each place's contribution; their mean is the
+    /// logit. For PatchCore: each place's distance from patches of normal images; the largest decides. Empty if not
+    /// requested or not available.
     pub places: Vec<Vec<f64>>,
 }
 
@@ -77,7 +77,7 @@ impl Scorer {
         }
     }
 
-    /// Returns the number of features it takes; `None` if it takes features of places.
+    /// Returns the number of features it takes; `None` if it takes feature maps.
     pub fn width(&self) -> Option<usize> {
         match self {
             Self::Probe { weights, .. } => Some(weights.len()),
@@ -90,13 +90,13 @@ impl Scorer {
     pub fn numbers(&self) -> usize {
         match self {
             Self::Probe { weights, .. } => weights.len() + 1,
-            // A covariance is the same above and below its diagonal.
+            // A covariance is symmetric, so only its lower triangle counts.
             Self::Mahalanobis { cloud, .. } => cloud.width() * (cloud.width() + 3) / 2 + 1,
             Self::PatchCore { core, .. } => core.rows().len() + 1,
         }
     }
 
-    /// Scores normalised images (batch, height, width, 3); with places, if requested and available.
+    /// Scores normalised images (batch, height, width, 3); scores their places too, if requested and available.
     ///
     /// # Errors
     /// If the encoder's features have another width, or it lacks the kind that is needed.
@@ -125,10 +125,10 @@ impl Scorer {
         }
     }
 
-    /// Returns its numbers by name, for a file.
+    /// Returns the fitted numbers as named tensors, for a file.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If a tensor cannot be created.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let row = |values: &[f64]| Tensor::from_slice(values, values.len(), &Device::Cpu);
         let named: Vec<(&str, Tensor)> = match self {
@@ -202,7 +202,7 @@ fn probe(
         let scores: Vec<f64> = numbers(&places)?.chunks_exact(width).map(score).collect();
         for (seen, scores) in seen.iter_mut().zip(scores.chunks_exact(rows * columns)) {
             seen.places = scores.chunks_exact(columns).map(<[f64]>::to_vec).collect();
-            // Sum the very numbers that are shown, so that they add up exactly.
+            // Average the numbers that are shown, so that they agree with the logit exactly.
             seen.logit = scores.iter().sum::<f64>() / scores.len() as f64;
         }
     }
@@ -281,7 +281,7 @@ mod tests {
         assert!(Scorer::from_tensors("x", &BTreeMap::new()).is_err());
     }
 
-    /// The places of a probe add up to its logit; the farthest place of PatchCore decides.
+    /// A probe's place scores average to its logit; PatchCore's farthest place decides.
     #[test]
     fn places_explain_the_logit() {
         let encoder = encoder(Name::ResNet18);
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(Scorer::label("in_training"), None);
     }
 
-    /// Logits by hand from features: weights and bias of the probe, distances minus what is usual.
+    /// Logits by hand from features: the probe's weights and bias, or distance minus threshold.
     #[test]
     fn a_scorer_scores_features_by_its_own_numbers() {
         let encoder = encoder(Name::ViTTiny);

@@ -1,8 +1,8 @@
-//! What fewer labels would have given: the converged probe and neighbours' votes, fitted on the same frozen
-//! features with k labelled defects and normal images in proportion.
+//! Label budgets: scores of the converged probe and of neighbours' votes on the same frozen features, with only k
+//! labelled defects and normal images in proportion.
 //!
-//! A draw is an order of the training images, the same for every cell that trains on them; the budgets of one draw
-//! are nested. Pretraining has seen all images, because it needs no labels. Supervised training has seen all
+//! A draw is a random order of the training images, the same for every cell that trains on them; the budgets of one
+//! draw are nested. Pretraining has used all images, because it needs no labels. Supervised training has used all
 //! labels: its curve measures its features, not training on so few labels.
 
 use anyhow::Result;
@@ -19,9 +19,9 @@ use crate::{
     results::record::Budget,
 };
 
-/// Numbers of labelled defects; those not below the number in the training set are left out. Ours.
+/// Numbers of labelled defects; only those below the number in the training set are used. Ours.
 const DEFECTS: [usize; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000];
-/// Number of orders of the training images; each budget is drawn from each of them. Ours.
+/// Number of draws; each budget is taken from each of them. Ours.
 pub const DRAWS: usize = 5;
 
 /// Scores every budget. `labels` are those of the rows of `train`, `truth` those of `validation`.
@@ -69,13 +69,13 @@ pub(super) fn draw(labels: &[bool], number: usize) -> [Vec<usize>; 2] {
     })
 }
 
-/// Returns how many normal images accompany `count` of `defects` defects, in the same proportion as `normals` to
-/// these; at least two.
+/// Returns how many normal images accompany `count` labelled defects, in the proportion of `normals` to `defects`,
+/// rounded up; at least two, if there are two.
 pub(super) fn beside(count: usize, defects: usize, normals: usize) -> usize {
     (count * normals).div_ceil(defects).clamp(2.min(normals), normals)
 }
 
-/// Returns some rows of features, one after the other.
+/// Returns the given rows of features, row-major.
 fn picked(features: &Features, rows: &[usize]) -> Vec<f32> {
     let width = features.width;
     rows.iter().flat_map(|row| features.rows[row * width..(row + 1) * width].iter().copied()).collect()
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn normal_images_stand_beside_labelled_defects_in_proportion() {
-        // 5 of 7 defects and 10 normal images: 50 / 7 is 7.1, and one more than too few.
+        // 5 of 7 defects, with 10 normal images: 50 / 7 is 7.1, rounded up.
         assert_eq!([beside(5, 7, 10), beside(7, 7, 10), beside(2, 8, 12)], [8, 10, 3]);
         // At least two, if there are two.
         assert_eq!([beside(1, 10, 4), beside(1, 10, 1)], [2, 1]);

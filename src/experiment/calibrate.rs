@@ -16,15 +16,14 @@ use crate::{
 /// Seconds per image.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Per source image: all its views, one step forward and back.
+    /// Per source image in training: forward and backward pass of all its views.
     pub train: f64,
-    /// Per view: through the encoder only.
+    /// Per view in evaluation: forward pass of the encoder only.
     pub evaluate: f64,
 }
 
-/// Measures a cell's pace with batches that grow from 8 images until a step takes `enough` seconds or has the
-/// cell's own size; returns the pace of the last one. If `again`, times the second pass, when all images are
-/// cached.
+/// Measures a cell's pace with batches that grow from 8 images until a step takes `enough` seconds or has the cell's
+/// own size; returns the pace of the last one. The last argument selects the second pass, when all images are cached.
 ///
 /// # Errors
 /// As [`super::run`].
@@ -40,8 +39,7 @@ pub fn pace(resolved: &Resolved, enough: f64, again: bool) -> Result<Pace> {
     }
 }
 
-/// Returns the pace with batches of this many images, over two of them: the first also touches memory for the first
-/// time.
+/// Returns the mean pace over two batches of this size; the first of them also touches memory for the first time.
 fn pace_at(resolved: &Resolved, batch_size: usize, again: bool) -> Result<Pace> {
     let method = resolved.build(resolved.seed().child("model"))?;
     let whole = [ViewRecipe::whole(resolved.scale.side)];
@@ -102,7 +100,7 @@ mod tests {
         seed::Seed,
     };
 
-    /// Drawn images that count how often they are opened.
+    /// Synthetic images that count how often they are opened.
     struct Counting(Box<dyn Dataset>, Arc<AtomicUsize>);
 
     impl Dataset for Counting {
@@ -124,7 +122,7 @@ mod tests {
         }
     }
 
-    /// The pace of a cell of forty images, and how many were opened for it.
+    /// The pace of a cell with forty images, and how often images were opened for it.
     fn counted(cell: Cell, enough: f64, again: bool) -> (Pace, usize) {
         let plan = Plan::new(Scale::fixture());
         let source = synthetic::source(Seed::root(0), 40, 40, plan.scale.side);
@@ -136,7 +134,8 @@ mod tests {
         (pace, opened.load(Relaxed))
     }
 
-    /// Two batches of 8 are looked at; where that is too fast to be timed, of 16, then of all 32, of which there are no two.
+    /// Two batches of 8 images are timed; if that is too fast, two of 16, then batches of 32, of which 40 images do not
+    /// fill two.
     #[test]
     fn batches_grow_until_they_take_long_enough() {
         let floor = cell::floors(&[Share::NATURAL], 0)[0];
@@ -149,8 +148,8 @@ mod tests {
         assert!(pace.train == 0.0 && pace.evaluate > 0.0, "nothing is trained: {pace:?}");
     }
 
-    /// Two epochs of sixteen images, after each of which two are ranked, and one look at all: an image takes no longer than
-    /// its part of the whole.
+    /// Evaluation opens the sixteen images once; training opens them in each of two epochs, and ranks two after each.
+    /// Sixteen images at the measured pace take less than the whole.
     #[test]
     fn a_training_image_takes_its_part_of_the_time() {
         let begun = Instant::now();

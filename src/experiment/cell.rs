@@ -80,7 +80,8 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Returns method x backbone x share for one seed, including [undefined](Cell::undefined) cells.
+/// Returns the cells of the paper's methods, method x backbone x share for one seed, including
+/// [undefined](Cell::undefined) cells.
 ///
 /// For the paper's five shares the rstest attributes of `benchmarks/cells/table1_methods.rs` list the same cells,
 /// so that each is a named test; the tests of `tidy.rs` fail if the two differ.
@@ -205,15 +206,16 @@ pub fn remedies(shares: &[Share], seed: u64) -> Vec<Cell> {
     cells
 }
 
-/// Returns the cells that fine-tune what each of the paper's methods has pretrained without labels, at each share.
+/// Returns the cells that fine-tune the encoder that each of the paper's methods has pretrained without labels, at each
+/// share.
 pub fn fine_tuned(shares: &[Share], seed: u64) -> Vec<Cell> {
     let cells = at(shares, seed).into_iter().filter(|cell| !cell.method.is_supervised());
     cells.map(|cell| Cell { study: Study::FineTuned, ..cell }).collect()
 }
 
-/// Returns the cells that train all weights on few labels, from random weights and from what each of the paper's
-/// methods has pretrained, at 45 %, or the largest share if 45 % is not among them: other shares have even fewer
-/// labels.
+/// Returns the cells that train all weights on few labels, from random weights and from the encoder that each of the
+/// paper's methods has pretrained, at 45 %, or the largest share if 45 % is not among them: other shares have even
+/// fewer labels.
 pub fn label_budgets(shares: &[Share], seed: u64) -> Vec<Cell> {
     let at_budget =
         |cell: Cell| Study::BUDGETS.map(|defects| Cell { study: Study::LabelBudget { defects }, ..cell });

@@ -63,7 +63,7 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl Checkpoint {
-    /// Ours: the most work that a kill can cost.
+    /// The most training time that a kill can cost. Ours.
     const EVERY: Duration = Duration::from_secs(300);
 
     /// Returns the checkpoint of a cell in a results folder.
@@ -81,9 +81,11 @@ impl Checkpoint {
         self.stop.load(Relaxed)
     }
 
+    /// Checks that the saved state, if there is one, belongs to this experiment.
+    ///
     /// # Errors
-    /// If there is a complete state that belongs to another experiment; says what differs. A torn one is not an error:
-    /// the cell then starts from scratch.
+    /// If there is a complete state that belongs to another experiment; the error says what differs. A torn one is not
+    /// an error: the cell then starts from scratch.
     pub fn ensure_of(&self, resolved: &Resolved) -> Result<()> {
         match State::read(&self.path) {
             Ok((state, notes)) => ensure_of(&state, &notes, resolved),
@@ -92,8 +94,10 @@ impl Checkpoint {
     }
 }
 
+/// Checks that a state belongs to this experiment.
+///
 /// # Errors
-/// If the state belongs to another experiment; says what differs.
+/// If it does not; the error says what differs.
 fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolved) -> Result<()> {
     let identity = notes.get(IDENTITY).map_or("", String::as_str);
     let there: Identity =
@@ -111,12 +115,14 @@ fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolve
 pub(super) struct Keeper<'a> {
     checkpoint: Option<&'a Checkpoint>,
     resolved: &'a Resolved<'a>,
-    /// What every state of this cell says about its experiment.
+    /// Notes in every saved state of this cell: its identity, the machine, and how often it was resumed.
     notes: BTreeMap<String, String>,
+    /// The state that training resumes from, if any.
     pub from: Option<State>,
     /// Seconds of training up to the state that was resumed.
     before: f64,
     begun: Instant,
+    /// When the state was last saved.
     kept: Instant,
     /// Seconds from the beginning of training to the end of each epoch.
     pub epoch_ends: Vec<f64>,
@@ -126,7 +132,7 @@ pub(super) struct Keeper<'a> {
     lap: Instant,
     /// Number of earlier processes that worked on the cell and left a state.
     pub resumed: usize,
-    /// Another machine that worked on the cell, if any.
+    /// The machine on which training began, if it is another one.
     elsewhere: Option<String>,
 }
 
@@ -146,7 +152,7 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// If a complete state belongs to another experiment under the same name (other settings, labels, images, code or
-    /// device): it is not overwritten, since it may hold a day of work. Says what differs.
+    /// device): it is not overwritten, since it may hold a day of work. The error says what differs.
     pub fn open(
         checkpoint: Option<&'a Checkpoint>,
         resolved: &'a Resolved<'a>,
@@ -251,7 +257,7 @@ impl<'a> Keeper<'a> {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// Reports that a stage begins after training, whose last state is already saved.
+    /// Reports the start of a stage after training. Training's last state is already saved.
     ///
     /// # Errors
     /// [`Stopped`], if the cell is to stop.

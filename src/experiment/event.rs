@@ -4,7 +4,7 @@ use crate::train::Progress;
 
 /// Something that happened in a cell.
 pub enum Event<'a> {
-    /// A stage begins: `training`, `features`, `probe`, `label-free`.
+    /// A stage begins: `training`, `features`, `probe`, `pointing`, `label-free`.
     Stage(&'static str),
     /// Training has progressed.
     Training(Progress<'a>),

@@ -58,7 +58,7 @@ pub(super) struct Probed {
     pub classifiers: Vec<(String, Vec<f64>)>,
     pub scores: Vec<Score>,
     pub budgets: Vec<Budget>,
-    /// Scorers that are kept for further images.
+    /// Scorers that are kept, to score further images.
     pub scorers: Vec<Scorer>,
     pub fit: ProbeFit,
     /// Why there are no scores at some validation shares.
@@ -73,7 +73,7 @@ pub(super) fn probe(
 ) -> Result<Probed> {
     let device = &resolved.device;
     let rows = frozen.validation.tensor(device)?;
-    // Without training there is no classifier in training to score.
+    // Without training there is no online classifier to score.
     let classifies = !trained.curve.is_empty();
     let mut classifiers = Vec::new();
     if classifies {
@@ -85,7 +85,7 @@ pub(super) fn probe(
     let groups = groups(&*resolved.source.train, &frozen.train.indices);
     let options = resolved.recipe.converged_probe;
     let (fit, c) = Probe::cross_validated(&features, &defects, groups.as_deref(), options)?;
-    // It is a copy of all training features.
+    // Frees a copy of all training features.
     drop(features);
     classifiers.push(("converged".to_owned(), fit.logits(&rows)?));
     if resolved.recipe.augmented_validation && classifies {
@@ -118,7 +118,7 @@ pub(super) fn probe(
     Ok(Probed { classifiers, scores, budgets, scorers, fit, missing: subsets.missing })
 }
 
-/// Adds the logits of detectors fitted on normal images only.
+/// Fits the detectors that use normal images only, and returns their logits on the validation images.
 fn without_defects(
     resolved: &Resolved,
     method: &dyn Method,
@@ -151,7 +151,8 @@ fn groups(dataset: &dyn Dataset, indices: &[usize]) -> Option<Vec<u32>> {
     names.collect::<Option<Vec<String>>>().map(|names| stratify::numbered(&names).0)
 }
 
-/// Scores pointing at the defects of validation images by the named scorer, if it was kept.
+/// Scores how well the named scorer's map points at the defects of validation images; `None` if the scorer was not kept
+/// or has no maps, or the data do not mark defects.
 pub(super) fn pointing(
     resolved: &Resolved,
     method: &dyn Method,
@@ -164,7 +165,8 @@ pub(super) fn pointing(
     super::pointing::of(method.encoder(), scorer, &defects, resolved)
 }
 
-/// Returns logits of the classifier in training on features (images, width).
+/// Returns the logits of the online classifier (the online probe, or a supervised method's own) on features (images,
+/// width).
 fn classify(model: &Model, features: &Tensor) -> Result<Vec<f64>> {
     let logits = match &model.online_probe {
         Some(probe) => probe.logits(features)?,
@@ -173,8 +175,8 @@ fn classify(model: &Model, features: &Tensor) -> Result<Vec<f64>> {
     Ok(logits.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 
-/// As in the released code: training's augmentation on validation images. One view each; for methods that compare
-/// two views the released code counts both, which gives more rows of the same kind.
+/// Extracts features of validation images under training's augmentation, as the released code does. One view per image:
+/// for methods that compare two views the released code counts both, which only adds rows of the same kind.
 fn augmented(resolved: &Resolved, model: &Model, frozen: &Frozen) -> Result<Features> {
     let loader = Loader {
         dataset: &*resolved.source.validation,
@@ -197,10 +199,10 @@ mod tests {
         seed::Seed,
     };
 
-    /// Five copies of each picture, a group; nothing in a picture tells its label.
+    /// Five copies of each picture form a group; pictures carry no information about labels.
     struct Copies {
         labels: Vec<Labels>,
-        /// Of each image, where groups are known.
+        /// Each image's group, if groups are known.
         groups: Option<Vec<String>>,
         seed: Seed,
     }
@@ -241,8 +243,8 @@ mod tests {
         }
     }
 
-    /// A probe predicts copies from copies, unless their group keeps them together: then nothing is to be learnt, and the
-    /// strongest penalty is best. And what AUROC may be off by is told where groups are known.
+    /// A probe predicts copies from copies, unless their group keeps them in one fold: then there is nothing to learn,
+    /// and a stronger penalty is best. AUROC has a standard error if groups are known.
     #[test]
     fn groups_stay_together_where_the_probe_is_chosen() {
         let plan = Plan::new(Scale::fixture());

@@ -27,7 +27,7 @@ pub fn of(method: &dyn Method, features: &Features, resolved: &Resolved) -> Resu
     let viewed = resolved.evenly(images);
     let images = Loader { indices: &viewed, views: &resolved.views[..1], seed, ..resolved.loader() };
     let mut all = BTreeMap::new();
-    // The tensor is a copy of all features, and is dropped at once.
+    // The tensor copies all features, so it is dropped at once.
     let embeddings = method.embed(&features.tensor(device)?).transpose()?;
     all.insert("features".to_owned(), of_rows(&features.rows, features.width, &seed)?);
     if let Some(embeddings) = embeddings {

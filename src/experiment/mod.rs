@@ -1,4 +1,4 @@
-//! Cells of the study: everything about them is decided ([`Plan::resolve`]), then they are run ([`run`]).
+//! Cells of a study: [`Plan::resolve`] decides everything about a cell, [`run`] then trains and scores it.
 //!
 //! Uses every layer below and none above: no snapshots, reports or command line.
 

@@ -180,7 +180,7 @@ impl Plan {
     /// random-weights floor.
     pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
         match cell.study {
-            // The cell that pretrained it has used them.
+            // Its pretraining cell has already used them.
             _ if cell.pretrained_by().is_some() => None,
             Study::GivenWeights => self.frozen.as_ref(),
             study if study.is_floor() => None,
@@ -210,7 +210,7 @@ impl Plan {
         match cell.study {
             Study::Table2 { side } => scale.side = scale.side_like(usize::from(side)),
             study if study.is_floor() => scale.epochs = 0,
-            // With other heads the same weights would be another function.
+            // With another number of attention heads, the pretrained weights would compute another function.
             _ if cell.pretrained_by().is_some() => {
                 let pretraining = Recipe::of(self.recipe, cell.method, cell.backbone);
                 scale.vit.heads = pretraining.objective.attention_heads().unwrap_or(scale.vit.heads);
@@ -220,7 +220,8 @@ impl Plan {
         scale
     }
 
-    /// Returns the side of the drawn images that a cell uses: those of Table 2 are drawn once, at its largest side.
+    /// Returns the side of the synthetic images that a cell uses: those of Table 2 are generated once, at its largest
+    /// side.
     pub fn drawn_side(&self, cell: &Cell) -> usize {
         match cell.study {
             Study::Table2 { .. } => {
@@ -344,18 +345,18 @@ mod tests {
         let resolved = plan.resolve(&given, &source).unwrap();
         assert_eq!((resolved.scale.epochs, given.method()), (0, "none"));
         assert_eq!(given.id(), "given_weights/none-resnet18-natural-seed0");
-        // What is fine-tuned descends from the file through the pretrained cell.
+        // A fine-tuned cell descends from the file through its pretraining cell.
         let tuned = Cell { method: method::Name::SimClr, ..cell(Study::FineTuned) };
         assert_eq!(plan.normalisation(&tuned), Normalisation::IMAGENET);
         let asked = Init::new(&path, Some(Normalisation::SEWER_ML)).unwrap();
         assert_eq!((asked.normalisation, asked.says_so), (Normalisation::SEWER_ML, false));
-        // Without initial weights, weights that are only scored change nothing else.
+        // Without `init`, weights that are only scored change no other cell.
         plan.init = None;
         assert_eq!(plan.normalisation(&given), Normalisation::IMAGENET);
         assert_eq!(plan.normalisation(&tuned), Normalisation::SEWER_ML);
     }
 
-    /// The authors' MAE has twelve heads, and so has what is fine-tuned from it; all else has three.
+    /// The authors' MAE has twelve attention heads, and so have the cells fine-tuned from it; all others have three.
     #[test]
     fn what_is_fine_tuned_keeps_its_heads() {
         let plan = Plan { recipe: recipe::Name::AsReleased, ..Plan::new(Scale::full()) };

@@ -17,8 +17,8 @@ use crate::{
 /// Largest number of validation images with a defect that are used, evenly spaced. Ours.
 pub const MOST_IMAGES: usize = 300;
 
-/// Scores pointing at the defects of the validation images at these positions; `None` if the data do not mark
-/// defects, or the scorer gives no scores for places.
+/// Scores how well the scorer's map points at the defects of the validation images at these positions; `None` if the
+/// data do not mark defects, or the scorer gives no scores for places.
 ///
 /// # Errors
 /// If an image cannot be read.
@@ -49,7 +49,7 @@ pub fn of(
     Ok(summed(&pointed))
 }
 
-/// Returns evenly spaced ones of these images, or all if they are few.
+/// Returns at most [`MOST_IMAGES`] of these images, evenly spaced.
 fn some(defects: &[usize]) -> Vec<usize> {
     let (all, kept) = (defects.len(), defects.len().min(MOST_IMAGES));
     (0..kept).map(|place| defects[place * all / kept]).collect()

@@ -49,7 +49,7 @@ pub struct Resolved<'a> {
     pub repeats: usize,
     /// Positions of validation images, ascending.
     pub validation: Arc<Vec<usize>>,
-    /// Normals/defects of the training set: weight of a defect in losses on labels.
+    /// Weight of a defect in losses on labels: normals / defects of the training set.
     pub defect_weight: f64,
     /// Initial weights of the encoder; `None` if they are random.
     pub init: Option<Init>,
@@ -91,7 +91,7 @@ pub struct Resolver<'p, 'a> {
     validation: Option<Arc<Vec<usize>>>,
     ordered: BTreeMap<PartOf, Arc<Ordered>>,
     subsets: BTreeMap<Chosen, Arc<Subset>>,
-    /// Kinds of models that were built once as a check, with what was found about their initial weights.
+    /// Kinds of models that were built once as a check, with notes about their initial weights.
     built: BTreeMap<Kind, Arc<Vec<String>>>,
     /// Training and validation images that are known to be unreadable, with the reason.
     unreadable: [BTreeMap<usize, String>; 2],
@@ -176,7 +176,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
             settings.values.insert("sample_bits".to_owned(), bits.bits().into());
         }
         if !self.left_out.is_empty() {
-            // The set of images left determines what is drawn from it.
+            // Subsets are drawn from the images that remain, so which ones are left out affects the numbers.
             let positions =
                 format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
             let digest = blake3::hash(positions.as_bytes()).to_hex();
@@ -212,7 +212,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Ok(Some((Box::new(self.decide(&before)?), pretrained)))
     }
 
-    /// Builds a model of the cell's kind once, and returns what was found about its initial weights.
+    /// Builds a model of the cell's kind once, and returns notes about its initial weights.
     ///
     /// # Errors
     /// If such a model cannot be built, or the initial weights do not fit it.
@@ -245,7 +245,7 @@ pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result
     Ok(method)
 }
 
-/// Builds the untrained model, and returns what was found about its initial weights.
+/// Builds the untrained model, and returns notes about its initial weights.
 fn model(
     cell: &Cell,
     scale: &Scale,
@@ -350,7 +350,7 @@ impl Resolved<'_> {
     }
 
     /// Returns BLAKE3 of the bytes of all image files that the cell uses, in which missing or unreadable files are
-    /// marked as such; `None` if images are drawn. Reads files whose bytes are not known yet.
+    /// marked as such; `None` if images are synthetic. Reads files whose bytes are not known yet.
     pub fn content(&self) -> Option<String> {
         let mut hasher = blake3::Hasher::new();
         for (dataset, indices) in self.splits() {
@@ -364,15 +364,17 @@ impl Resolved<'_> {
         Some(hasher.finalize().to_hex().to_string())
     }
 
-    /// Returns digests of the files that training has used so far, zeros for others; empty if images are drawn.
+    /// Returns digests of the files that training has used so far, zeros for others; empty if images are synthetic.
     pub(super) fn used(&self) -> Vec<u8> {
         let used =
             self.splits().into_iter().filter_map(|(dataset, indices)| Some(dataset.files()?.used(indices)));
         used.flatten().flat_map(Option::unwrap_or_default).collect()
     }
 
+    /// Checks that no file that training has used has changed.
+    ///
     /// # Errors
-    /// If a file that training has used changed since `before`, an earlier result of [`Self::used`].
+    /// If one changed since `before`, an earlier result of [`Self::used`].
     pub(super) fn ensure_used(&self, before: &[u8]) -> Result<()> {
         let mut before = before.chunks_exact(size_of::<Digest>());
         for (dataset, indices) in self.splits() {
@@ -456,7 +458,7 @@ mod tests {
         assert_eq!(said, [Some("1/1".to_owned()), Some("1/4".to_owned())]);
     }
 
-    /// A floor has no training; what its loader draws is nevertheless its own seed's.
+    /// Floors are not trained, but their loader's stream still depends on the seed.
     #[test]
     fn each_seed_has_views_of_its_own() {
         let plan = Plan::new(Scale::fixture());
@@ -497,7 +499,7 @@ mod tests {
         assert_eq!(settings, few.settings, "nothing else differs");
     }
 
-    /// What stands for all training images is spread over them: every twentieth of eighty.
+    /// A sample of the training images is evenly spaced: every twentieth of eighty.
     #[test]
     fn some_images_are_spread_over_all() {
         let plan = Plan::new(Scale::fixture());
@@ -510,7 +512,8 @@ mod tests {
         assert_eq!(resolved.evenly(81), **all);
     }
 
-    /// Every method begins with the weights of the floor of its seed, so that what differs is what was learnt.
+    /// Every method starts from the same random weights as the floor with its seed, so that differences come from
+    /// training.
     #[test]
     fn methods_begin_where_the_floor_stands() {
         let plan = Plan::new(Scale::fixture());
@@ -527,7 +530,7 @@ mod tests {
             let expected = encoder(floor, 4);
             assert_ne!(encoder(floor, 5), expected, "another seed");
             let same = cells.iter().filter(|cell| cell.backbone == floor.backbone);
-            // MAE's has first values of its own.
+            // MAE initialises its encoder in its own way.
             for cell in same.filter(|cell| cell.method != crate::method::Name::Mae) {
                 assert!(encoder(cell, 4) == expected, "{cell}");
             }

@@ -1,4 +1,4 @@
-//! One cell's walk, top to bottom, over a resolved cell: training, features, probe, scores, label-free metrics,
+//! All stages of one resolved cell, in order: training, features, probe and scores, pointing, label-free metrics,
 //! record.
 
 use std::{collections::BTreeMap, time::Instant};
@@ -51,8 +51,8 @@ pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(E
 }
 
 /// Trains, probes and scores a cell, saves its state in a file during training, and resumes from that file if it
-/// exists. On the CPU the result is bit-identical however often the cell was interrupted. The file stays; whoever
-/// writes the record removes it.
+/// exists. On the CPU the result is bit-identical however often the cell was interrupted. The file stays, until the
+/// writer of the record removes it.
 ///
 /// # Errors
 /// As for [`run`], and if the state cannot be written, or belongs to another experiment.
@@ -185,7 +185,7 @@ fn detector(
     })
 }
 
-/// Returns the most frequent width and height of these images, among those that are looked at.
+/// Returns the most frequent width and height of these images, among those whose size is known.
 fn usual_size(dataset: &dyn Dataset, indices: &[usize]) -> Option<[usize; 2]> {
     let files = dataset.files()?;
     let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Four scales of one code path: the size of everything. What is trained, and how, is part of the recipe.
+//! Four scales of the same code: the sizes of data, network and training. What is trained, and how, is part of the
+//! recipe.
 
 use crate::{
     backbone::{
@@ -39,12 +40,12 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// For tests: seconds, on the CPU; shows that numbers change, learns little. All sizes are ours.
+    /// For tests: takes seconds on the CPU; enough to show that numbers change, not to learn much. All sizes are ours.
     pub fn fixture() -> Self {
         Self {
             name: "fixture".to_owned(),
             side: 32,
-            // 1 % needs two defects, so 198 normal images, in both splits.
+            // A share of 1 % needs two defects, so 198 normal images, in both splits.
             synthetic_images: (450, 420),
             resnet_width: 8,
             resnet_stem: Stem::ImageNet,
@@ -197,8 +198,8 @@ mod tests {
         assert_eq!(full.rank_images, 25_600, "as in RankMe's paper");
     }
 
-    /// By hand: of 100 images three batches of 32 an epoch; of 20 one of all. Ranked are 100 of at most 128 images after
-    /// each of 2 epochs, then all 100 and 40 once, then 4 views of 32.
+    /// By hand: 100 images make three batches of 32 per epoch, 20 images one batch of all. Evaluation ranks all 100
+    /// images (at most 128) after each of 2 epochs, then uses all 100 and 40 once, then 4 views of 32.
     #[test]
     fn images_of_a_cell_are_counted() {
         let scale = Scale::fixture();

@@ -48,7 +48,7 @@ impl Values {
 pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
     let mut values = Values::default();
-    // Other fields of a scale have settings of their own, or are sizes of drawn data, in the data's digest.
+    // Other fields of a scale are set below, or are sizes of synthetic data, which the data's digest covers.
     let Scale { side, epochs, batch_size, rank_images, view_sample, heads, .. } = scale;
     let (sample, training_sample) = (scale.sample_of(source), plan.training_sample(cell, source));
     values.set("side", side);
@@ -338,7 +338,7 @@ mod tests {
         }
     }
 
-    /// Every ablation, side and augmentation of the studies changes the settings.
+    /// Every ablation, side and augmentation of the studies has settings of its own.
     #[test]
     fn cells_of_other_training_have_other_settings() {
         let plan = Plan::new(Scale::small());
@@ -348,13 +348,14 @@ mod tests {
             let text =
                 format!("{} {} {:?}", cell.method, cell.backbone, plan.settings(cell, "synthetic").values);
             if let Some(other) = seen.insert(text, cell.id()) {
-                // Two cells are the same sound method: DINO's norm in the short recipe, supervised without change.
+                // Table 1 is not in this list, since an ablation that the recipe already contains equals its cell
+                // there.
                 panic!("{other} and {} have the same settings", cell.id());
             }
         }
     }
 
-    /// No two numbers are alike here: each stands under its own name.
+    /// All numbers differ here, so each must be under its own name.
     #[test]
     fn every_number_stands_under_its_name() {
         let of = |values: Vec<(String, Value)>| values.into_iter().collect::<BTreeMap<_, _>>();
@@ -417,7 +418,7 @@ mod tests {
         );
     }
 
-    /// What `--mixed-precision`, `--augmentation` and a recipe's own choices change is seen in the settings.
+    /// What `--mixed-precision`, `--augmentation` and another recipe change shows in the settings.
     #[test]
     fn what_is_asked_for_is_stated() {
         let cell = cell::at(&[Share::percent(5)], 0)[0];

@@ -23,7 +23,8 @@ pub struct ValidationSubsets {
 }
 
 impl ValidationSubsets {
-    /// Cuts nested subsets of `labels`: all normal images stay, defects are thinned out, the same for all models.
+    /// Cuts nested subsets of `labels`, the same for all models: all normal images with fewer defects or, if there are
+    /// too few defects for a share, all defects with fewer normal images.
     ///
     /// # Errors
     /// If not even all images together can be scored: too few defects, or no normal image.

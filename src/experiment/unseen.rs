@@ -19,8 +19,8 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// Returns the class with this rank by its number of training images, 0 the most frequent; ties are ordered by
-    /// name.
+    /// Returns the class with this rank by its number of training images, 0 the most frequent. Ties are in the column
+    /// order of Sewer-ML's classes, or by name.
     ///
     /// # Errors
     /// If the data name too few classes.
@@ -109,7 +109,8 @@ mod tests {
         );
     }
 
-    /// Of one's own folders: roots and cracks are equally many, so that cracks come first; a hole is rarest.
+    /// With the user's own folders: roots and cracks are equally frequent, so cracks come first by name; holes are
+    /// rarest.
     #[test]
     fn kinds_of_ones_own_are_ranked_and_left_out_alike() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! What features show without labels: rank, evenness, learnability, collapse. Independent of networks, training and
-//! labels.
+//! Metrics of features that need no labels: rank, evenness, learnability, collapse. Independent of networks, training
+//! and labels.
 //!
-//! All arithmetic is in `f64`. [`LabelFree::of`] computes everything of one matrix; [`views::Views`] what needs
-//! several views of an image; [`rankme_released`] and [`spread()`] are cheap enough for every training step. Values
+//! All arithmetic is in `f64`. [`LabelFree::of`] computes all metrics of one matrix, [`views::Views`] those that need
+//! several views of each image; [`rankme_released`] and [`spread()`] are cheap enough for every training step. Values
 //! for features of different widths are comparable only after division by the largest value that the width allows:
 //! [`LabelFree::normalised`]. Each metric's formula and source are given at its function.
 
@@ -47,13 +47,13 @@ pub struct LabelFree {
     pub pseudo_condition_number: f64,
     /// [`power_law::alpha_req`] of eigenvalues 12 to 100 with weights 1 / j; values near 1 are said to be good.
     pub alpha_req: Option<f64>,
-    /// The same of all positive eigenvalues.
+    /// The same for all positive eigenvalues.
     pub alpha_req_all: Option<f64>,
     /// [`Spectrum::coherence`], not centred: 1 to N / rank, low is good.
     pub coherence: f64,
-    /// [`sphere::self_cluster`]: 1 collapsed, about 0 uniform.
+    /// [`sphere::self_cluster`]: 1 if collapsed, about 0 if uniform.
     pub self_cluster: f64,
-    /// [`sphere::uniformity`]: 0 collapsed, down to [`sphere::uniformity_of_the_sphere`].
+    /// [`sphere::uniformity`]: 0 if collapsed, down to [`sphere::uniformity_of_the_sphere`].
     pub uniformity: f64,
     /// [`neighbours::cluster_learnability`]: 0 to 1, high is good.
     pub cluster_learnability: Option<f64>,

@@ -20,7 +20,7 @@ const CLUSTERS: usize = 50;
 const STEPS: usize = 25;
 /// Neighbours that vote; ours.
 const NEIGHBOURS: usize = 5;
-/// Part of the largest distance ratios that TwoNN discards, as its authors do.
+/// Fraction of the rows, those with the largest distance ratios, that TwoNN discards, as its authors do.
 const DISCARDED: f64 = 0.1;
 
 /// Returns the share of held-out rows whose cluster their neighbours predict, 0 to 1.
@@ -111,8 +111,8 @@ fn assign(rows: &[&[f64]], centres: &[Vec<f64>]) -> Vec<usize> {
     rows.par_iter().map(|row| nearest(&centres, row, 1)[0].1).collect()
 }
 
-/// Returns the `k` rows nearest to `query` as (squared distance, position), nearest first, the earlier of equals
-/// first.
+/// Returns the `k` rows nearest to `query` as (squared distance, position), nearest first; of equal distances, the
+/// earlier row first.
 fn nearest(rows: &[&[f64]], query: &[f64], k: usize) -> Vec<(f64, usize)> {
     let mut best: Vec<(f64, usize)> = Vec::with_capacity(k + 1);
     for (place, row) in rows.iter().enumerate() {
@@ -141,9 +141,9 @@ fn vote(neighbours: &[(f64, usize)], labels: &[usize]) -> usize {
 /// TwoNN: the dimension d of a manifold on which mu = r_2 / r_1, the ratio of a row's distances to its
 /// second and first neighbour, has the distribution F(mu) = 1 - mu^-d.
 ///
-/// d is the slope of -ln(1 - F) over ln mu through the origin, F = i / N for the i-th smallest mu, without the
-/// tenth with the largest mu. Rows with a duplicate are left out. `None` if all mu are 1 or fewer than three rows
-/// remain. Source: Facco, d'Errico, Rodriguez and Laio, "Estimating the intrinsic dimension of datasets by a
+/// d is the slope of -ln(1 - F) over ln mu through the origin, F = i / N for the i-th smallest mu; the 10 % of rows
+/// with the largest mu are discarded. Rows with a duplicate are left out. `None` if all mu are 1 or fewer than three
+/// rows remain. Source: Facco, d'Errico, Rodriguez and Laio, "Estimating the intrinsic dimension of datasets by a
 /// minimal neighborhood information", 2017.
 pub fn intrinsic_dimension<T: Number>(rows: Rows<T>, seed: &Seed) -> Option<f64> {
     let sample = rows.sample(SAMPLE, &seed.child("sample"));
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    /// Where k-means ends, each row is nearest to the mean of its own cluster.
+    /// When k-means has converged, each row is nearest to the mean of its own cluster.
     #[test]
     fn clusters_are_about_their_means() {
         let mut stream = Seed::root(2).stream();
@@ -325,7 +325,7 @@ mod tests {
         (half..rows.len()).filter(is_right).count() as f64 / (rows.len() - half) as f64
     }
 
-    /// A tenth as many clusters as rows, but fifty at most.
+    /// There are a tenth as many clusters as rows, but at most fifty.
     #[test]
     fn learnability_is_that_of_the_definition() {
         let mut stream = Seed::root(12).stream();

@@ -7,8 +7,8 @@
 
 use std::ops::RangeInclusive;
 
-/// Eigenvalues that the authors' later code fits, counted from 1 (`numpy.arange(11, 100)`, counted from 0): the
-/// same for every width, so alpha of 192 and of 512 features can be compared.
+/// Numbers of the eigenvalues that the authors' later code fits, counted from 1 (`numpy.arange(11, 100)`, counted from
+/// 0): the same for every width, so alpha of 192 and of 512 features can be compared.
 pub const RELEASED_RANGE: RangeInclusive<usize> = 12..=100;
 
 /// Weight of an eigenvalue's squared distance from the line.

@@ -81,9 +81,9 @@ impl<'a, T: Number> Rows<'a, T> {
         matrix
     }
 
-    /// Returns the sum of X^T X over all pieces X, as `piece` computes them (D x D).
+    /// Returns the sum of X^T X (D x D) over all pieces X, which `piece` computes from (first, count).
     pub(super) fn gram(&self, piece: impl Fn(usize, usize) -> Mat<f64> + Sync) -> Mat<f64> {
-        /// Products held at once; ours. They are added one by one, whatever their number.
+        /// Products held at once; ours. They are added in order, so the sum does not depend on this number.
         const TOGETHER: usize = 8;
         let of_piece = |&(first, count): &(usize, usize)| {
             let x = piece(first, count);

@@ -48,7 +48,7 @@ impl Spectrum {
 
         let bound = count.min(width);
         let values: Vec<f64> = plain.S().column_vector().iter().copied().collect();
-        // The rule by which NumPy's matrix_rank decides what is zero.
+        // The rule by which NumPy's matrix_rank decides which values are zero.
         let zero = values[0] * count.max(width) as f64 * f64::EPSILON;
         let floor = |values: &[f64]| -> Vec<f64> {
             let mut kept: Vec<f64> =
@@ -95,7 +95,7 @@ impl Spectrum {
 /// Largest number of pieces whose triangles are decomposed at once: up to this many, nothing is rounded twice.
 /// Ours.
 const AT_ONCE: usize = 32;
-/// Triangles held if there are more pieces: they and the running triangle are then reduced to one. Ours.
+/// Triangles held at once if there are more pieces: they and the running triangle are reduced to one. Ours.
 const HELD: usize = 8;
 
 /// R of the QR decomposition of [1 | Z]: (min(N, D + 1), D + 1).

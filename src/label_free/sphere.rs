@@ -55,9 +55,9 @@ pub fn uniformity<T: Number>(rows: Rows<T>, seed: &Seed) -> f64 {
     (sums.iter().sum::<f64>() / pairs as f64).ln()
 }
 
-/// Uniformity of the uniform distribution on the unit sphere of `width` dimensions, the minimum: -4 + ln 0F1(width
-/// / 2; 4), because the mean of exp(4 cos) over directions is that hypergeometric series. A finite sample may fall
-/// below it by its noise.
+/// Uniformity of the uniform distribution on the unit sphere of `width` dimensions, the minimum: -4 + ln 0F1(width / 2;
+/// 4), because the mean of exp(4 cos) over directions is that hypergeometric series. Sampling noise may put a finite
+/// sample below it.
 pub fn uniformity_of_the_sphere(width: usize) -> f64 {
     let half = width as f64 / 2.0;
     let (mut term, mut sum) = (1.0, 1.0);

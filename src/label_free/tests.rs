@@ -12,7 +12,7 @@ fn formula(rows: usize, columns: usize, phase: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Rows of random directions whose singular values fall over `decades`; some columns are zero.
+/// Random rows whose singular values fall over `decades`.
 fn decaying(rows: usize, columns: usize, decades: f64) -> Vec<f32> {
     let mut stream = Seed::root(9).stream();
     let mixing: Vec<f64> = (0..columns * columns).map(|_| stream.normal()).collect();
@@ -127,7 +127,7 @@ fn ranks_by_hand() {
     close(all.normalised().nesum.unwrap(), trace / largest / 2.0, 1e-14, "its share of 2");
     let smallest = trace - largest;
     close(all.pseudo_condition_number, (largest / smallest).sqrt(), 1e-14, "pseudo-condition number");
-    // The first row alone spans its singular vector: leverage 1, times 3 rows, over rank 2.
+    // The first row alone spans its singular vector, so its leverage is 1: times 3 rows, divided by rank 2.
     close(all.coherence, 1.5, 1e-14, "coherence");
     assert_eq!((all.alpha_req, all.cluster_learnability), (None, None));
 }
@@ -197,7 +197,7 @@ fn columns_without_content_do_not_count() {
 
 #[test]
 fn the_cheap_rankme_agrees_with_the_exact() {
-    // Values that fall gently, values that fall beyond what squares can hold, and one direction only.
+    // Values that fall gently, values that fall too far for their squares to be represented, and a single direction.
     let collapsed: Vec<f32> = (0..64 * 96).map(|place| ((place / 96) as f32 + 1.0) * 0.37).collect();
     for (values, width, bound) in [
         (decaying(64, 24, 3.0), 24, 1e-9),
@@ -243,7 +243,7 @@ fn three_views_align_by_hand() {
     assert!((views.alignment() - 8.0 / 6.0).abs() < 1e-15);
 }
 
-/// More pieces than are decomposed at once: triangles are combined on the way, and products added.
+/// With more pieces than are decomposed at once, triangles are combined on the way, and products are added.
 #[test]
 fn many_pieces_are_one_matrix() {
     // 18 rows a piece.
@@ -294,7 +294,7 @@ fn every_metric_is_of_its_own_spectrum_and_draw() {
     assert_eq!(all.spread, spread(rows));
 }
 
-/// Ranks by the smaller of rows and columns, centred ones by one row less, the dimension by columns alone.
+/// Ranks are divided by the smaller of rows and columns, centred ones by one row less, the dimension by columns alone.
 #[test]
 fn each_metric_has_its_own_bound() {
     let of = |rows, width| {

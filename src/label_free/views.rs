@@ -11,7 +11,7 @@ use super::{
 
 /// Added to the diagonal of the within-class covariance (stable-pretraining's default).
 const DELTA: f64 = 1e-4;
-/// Added to each eigenvalue (the same).
+/// Added to each eigenvalue (stable-pretraining's default, too).
 const EPSILON: f64 = 1e-8;
 
 /// Rows ordered by (image, view): all views of the first image, then all of the second.
@@ -21,7 +21,7 @@ pub struct Views<'a, T> {
     views: usize,
 }
 
-/// What several views per image show about features.
+/// Metrics from several views of each image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewMetrics {
     /// N, at least 2.
@@ -37,7 +37,7 @@ pub struct ViewMetrics {
 }
 
 impl<'a, T: Number> Views<'a, T> {
-    /// Treats each `views` consecutive rows as one image.
+    /// Treats every `views` consecutive rows as the views of one image.
     ///
     /// # Errors
     /// If there are fewer than two views or two images, or some rows are left over.

@@ -46,7 +46,7 @@ impl Part {
 }
 
 impl record::Beside {
-    /// Returns what a record states about these bytes; `rows` is given for a table.
+    /// Returns what a record states about these bytes; `rows` is the number of rows of a table.
     pub(super) fn of(bytes: &[u8], rows: Option<usize>) -> Self {
         Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string(), rows }
     }
@@ -125,8 +125,10 @@ fn remedy(cell: &CellAxes) -> String {
     )
 }
 
+/// Checks that these bytes are those that the record states.
+///
 /// # Errors
-/// If the bytes differ from what is stated.
+/// If they are not.
 fn own(stated: &record::Beside, bytes: &[u8], part: Part) -> Result<()> {
     if part == Part::Logits {
         ensure_rows(stated.rows, rows(bytes))?;
@@ -205,7 +207,7 @@ mod tests {
         let found = faults(&at, &record).unwrap();
         assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Logits, true));
 
-        // A part that the record was made without.
+        // A file that was not written with the record.
         let detector = Part::Detector.of(&at);
         fs::write(&detector, b"x").unwrap();
         assert!(message(read(&at, &record, Part::Detector)).contains("made without detector"));
@@ -246,7 +248,7 @@ mod tests {
         assert_eq!(nothing.blake3, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
     }
 
-    /// The messages about a file of another size, of the same size, and about none.
+    /// The messages about a file of another size, about another file of the same size, and about a missing one.
     #[test]
     fn what_is_wrong_with_a_file_is_said() {
         let root = tempfile::tempdir().unwrap();

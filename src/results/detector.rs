@@ -1,5 +1,5 @@
-//! The file that, together with a cell's encoder weights, makes a detector: scorers, and images with the logits
-//! that they must give.
+//! The detector file: scorers, and images with the logits that they must give. Together with the cell's encoder
+//! weights, it makes a detector.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -22,7 +22,7 @@ pub struct Detector {
     pub scorers: Vec<(Scorer, Vec<f64>)>,
     /// Images as the network sees them, before normalisation, all of one size.
     pub pictures: Vec<Image>,
-    /// Most frequent width and height of the original training images; `None` if images are drawn.
+    /// Most frequent width and height of the original training images; `None` if images are synthetic.
     pub usual_size: Option<[usize; 2]>,
 }
 
@@ -60,7 +60,7 @@ impl Detector {
         })
     }
 
-    /// Builds a detector from tensors by their names; ignores other tensors.
+    /// Builds a detector from named tensors; ignores tensors with other names.
     ///
     /// # Errors
     /// If one is missing, or shapes do not fit.
@@ -159,7 +159,7 @@ mod tests {
         seed::Seed,
     };
 
-    /// Two pictures that are wider than high, and two scorers with logits of their own.
+    /// Two pictures that are wider than high, and two scorers with different logits.
     fn detector() -> Detector {
         let picture = |first: u8| Image::new(3, 2, (first..first + 18).collect());
         let patches = Patches { values: vec![0.5, 1.5, 2.5, 3.5, 4.5, 5.5], width: 3 };
@@ -247,7 +247,7 @@ mod tests {
             error(&|tensors| drop(tensors.insert("examples.pictures".to_owned(), grey.clone()))),
             "examples have unexpected shapes"
         );
-        // Another record's file is refused, and so is one that is none.
+        // A file that is not a detector is refused.
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let at = folder.write(&example::record()).unwrap();

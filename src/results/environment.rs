@@ -1,4 +1,4 @@
-//! Files of a results folder about the whole run: the commands that asked for cells, and the result of tuning.
+//! Files of a results folder about the whole run: the commands that requested cells, and the result of tuning.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -13,13 +13,13 @@ use super::{
 pub(super) const ENVIRONMENT: &str = "environment.json";
 /// Name of the file with the result of tuning.
 pub(super) const TUNING: &str = "tuning.json";
-/// Name of the lock that a writer of the former must hold.
+/// Name of the lock that a writer of `environment.json` must hold.
 const LOCK: &str = "environment";
 
 impl Folder {
-    /// Notes in `environment.json` which command asks for cells. A command equal to an earlier one, with the same
-    /// code on the same machine, increases its count; another one is added. An unreadable file, which a power cut
-    /// can leave, is renamed, and its new name is returned; no number depends on it.
+    /// Adds a command that requests cells to `environment.json`. If the same command was started before, with the same
+    /// code on the same machine, its count increases instead. An unreadable file, which a power cut can leave, is
+    /// renamed, and its new name is returned; no number depends on it.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -89,7 +89,7 @@ impl Folder {
     /// Reads the result of the folder's trials.
     ///
     /// # Errors
-    /// If there is no such file, or it is torn or has another schema.
+    /// If there is no such file, or it is torn or has other fields.
     pub fn tuning(&self) -> Result<Tuning> {
         let path = self.root.join(TUNING);
         let read = || -> Result<Tuning> { Ok(serde_json::from_str(&json_text(&path)?)?) };
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(super::super::files(root.path()).unwrap().len(), 0, "none is taken for a record");
     }
 
-    /// What is noted of a command: how often it was started, its first provenance and its latest cells.
+    /// A command's entry: how often it was started, its first provenance and its latest cells.
     #[test]
     fn a_command_keeps_its_first_start_and_its_latest_cells() {
         let root = tempfile::tempdir().unwrap();
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(folder.runs().unwrap(), [started(10, "cpu", "c", 3), started(20, "cuda", "b", 1)]);
         let text = fs::read_to_string(root.path().join("environment.json")).unwrap();
         assert!(text.starts_with("{\n  \"schema\": 2,\n  \"runs\": [") && text.ends_with("}\n"), "{text}");
-        // One of an older schema is read.
+        // A file of an older schema is read.
         fs::write(root.path().join(ENVIRONMENT), text.replacen("\"schema\": 2", "\"schema\": 1", 1)).unwrap();
         assert_eq!(folder.runs().unwrap().len(), 2);
     }

@@ -1,4 +1,4 @@
-//! Compares identities: whether two results are of the same experiment, and what differs otherwise.
+//! Compares identities: whether two results are from the same experiment, and otherwise what differs.
 
 use anyhow::{Result, bail, ensure};
 
@@ -125,7 +125,7 @@ impl Record {
     /// Checks that this record belongs to `asked` with image files of this `content`.
     ///
     /// # Errors
-    /// If it does not; names what differs.
+    /// If it does not; the error names what differs.
     pub fn ensure_of(&self, asked: &Identity, content: Option<&str>) -> Result<()> {
         let Some(there) = Identity::of(self) else {
             bail!(
@@ -301,7 +301,7 @@ mod tests {
         assert!(settings.normalisation().is_none());
     }
 
-    /// Lengths keep neighbours apart: a text cannot move from one part to the next.
+    /// Lengths separate adjacent texts: none can move from one part to the next.
     #[test]
     fn a_fingerprint_knows_which_part_is_which() {
         let identity = Identity::of(&example::record()).unwrap();

@@ -48,7 +48,7 @@ const COLUMNS: [&str; 17] = [
     "bits",
     "dct_hash",
 ];
-/// Index of the first of [`COLUMNS`] that says what is known about a file.
+/// Index of the first of [`COLUMNS`] with properties of the file.
 const KNOWN: usize = 7;
 
 impl Folder {
@@ -57,7 +57,7 @@ impl Folder {
         self.root.join(format!("images-{split}-{}.csv", short(&dataset.digest())))
     }
 
-    /// Writes the lists of a source, with what is known now.
+    /// Writes the lists of a source, with what is known about its files so far.
     ///
     /// # Errors
     /// If a list cannot be written.
@@ -85,9 +85,9 @@ impl Folder {
         durable::write_by(&self.images("looked-at", files), &mut |file| list(file, "", files))
     }
 
-    /// Takes over what earlier processes knew about these files from the lists that they wrote here; of a torn
-    /// list, its complete part. A file is identified by its path below its root, whichever split and labels it had
-    /// then; its size and time show later whether it has changed.
+    /// Loads what earlier processes found out about these files from the lists in this folder; from a torn list, its
+    /// complete part. A file is identified by its path below its root, whatever split and labels it had then; its size
+    /// and modification time show later whether it has changed.
     pub fn remember_images(&self, files: &[&Files]) {
         let lists = lists(&self.root);
         if lists.is_empty() {
@@ -102,7 +102,7 @@ impl Folder {
             }
         };
         for list in lists {
-            // What is not remembered is read again: slower, never wrong.
+            // Files missing from the lists are read again: slower, never wrong.
             let _ = read(&list, &mut remember);
         }
     }
@@ -115,7 +115,7 @@ impl Folder {
         for entry in
             entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("images-looked-at-"))
         {
-            // A list that stays is only read again.
+            // A list that remains does no harm: it is read again.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -148,7 +148,7 @@ fn list(file: &mut dyn Write, split: &str, dataset: &dyn Dataset) -> Result<()> 
     Ok(writer.flush()?)
 }
 
-/// Returns the columns of what is known, empty if nothing is.
+/// Returns the cells from column [`KNOWN`] on; empty if nothing is known.
 fn written(known: Option<Known>) -> [String; COLUMNS.len() - KNOWN] {
     let Some(Known { stamp: Stamp { bytes, modified }, digest, sketch }) = known else {
         return Default::default();
@@ -173,7 +173,7 @@ fn lists(root: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_list).collect()
 }
 
-/// Calls `known` for each path of a list about whose file something is known.
+/// Calls `known` with the path and the properties of each file in a list whose properties are known.
 fn read(list: &Path, known: &mut dyn FnMut(&str, Known)) -> Result<()> {
     let mut reader = csv::Reader::from_reader(regular::open(list)?);
     let header = reader.headers()?.clone();
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(files.look(&[0]), [Content::Unread]);
     }
 
-    /// An examination stopped half way: the next process knows what was seen, until the lists contain it.
+    /// After an interrupted examination, the next process knows what was found, until the lists contain it.
     #[test]
     fn what_was_looked_at_before_a_stop_is_kept() {
         let root = tempfile::tempdir().unwrap();
@@ -311,7 +311,7 @@ mod tests {
         let left_out = fs::read_to_string(results.images("left-out", &*source.train)).unwrap();
         assert!(left_out.contains("train/normal/notes.txt,not an image by its name"), "{left_out}");
 
-        // The next process knows the properties of the images.
+        // The next process loads the properties of the images.
         let again = data::folder::source(&root.path().join("data")).unwrap();
         let files = again.train.files().unwrap();
         results.remember_images(&[files]);
@@ -319,7 +319,7 @@ mod tests {
         assert!(files.sketch(0).is_some() && files.sketch(2).is_none());
     }
 
-    /// A row of what is known, with a number of its own in each column.
+    /// Known properties of a file, with a different number in each column.
     #[test]
     fn what_is_known_of_a_file_is_written_and_read_back_column_by_column() {
         use crate::data::examine::{Format, Pixels};
@@ -361,7 +361,7 @@ mod tests {
 
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("images-x.csv");
-        // Columns are found by name, whatever their order; of an unknown file nothing is remembered.
+        // Columns are found by name, whatever their order; rows without known properties are skipped.
         let columns: Vec<&str> = COLUMNS[KNOWN..].iter().rev().copied().chain(["path"]).collect();
         let line = |cells: [String; COLUMNS.len() - KNOWN], name: &str| {
             cells.into_iter().rev().chain([name.to_owned()]).collect::<Vec<_>>().join(",")

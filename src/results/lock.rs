@@ -1,4 +1,4 @@
-//! Locks on cells, which the operating system releases however their holder ends.
+//! Locks on cells. The operating system releases them however their holder ends.
 //!
 //! Two processes on one folder share its cells: one that finds a cell locked takes the next. The file contains its
 //! holder's progress, for people and for `cargo xtask status`; what counts is the system's lock on it, not the
@@ -45,7 +45,7 @@ impl Lock {
                     Ok(()) if !is_at(&file, path) => {}
                     Ok(()) => return Ok(Some(file)),
                     Err(TryLockError::WouldBlock) => return Ok(None),
-                    // Some network file systems have no locks: working without is better than not at all.
+                    // Some network file systems have no locks: working without locks is better than not working at all.
                     Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                         return Ok(Some(file));
                     }

@@ -24,7 +24,7 @@ pub struct Logits {
 pub struct Validated {
     /// Position in the validation set.
     pub position: usize,
-    /// Its path below the data's folder, or its position if it is drawn.
+    /// Its path below the data's folder, or its position if it is synthetic.
     pub name: String,
     /// Its labels.
     pub labels: Labels,
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(columns[4], ("converged".into(), double));
     }
 
-    /// Images of which one has everything that data can say about it.
+    /// Two images with everything that a data set can state about them.
     struct Told;
 
     impl Dataset for Told {
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(of(&[first], Some("crack")).as_deref(), Some("crack"), "the data's own word comes first");
     }
 
-    /// Without groups there is no column of groups; what is stated is read back from beside the record.
+    /// Without groups there is no group column; logits are read back from the file beside the record.
     #[test]
     fn logits_are_read_from_beside_their_record() {
         use crate::results::{Folder, example};

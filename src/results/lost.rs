@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(lost("{"), [""; 0]);
     }
 
-    /// Every part that holds measurements is looked through, in their order; fields that may be null are no numbers.
+    /// Every part that holds measurements is searched, in order; fields that may be null are not lost numbers.
     #[test]
     fn every_part_with_measurements_is_looked_through() {
         let file = tempfile::NamedTempFile::new().unwrap();

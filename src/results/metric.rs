@@ -10,25 +10,25 @@ named! {
         F1 = "f1",
         /// F1 with the normal image as the positive class.
         F1Normal = "f1_normal",
-        /// F2_CIW where a flagged defect counts as all its true classes, as computed by the paper's authors.
+        /// F2_CIW where a flagged defect counts as exactly its true classes, as computed by the paper's authors.
         F2Oracle = "f2_ciw_oracle",
         /// F2_CIW of a detector whose flag counts as every class.
         F2Multilabel = "f2_ciw_multilabel",
-        /// Part of the images called defects that are defects.
+        /// Fraction of the images called defects that are defects.
         Precision = "precision",
-        /// Part of the defects that are called defects.
+        /// Fraction of the defects that are called defects.
         Recall = "recall",
         /// The same as recall, as the counterpart of the false-positive rate.
         TruePositiveRate = "true_positive_rate",
-        /// Part of the normal images that are called defects.
+        /// Fraction of the normal images that are called defects.
         FalsePositiveRate = "false_positive_rate",
         /// Area under the ROC curve.
         Auroc = "auroc",
         /// Area under the precision-recall steps.
         AveragePrecision = "average_precision",
-        /// Largest part of defects found by a threshold that flags at most 5 % of normal images.
+        /// Largest fraction of defects found by a threshold that flags at most 5 % of normal images.
         TprAtFpr5 = "tpr_at_fpr_5",
-        /// Smallest part of normal images flagged by a threshold that finds at least 95 % of defects.
+        /// Smallest fraction of normal images flagged by a threshold that finds at least 95 % of defects.
         FprAtTpr95 = "fpr_at_tpr_95",
     }
 }
@@ -40,11 +40,12 @@ named! {
         InTraining = "in_training",
         /// The same on augmented validation images, in the ablation that uses them.
         InTrainingAugmented = "in_training_augmented",
-        /// The supervised head of unweighted training, minus the log odds of its labels: post-hoc logit adjustment.
+        /// The supervised head of unweighted training, its logits minus the log odds of a defect in training: post-hoc
+        /// logit adjustment.
         InTrainingAdjusted = "in_training_adjusted",
         /// Logistic regression on frozen features, fitted after training.
         Converged = "converged",
-        /// Votes of the most similar training images by frozen features.
+        /// Votes of the training images with the most similar frozen features.
         Neighbours = "neighbours",
         /// Distance of frozen features from the nearest of normal training images; no defect was used.
         NormalsNeighbours = "normals_neighbours",
@@ -82,7 +83,7 @@ impl Metric {
         }
     }
 
-    /// Returns the unit, the same for all scores: parts of 1.
+    /// Returns the unit, the same for all scores: fractions of 1.
     pub const fn unit(self) -> &'static str {
         "1"
     }

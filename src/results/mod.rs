@@ -37,7 +37,8 @@ use crate::{
     train::checkpoint::State,
 };
 
-/// The place of records: `FOLDER/<study>/<cell>.json`. During training, a cell's lock and checkpoint are there too.
+/// A results folder. Records are at `FOLDER/<study>/<cell>.json`; during training, a cell's lock and checkpoint are
+/// there too.
 pub struct Folder {
     root: PathBuf,
 }
@@ -170,9 +171,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a cell's trained variables, including heads, with `notes` in the header, beside the place of its
-    /// record. This happens before the record is written: only a cell with a record is finished, and weights
-    /// without one are written again. Returns what the record states about the file.
+    /// Writes a cell's trained variables, including heads, with `notes` in the header, beside the path of its record.
+    /// This happens before the record is written: only a cell with a record is finished, and weights without one are
+    /// written again. Returns what the record states about the file.
     pub fn write_weights(
         &self,
         cell: &str,
@@ -187,7 +188,7 @@ impl Folder {
         Part::Detector.of(&self.path(cell))
     }
 
-    /// Writes the cell's detector, like its weights before its record.
+    /// Writes the cell's detector; like its weights, before its record.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -200,7 +201,7 @@ impl Folder {
         Part::Logits.of(&self.path(cell))
     }
 
-    /// Writes a cell's logits beside the place of its record, like its weights before the record.
+    /// Writes a cell's logits beside the path of its record; like its weights, before the record.
     pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<record::Beside> {
         self.write_beside(cell, Part::Logits, &logits.csv()?, Some(logits.images.len()))
     }

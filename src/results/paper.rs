@@ -70,9 +70,9 @@ pub struct SolvedRates {
     pub method: method::Name,
     /// Share of defects in training.
     pub train_share: Share,
-    /// Part of the defects that is flagged.
+    /// Fraction of the defects that is flagged.
     pub true_positive: f64,
-    /// Part of the normal images that is flagged.
+    /// Fraction of the normal images that is flagged.
     pub false_positive: f64,
 }
 

@@ -38,13 +38,13 @@ pub fn name(device: &candle_core::Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
 
-/// Returns the part of a digest that messages show.
+/// Returns the first 12 characters of a digest, for messages.
 pub fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// Returns the commit of the code, determined once: a long run's later cells state the commit that it was started
-/// from. Under cargo the program was just built from its checkout, which is asked; otherwise the build script's
+/// Returns the commit of the code, determined once: a long run's later cells state the commit that it was started from.
+/// Under cargo, the program was just built from its checkout, so git is asked there; otherwise the build script's
 /// result is used.
 fn revision() -> &'static str {
     static REVISION: OnceLock<String> = OnceLock::new();
@@ -55,7 +55,7 @@ fn revision() -> &'static str {
     })
 }
 
-/// `None` if there is no checkout.
+/// Returns the commit of a checkout, with `-dirty` if tracked files differ from it; `None` if there is no commit.
 fn revision_of(checkout: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         // `status` would take the checkout's lock to store what it found, and block a concurrent commit.
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(short("xyz"), "xyz");
     }
 
-    /// A commit, with a mark while files differ from it; files that git does not know are no difference.
+    /// A commit, marked if tracked files differ from it; untracked files do not count.
     #[test]
     fn a_revision_says_whether_files_differ_from_it() {
         let folder = tempfile::tempdir().unwrap();

@@ -86,7 +86,7 @@ pub struct CellAxes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `fixture`, `small` or `full`; only `full` on Sewer-ML may be compared with the paper.
+    /// `fixture`, `quick`, `small` or `full`; only `full` on Sewer-ML may be compared with the paper.
     pub scale: String,
     /// Name of the recipe: the source of the hyper-parameters.
     pub recipe: String,
@@ -124,12 +124,12 @@ pub struct Data {
     pub train_digest: String,
     /// The same for the validation split.
     pub validation_digest: String,
-    /// BLAKE3 of the bytes of every image file used; `None` if images are drawn, and in schema 1.
+    /// BLAKE3 of the bytes of every image file used; `None` if images are synthetic, and in schema 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Images trained on, after the training subset was chosen.
+    /// Images of the training subset that could be read.
     pub train: Counts,
-    /// The whole validation set on which features are computed.
+    /// Validation images that could be read, whatever the validation share.
     pub validation: Counts,
     /// Images left out because they could not be read (`--on-bad-image skip`).
     pub skipped: Vec<String>,
@@ -195,13 +195,13 @@ pub struct Score {
     pub f1: f64,
     /// F1 with the normal image as the positive class, 0..1.
     pub f1_normal: f64,
-    /// Part of the images called defects that are defects, 0..1.
+    /// Fraction of the images called defects that are defects, 0..1.
     pub precision: f64,
-    /// Part of the defects that are called defects, 0..1.
+    /// Fraction of the defects that are called defects, 0..1.
     pub recall: f64,
     /// The same as recall, as the counterpart of the false-positive rate.
     pub true_positive_rate: f64,
-    /// Part of the normal images that are called defects, 0..1.
+    /// Fraction of the normal images that are called defects, 0..1.
     pub false_positive_rate: f64,
     /// Area under the ROC curve, 0..1; 0.5 is chance.
     pub auroc: f64,
@@ -230,15 +230,14 @@ pub struct Score {
     pub f2_ciw_oracle: Option<f64>,
     /// F2_CIW of a detector whose flag counts as every class; null likewise.
     pub f2_ciw_multilabel: Option<f64>,
-    /// Threshold, false-positive and true-positive rate of every threshold that can be the cheapest, for all
-    /// validation images only; empty in older records. Chosen on the images that they are measured on, so slightly
-    /// too good.
+    /// Threshold, false-positive and true-positive rate of every threshold that can be the cheapest, for all validation
+    /// images only; empty in older records. They are chosen on the images that they are measured on, so their rates are
+    /// slightly too good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operating_points: Vec<[f64; 3]>,
 }
 
-/// Scores of a converged probe fitted on some of the labels, and of neighbours among these, on all validation
-/// images.
+/// Scores, on all validation images, of a converged probe and of neighbours' votes that use only some of the labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -261,11 +260,11 @@ pub struct Budget {
 pub struct Pointing {
     /// Images that were scored.
     pub images: usize,
-    /// Part of the map's highest place that shows the defect.
+    /// Fraction of the map's highest place that shows the defect.
     pub hit: f64,
-    /// Part of the whole image that shows the defect: the hit rate of a random pixel.
+    /// Fraction of the whole image that shows the defect: the hit rate of a random pixel.
     pub chance: f64,
-    /// Part of the best place that shows the defect.
+    /// Fraction of the best place that shows the defect.
     pub ceiling: f64,
 }
 
@@ -332,7 +331,7 @@ pub struct Provenance {
     pub system: String,
 }
 
-/// The commands that asked for the records of a folder: one entry for each different command, build or machine.
+/// The commands that requested the records of a folder: one entry for each different command, build or machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
@@ -342,7 +341,7 @@ pub struct Environment {
     pub runs: Vec<Run>,
 }
 
-/// One command that asked for cells.
+/// One command that requested cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
@@ -366,7 +365,7 @@ pub struct Tuning {
     pub train_share: Option<f64>,
     /// `synthetic`, `elpv`, `sewer-ml`, `folder` or `csv`.
     pub source: String,
-    /// Digest of the images that were trained on; if they are drawn, no study trains on them.
+    /// Digest of the images that were trained on; if they are synthetic, no study trains on them.
     pub train_digest: String,
     /// Digest of the images that choices were based on; no study is scored on them.
     pub validation_digest: String,
@@ -402,7 +401,7 @@ pub struct Trial {
     pub trial: u16,
     /// Learning rate for a batch of 256 images.
     pub learning_rate: f64,
-    /// Per unit of learning rate.
+    /// Weight decay, multiplied by the learning rate.
     pub weight_decay: f64,
     /// Name of the views.
     pub views: String,
@@ -429,7 +428,7 @@ mod tests {
     use super::*;
     use crate::results::example;
 
-    /// The mean over the finalists' seeds only, and of the trial that was asked for.
+    /// The mean is over the finalists' seeds only, and of the requested trial.
     #[test]
     fn a_trial_has_a_mean_if_all_seeds_were_trained() {
         let trial = |trial: u16, auroc: &[(u64, f64)]| Trial {
@@ -457,7 +456,7 @@ mod tests {
         assert_eq!(TunedPair { seeds: Vec::new(), ..pair }.mean(0), None);
     }
 
-    /// Every field that a record may lack: nothing is written for it, and a record without it is read.
+    /// Every optional field: nothing is written for a missing one, and a record without it is read.
     #[test]
     fn what_a_record_does_not_have_is_not_written() {
         let mut record = example::record();

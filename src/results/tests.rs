@@ -77,7 +77,8 @@ fn files_of_a_cell_have_these_names() {
     assert_eq!(paths, endings.map(|ending| PathBuf::from(format!("out/table1/a-seed0.{ending}"))));
 }
 
-/// Records in folders of any depth, in the order of their paths; files about the whole run and timings are none.
+/// Records in folders of any depth, in the order of their paths; files about the whole run, and timings, are not
+/// records.
 #[test]
 fn records_are_all_json_files_but_those_about_the_run() {
     let root = tempfile::tempdir().unwrap();
@@ -150,7 +151,7 @@ fn a_finished_record_is_that_of_its_cell() {
     let error = Folder::existing(&root.path().join("no")).err().unwrap().to_string();
     assert!(error.ends_with("no: no such folder"), "{error}");
     assert!(Folder::existing(root.path()).is_ok());
-    // The second try to write says that the first stays.
+    // The second attempt to write says that the first record is kept.
     let error = format!("{:#}", folder.write(&named("table1/a")).unwrap_err());
     assert!(
         error.contains("a.json: cannot write the record; another process has finished this cell meanwhile"),
@@ -199,7 +200,7 @@ fn a_record_is_put_aside_under_an_unused_name() {
     assert!(error.contains("a.json: cannot be renamed"), "{error}");
 }
 
-/// Each file is described by what was written; where it cannot be, the message says what helps.
+/// A written file is described; if it cannot be written, the message says what helps.
 #[test]
 fn a_file_that_cannot_be_written_says_what_helps() {
     let root = tempfile::tempdir().unwrap();

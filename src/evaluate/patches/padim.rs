@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{super::probe::dot, Patches};
 use crate::seed::Seed;
 
-/// Number of features of a place that are used, drawn at random: PaDiM's for ResNet-18.
+/// Number of randomly drawn features that are used at each place: PaDiM's for ResNet-18.
 pub const DIMENSIONS: usize = 100;
 /// Added to the covariance's diagonal: PaDiM's.
 const EPSILON: f64 = 0.01;
@@ -15,7 +15,7 @@ const EPSILON: f64 = 0.01;
 /// The distribution of normal images at a place.
 struct Cloud {
     mean: Vec<f64>,
-    /// Inverse of the covariance, row by row.
+    /// Inverse of the covariance, row-major.
     precision: Vec<f64>,
 }
 

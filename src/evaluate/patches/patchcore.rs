@@ -10,19 +10,19 @@ use crate::seed::Seed;
 pub const CANDIDATES: usize = 20_000;
 /// Largest number of patches in the bank. Ours; PatchCore's is a tenth or a hundredth of all.
 pub const BANK: usize = 500;
-/// Neighbours within the bank that say how usual a patch of it is: PatchCore's b.
+/// Number of neighbours within the bank that determine how usual a bank patch is: PatchCore's b.
 const SUPPORT: usize = 9;
 
 /// A bank of patches.
 pub struct PatchCore {
     bank: Vec<f32>,
     width: usize,
-    /// For each patch of the bank its nearest neighbours there, itself first.
+    /// For each patch of the bank, its nearest neighbours in the bank, itself first.
     support: Vec<Vec<usize>>,
 }
 
 impl PatchCore {
-    /// Chooses patches from those of normal images: always the one farthest from all chosen so far.
+    /// Chooses the bank from patches of normal images, each time the patch farthest from all chosen so far.
     ///
     /// # Errors
     /// If there is no patch.
@@ -62,7 +62,7 @@ impl PatchCore {
         let distance = f64::from(square).sqrt();
         let near = |&place: &usize| f64::from(squared(patch, self.row(place))).sqrt();
         let distances: Vec<f64> = self.support[place].iter().map(near).collect();
-        // Subtracting the largest changes nothing but keeps exp of a large distance finite.
+        // Subtracting the largest distance does not change the ratio, but keeps exp finite.
         let largest = distances.iter().copied().fold(0.0, f64::max);
         let sum: f64 = distances.iter().map(|distance| libm::exp(distance - largest)).sum();
         (1.0 - libm::exp(distance - largest) / sum) * distance
@@ -73,7 +73,7 @@ impl PatchCore {
         patches.places().map(|patch| f64::from(self.nearest(patch).0).sqrt()).collect()
     }
 
-    /// Returns the bank, patch by patch.
+    /// Returns the bank, row-major, one row per patch.
     pub fn rows(&self) -> &[f32] {
         &self.bank
     }

@@ -64,8 +64,7 @@ fn a_strange_place_is_found_and_equal_images_are_no_trouble() {
     assert!(PatchCore::fit(&[], &seed).is_err() && Padim::fit(&same[..1], &seed).is_err());
 }
 
-/// Patches of six hundred different places: the bank keeps five hundred, and each place's distance from the bank is
-/// its own.
+/// Of 600 different patches the bank keeps 500. A map holds each place's own distance from the bank.
 #[test]
 fn a_bank_is_bounded_and_maps_every_place() {
     let values: Vec<f32> = (0..600).flat_map(|place| [place as f32, (place * place % 7) as f32]).collect();
@@ -77,8 +76,9 @@ fn a_bank_is_bounded_and_maps_every_place() {
     assert_eq!(found, [5.0, 2.0, 0.0, 5.0]);
 }
 
-/// By hand: the farthest patch is 6 from its nearest in the bank, 0, and 6 and 4 from the two that are near that one,
-/// so it counts 1 - exp(6) / (exp(6) + exp(10)) times 6; a bank of one patch says nothing of how usual it is.
+/// By hand: the farthest patch, 6, is 6 away from its nearest patch in the bank, 0, and 6 and 10 away from the
+/// neighbours of that one, 0 and -4. The distance is therefore 6 times 1 - exp(6) / (exp(6) + exp(10)). In a bank of
+/// one patch the factor is 0.
 #[test]
 fn a_distance_counts_less_where_its_neighbour_is_usual() {
     let bank = PatchCore::of(&[&[0.0], &[-4.0]]);
@@ -89,7 +89,7 @@ fn a_distance_counts_less_where_its_neighbour_is_usual() {
     assert_eq!(PatchCore::of(&[&[0.0]]).distance(&image), 0.0);
 }
 
-/// Of a place's features a hundred count.
+/// Only a hundred features of a place are used.
 #[test]
 fn gaussians_are_of_a_hundred_features() {
     let mut stream = Seed::root(4).stream();

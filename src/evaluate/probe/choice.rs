@@ -1,10 +1,10 @@
 //! Choice of the C that a probe is fitted with, by cross-validation.
 //!
-//! Images are dealt to folds. For each candidate, starting with the strongest penalty and stopping when a weaker
-//! one no longer helps, the probe is fitted on all folds but one and its loss is computed on that fold. The loss
-//! and not AUROC decides: a fold with two defects has few possible values of AUROC, and logits of different folds
-//! must not be ranked together (Airola et al., "An experimental comparison of cross-validation techniques for
-//! estimating the area under the ROC curve", 2011).
+//! Images are split into folds. For each candidate, starting with the strongest penalty and stopping when a weaker one
+//! no longer helps, the probe is fitted on all folds but one and its loss is computed on that fold. The loss decides,
+//! not AUROC: a fold with two defects has few possible values of AUROC, and logits of different folds must not be
+//! ranked together (Airola et al., "An experimental comparison of cross-validation techniques for estimating the area
+//! under the ROC curve", 2011).
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -12,21 +12,21 @@ use rayon::prelude::*;
 use super::{DesignMatrix, Fit, Options, importances, softplus};
 use crate::{evaluate::folds::deal, seed::Seed};
 
-/// Candidates for C. Ours: at the ends a standardised feature counts almost not at all, or almost fully.
+/// Candidates for C. Ours: at the low end a standardised feature has almost no effect, at the high end almost its full
+/// effect.
 pub const CANDIDATES: [f64; 5] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0];
 /// Number of folds. Ours.
 pub const FOLDS: usize = 5;
 /// Fewest images of each label for a choice: two per fold. Ours.
 pub const FEWEST: usize = 2 * FOLDS;
-/// Largest number of images that a choice is based on, evenly spaced. Ours: the cost is folds times candidates
-/// fits.
+/// Largest number of images that a choice is based on, evenly spaced. Ours: it takes folds x candidates fits.
 pub const MOST_IMAGES: usize = 20_000;
 
 /// Relative gradient at which a candidate's fit may end: its loss is then more precise than the comparison needs.
 const TOLERANCE: f64 = 1e-6;
 
-/// Returns the first candidate whose successor is no better; `None` if a label has too few images, in total or
-/// outside a fold.
+/// Returns the C at which the loss on held-out folds stops falling. `None` if a label has too few images, a fold is
+/// empty, or the images outside a fold all have one label.
 pub(super) fn choose(
     rows: &DesignMatrix,
     defects: &[bool],
@@ -77,19 +77,19 @@ pub(super) fn choose(
 /// The images that a choice is based on.
 struct Known<'a> {
     rows: &'a DesignMatrix,
-    /// Which of the rows.
+    /// Positions of these images in `rows`.
     kept: &'a [usize],
     labels: &'a [bool],
     /// Weight of each image in the loss.
     weights: &'a [f64],
 }
 
-/// A fold, and the fit on all others.
+/// A fold, and the fit on all other folds.
 struct Fold<'a> {
     inside: &'a [usize],
     held_out: DesignMatrix,
     fit: Fit<'a>,
-    /// Start of the next fit: the previous solution, a few steps away.
+    /// Where the next fit starts: the previous solution, which is only a few steps away.
     start: Vec<f64>,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Fold<'a> {
         Ok(Self { inside, held_out: select(inside), fit, start: vec![0.0; all.rows.width()] })
     }
 
-    /// Returns the loss of the fold's images under the fit on all others.
+    /// Returns the loss of the fold's images under the fit on all other folds.
     fn loss(&mut self, c: f64, all: &Known) -> Result<f64> {
         let (fitted, convergence) = self.fit.minimise(c, std::mem::take(&mut self.start), TOLERANCE)?;
         let probe = self.fit.probe(fitted.clone(), convergence);
@@ -130,7 +130,7 @@ mod tests {
 
     const OPTIONS: Options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
 
-    /// Images of which one in five is a defect; `telling` of their `width` features carry information about it.
+    /// Random images, one in five a defect; the first `telling` of their `width` features are informative.
     fn drawn(images: usize, width: usize, telling: usize, apart: f64) -> (Tensor, Vec<bool>) {
         let mut stream = Seed::root(8).child("choice").stream();
         let defects: Vec<bool> = (0..images).map(|image| image % 5 == 0).collect();
@@ -151,8 +151,8 @@ mod tests {
         assert!(chosen(&noise) <= 1e-3 && chosen(&plain) == 1.0, "{} {}", chosen(&noise), chosen(&plain));
     }
 
-    /// Loss on held-out images, by complete fits, each from zero to full tolerance. Each fold is held out in turn;
-    /// if `swapped`, everything except it.
+    /// The loss on held-out images from complete fits, each started at zero and run to full tolerance. Each fold is
+    /// held out in turn; if `swapped`, everything except the fold is held out.
     fn loss(features: &Tensor, defects: &[bool], c: f64, swapped: bool) -> f64 {
         let folds = deal(defects, None, FOLDS, &Seed::root(0).child("probe folds"));
         let found = defects.iter().filter(|&&defect| defect).count() as f64;
@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn pictures_of_one_group_are_predicted_together() {
-        // Every image twice: without groups its copy gives it away and the largest C wins; with groups it does not.
+        // Every image appears twice: without groups, its copy in another fold gives its label away, so a larger C wins
+        // than with groups.
         let (features, defects) = drawn(100, 90, 1, 0.2);
         let twice = Tensor::cat(&[&features, &features], 0).unwrap();
         let labels = [defects.clone(), defects].concat();

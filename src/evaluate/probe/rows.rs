@@ -1,8 +1,8 @@
 //! The features of a fit as rows of f64, and the products and the solver that Newton's method needs.
 //!
-//! Sums over rows are split at fixed positions: results do not depend on the number of threads. A few rows are held
-//! in f64. Many rows are converted from the features block by block, each time they are needed: bit-identical,
-//! without a copy of the features in memory.
+//! Sums over rows are split at fixed positions, so results do not depend on the number of threads. A small matrix is
+//! held in f64. A large one is converted from the features block by block whenever it is needed: this gives the same
+//! bits without a copy in memory.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 
-/// Rows whose contributions are summed together.
+/// Rows per block of a sum.
 pub const ROWS: usize = 1024;
 
 /// Largest number of values held in f64, 32 MiB. Ours.
@@ -20,23 +20,24 @@ const HELD: usize = 4 << 20;
 /// enough for a fast matrix product.
 const PANEL: usize = 128;
 
-/// Features, each row followed by a 1 that the bias multiplies.
+/// Features, one row per image, each followed by a 1 for the bias.
 pub struct DesignMatrix {
-    /// (images, features) in f32 or f64, on the CPU, row after row.
+    /// (images, features) in f32 or f64, on the CPU, row-major.
     features: Tensor,
-    /// Which of the rows, in this order; all of them if `None`.
+    /// The rows that are used, in this order; all of them if `None`.
     places: Option<Vec<usize>>,
     /// Number of features plus one.
     width: usize,
-    /// What is subtracted from each feature, and what the difference is divided by.
+    /// Subtracted from each feature.
     means: Vec<f64>,
+    /// Divide the centred features.
     deviations: Vec<f64>,
-    /// All rows, if they are held.
+    /// All rows in f64, if they are held in memory.
     held: Option<Vec<f64>>,
 }
 
 impl DesignMatrix {
-    /// Takes features (images, width) of any float type; the error names the first that is not finite.
+    /// Takes features (images, width) of any float type; the error names the first value that is not finite.
     pub fn new(features: &Tensor) -> Result<Self> {
         let (_, width) = features.dims2().context("probe: features are one row an image")?;
         let features =
@@ -63,7 +64,7 @@ impl DesignMatrix {
         self.width
     }
 
-    /// Selects some rows, in this order, before they are centred and scaled.
+    /// Returns some of the rows, in this order, neither centred nor scaled.
     pub fn select(&self, places: &[usize]) -> Self {
         let of = |&place: &usize| self.places.as_ref().map_or(place, |known| known[place]);
         Self {
@@ -106,7 +107,7 @@ impl DesignMatrix {
         Ok(deviations)
     }
 
-    /// Holds the current rows in memory, if they are few.
+    /// Converts the rows to f64 once and holds them in memory, if they are few.
     pub fn hold(&mut self) -> Result<()> {
         if self.count() * self.width <= HELD {
             self.held = Some(self.rows(0, self.count())?.into_owned());
@@ -151,7 +152,7 @@ impl DesignMatrix {
         Ok(sum_of(pieces?, self.width))
     }
 
-    /// Returns X^T diag(v) X for non-negative v, row by row: its lower triangle, and some of the upper.
+    /// Returns X^T diag(v) X for non-negative v, row-major. Only the lower triangle is complete.
     pub fn weighted_gram(&self, vector: &[f64]) -> Result<Vec<f64>> {
         let mut gram = vec![0.0; self.width * self.width];
         for (piece, numbers) in vector.chunks(ROWS).enumerate() {
@@ -173,7 +174,7 @@ impl DesignMatrix {
         Ok(gram)
     }
 
-    /// Calls `act` with each current row in turn.
+    /// Calls `act` with each row in turn, as centred and scaled so far.
     fn for_each_row(&self, mut act: impl FnMut(&[f64])) -> Result<()> {
         for first in (0..self.count()).step_by(ROWS) {
             let rows = self.rows(first, ROWS.min(self.count() - first))?;
@@ -182,7 +183,7 @@ impl DesignMatrix {
         Ok(())
     }
 
-    /// Returns `count` current rows, beginning with `first`.
+    /// Returns `count` rows from `first` on, as centred and scaled so far.
     fn rows(&self, first: usize, count: usize) -> Result<Cow<'_, [f64]>> {
         if let Some(held) = &self.held {
             return Ok(Cow::Borrowed(&held[first * self.width..][..count * self.width]));
@@ -196,7 +197,7 @@ impl DesignMatrix {
         }))
     }
 
-    /// Returns these rows of the features, centred and scaled.
+    /// Converts these rows of the features to f64, centred and scaled, each followed by a 1.
     fn made<T: Copy + Into<f64>>(&self, features: &[T], first: usize, count: usize) -> Vec<f64> {
         let width = self.width - 1;
         let mut rows = Vec::with_capacity(count * self.width);
@@ -212,7 +213,7 @@ impl DesignMatrix {
 }
 
 /// Solves A x = b for symmetric positive definite A by Cholesky factorisation. Reads the lower triangle of A and
-/// overwrites it; `None` if A is not positive definite to rounding.
+/// overwrites it; `None` if A is not positive definite within rounding.
 pub fn solve(matrix: &mut [f64], mut vector: Vec<f64>) -> Option<Vec<f64>> {
     let size = vector.len();
     for i in 0..size {
@@ -316,7 +317,7 @@ mod tests {
         assert!(mean[..width].iter().all(|sum| sum.abs() < 1e-9), "centred: {mean:?}");
     }
 
-    /// Reason not to use faer's `llt`: it rounds differently, and committed numbers depend on every bit.
+    /// Why faer's `llt` is not used: it rounds differently, and committed numbers depend on every bit.
     #[test]
     fn solutions_are_faers_but_for_rounding() {
         const SIZE: usize = 65;

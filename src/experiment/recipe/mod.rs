@@ -37,15 +37,15 @@ pub struct Recipe {
     pub rule: Rule,
     /// Learning rate for a batch of 256 images; scaled in proportion.
     pub learning_rate: f64,
-    /// Per unit of learning rate, as in PyTorch.
+    /// Weight decay; multiplied by the learning rate, as in PyTorch.
     pub weight_decay: f64,
     /// Which parameters weight decay applies to.
     pub decayed: Decayed,
-    /// Largest norm of a variable's gradient.
+    /// Largest norm of a variable's gradient; `None` does not clip.
     pub clip: Option<f64>,
     /// Learning rate at the first step; as in the released code, not scaled, and the same for the probe.
     pub warm_up_start: f64,
-    /// Part of all epochs that are warm-up.
+    /// Fraction of all epochs that are warm-up.
     pub warm_up: f64,
     /// Optimiser of the online probe.
     pub probe_rule: Rule,
@@ -208,12 +208,12 @@ mod tests {
         Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient, clip } }
     }
 
-    /// Constants of the method as settings have them.
+    /// Constants of the method, as in the settings.
     fn constants(recipe: &Recipe) -> std::collections::BTreeMap<&'static str, serde_json::Value> {
         recipe.objective.settings().into_iter().collect()
     }
 
-    /// Optimiser, learning rate, weight decay and first rate of the warm-up as the paper's authors' settings have them.
+    /// Optimiser, learning rate, weight decay and first rate of the warm-up, as in the settings of the paper's authors.
     #[test]
     fn released_numbers_are_those_of_the_authors_code() {
         for (method, rule, numbers) in [
@@ -271,7 +271,8 @@ mod tests {
     }
 
     /// solo-learn's `scripts/pretrain/imagenet-100/*.yaml` on ResNet-18 and DINO on ViT-Tiny, mae-lite, and
-    /// stable-pretraining's Barlow Twins on a ViT: rate, decay, first rate of the warm-up, and its part of all epochs.
+    /// stable-pretraining's Barlow Twins on a ViT: rate, decay, first rate of the warm-up, and its fraction of all
+    /// epochs.
     #[test]
     fn reference_numbers_are_those_of_their_libraries() {
         let solo = lars(0.02, true);
@@ -304,7 +305,8 @@ mod tests {
         }
     }
 
-    /// solo-learn spares them only inside LARS, the Sewer-ML authors and the released code never, MAE's code always.
+    /// solo-learn exempts them only in LARS, the Sewer-ML authors and the released code never do, MAE's code always
+    /// does.
     #[test]
     fn biases_and_norms_decay_in_a_reference_as_in_its_source() {
         let everything = [(Supervised, ResNet18), (Supervised, ViTTiny), (Dino, ViTTiny)];
@@ -327,7 +329,7 @@ mod tests {
         }
     }
 
-    /// A rate is for 256 images: an eighth of them, an eighth of the rate, of the method and of the probe.
+    /// Rates are for a batch of 256 images: with an eighth of the batch, the rates of method and probe are an eighth.
     #[test]
     fn rates_are_in_proportion_to_the_batch_and_warm_up_to_the_epochs() {
         let recipe = Recipe {

@@ -67,7 +67,7 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
         weight_decay,
         ..base.clone()
     };
-    // The sources of these give their optimiser one group: biases and norms decay too.
+    // The sources of these have a single parameter group, so biases and norms decay too.
     let decays_everything = Recipe { decayed: Decayed::Everything, ..base.clone() };
     match method {
         method::Name::Supervised if vit => decays_everything,

@@ -18,9 +18,9 @@ use crate::{backbone, method, seed::Seed};
 /// measurable difference, and these can be typed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
-    /// Smallest.
+    /// Smallest value.
     pub low: f64,
-    /// Largest.
+    /// Largest value.
     pub high: f64,
     spread: Spread,
 }
@@ -36,7 +36,7 @@ enum Spread {
     LogarithmOfRest,
 }
 
-/// Ours: the recipe's 4e-3, from an eighth to four times of it.
+/// Ours: from an eighth of the recipe's 4e-3 to four times it.
 pub const LEARNING_RATE: Range = Range { low: 5e-4, high: 1.6e-2, spread: Spread::Logarithm };
 /// Ours: from almost none to ten times the recipe's 1e-2.
 pub const WEIGHT_DECAY: Range = Range { low: 1e-4, high: 1e-1, spread: Spread::Logarithm };
@@ -62,7 +62,7 @@ pub fn constant(method: method::Name) -> Option<Constant> {
         // Ours: over the 240 steps of small scale at 15 % defects, a teacher keeps nothing of its initial weights
         // with 0.9, a tenth with 0.98, four fifths with 0.998.
         method::Name::Byol | method::Name::Dino => ("start of momentum", 0.9, 0.998, Spread::LogarithmOfRest),
-        // Ours: about MAE's 0.25; fewer than a tenth are six patches of 64.
+        // Ours: around MAE's 0.25; a tenth of 64 patches is only six.
         method::Name::Mae => ("visible part", 0.1, 0.6, Spread::Number),
     };
     Some(Constant { name, range: Range { low, high, spread } })

@@ -1,10 +1,10 @@
 //! The recipe for minutes instead of days. All numbers are ours: those specific to a pair of method and backbone
 //! are in one table, [`point`], those shared by all in [`at`].
 //!
-//! SimCLR's own views are worse here than the paper's: measured at small scale on drawn pipes, 45 % defects, one
-//! seed, temperature 0.2, AUROC of the converged probe 0.80 with the paper's views, 0.72 with its own, 0.69 with
-//! its own at half strength and 0.79 with those but without blur; 0.71 untrained. A blur designed for 224 pixels
-//! hides the defects at 64. With the paper's views, temperatures 0.1, 0.2 and 0.5 give 0.82, 0.80 and 0.71.
+//! SimCLR's own views are worse here than the paper's: measured at small scale on synthetic pipes, 45 % defects, one
+//! seed, temperature 0.2, AUROC of the converged probe is 0.80 with the paper's views, 0.72 with its own, 0.69 with its
+//! own at half strength and 0.79 with those but without blur; 0.71 untrained. A blur designed for 224 pixels hides the
+//! defects at 64. With the paper's views, temperatures 0.1, 0.2 and 0.5 give 0.82, 0.80 and 0.71.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use crate::{
 pub struct Point {
     /// Learning rate for a batch of 256 images: [`super::search::LEARNING_RATE`].
     pub learning_rate: f64,
-    /// Per unit of learning rate: [`super::search::WEIGHT_DECAY`].
+    /// Weight decay, multiplied by the learning rate: [`super::search::WEIGHT_DECAY`].
     pub weight_decay: f64,
     /// One of [`super::search::views`].
     pub augmentation: Augmentation,
@@ -52,12 +52,12 @@ pub struct Point {
 ///
 /// They were found by `cargo xtask tune --trials 6 --finalists 2 --seeds 2`: all trials are in
 /// `results/2026-11-29-small-tuning` (a test compares this table with them), and `results/BIAS.md` describes the
-/// search. Trial 0, the best for five pairs, is what was chosen before by argument and by experiments at 45 %
-/// defects. Temperature: the paper's. Momentum 0.98: training has a few hundred steps, in which a teacher that
-/// keeps 0.996 of itself hardly moves; two pairs prefer the larger value all the same. Off-diagonal weight: the
-/// published 0.0051 is for 8,192 columns; ours are 64, for which it has almost no effect. On ResNet-18, 45 %
-/// defects, seed 0, AUROC 0.66 with 0.0051, 0.75 with 0.02, 0.80 with 0.05, 0.77 with 0.15; 0.72 untrained.
-/// `SimSiam` has no trials: it has the untuned numbers that all pairs started from.
+/// search. Trial 0, the best for five pairs, was chosen before by argument and by experiments at 45 % defects.
+/// Temperature: the paper's. Momentum 0.98: training has a few hundred steps, in which a teacher that keeps 0.996 of
+/// itself hardly moves; two pairs prefer the larger value all the same. Off-diagonal weight: the published 0.0051 is
+/// for 8,192 columns; ours are 64, for which it has almost no effect. On ResNet-18, 45 % defects, seed 0, AUROC 0.66
+/// with 0.0051, 0.75 with 0.02, 0.80 with 0.05, 0.77 with 0.15; 0.72 untrained. `SimSiam` has no trials: it has the
+/// untuned numbers that all pairs started from.
 #[rustfmt::skip]
 pub fn point(method: method::Name, backbone: backbone::Name) -> Point {
     let (learning_rate, weight_decay, augmentation, constant): (f64, f64, Augmentation, Option<f64>) =
@@ -130,7 +130,7 @@ pub fn at(method: method::Name, backbone: backbone::Name, point: Point) -> Recip
     }
 }
 
-/// Returns the constant, which every point of a method with a constant has (tested there); otherwise NaN.
+/// Returns the constant, which every point of a method with a constant has (tested in `search`); otherwise NaN.
 fn constant(point: &Point) -> f64 {
     point.constant.unwrap_or(f64::NAN)
 }

@@ -33,19 +33,18 @@ pub(super) struct Images {
     pub validation: Arc<Vec<usize>>,
 }
 
-/// What determines a training set: whether sizes are matched, the share, the part of the images, and the class left
-/// out.
+/// Key of a training set: whether sizes are matched, the share, the part of the images, and the class left out.
 pub(super) type Chosen = (bool, Share, (usize, usize), Option<Class>);
 
 /// Training images from which the subsets of every share are cut.
 pub(super) struct Ordered {
     /// Their positions in the data set, ascending.
     kept: Vec<usize>,
-    /// The pool of these, by positions among them.
+    /// The pool that subsets are cut from; its positions are those in `kept`.
     pool: Pool,
 }
 
-/// What determines these: the part of the images, and the class left out.
+/// Key of [`Ordered`]: the part of the images, and the class left out.
 pub(super) type PartOf = ((usize, usize), Option<Class>);
 
 impl Resolver<'_, '_> {
@@ -145,6 +144,8 @@ impl Resolver<'_, '_> {
         }
     }
 
+    /// Checks that these images can be used.
+    ///
     /// # Errors
     /// If files are missing or known to be unreadable although the plan requires them, or if too few are left to train
     /// on or to score. Each file is looked up once.
@@ -180,8 +181,10 @@ impl Resolver<'_, '_> {
     }
 }
 
+/// Checks that none of these files is known to be unreadable.
+///
 /// # Errors
-/// If one of these files is known to be unreadable.
+/// If one is.
 fn ensure_readable(files: &Files, indices: &[usize]) -> Result<()> {
     let unreadable = files.unreadable();
     let bad: Vec<usize> = indices.iter().copied().filter(|index| unreadable.contains_key(index)).collect();

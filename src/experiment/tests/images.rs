@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::*;
 use crate::{backbone::import::Weights, data::folder};
 
-/// A folder of both splits: so many images of each kind, of which every `broken`th of the training images is torn.
+/// Writes a folder with both splits; every `broken`th training image of each kind is truncated.
 fn pictures(folder: &Path, broken: usize) -> Source {
     for (split, counts) in [("train", [30, 12]), ("test", [20, 8])] {
         for (kind, count) in ["good", "crack"].into_iter().zip(counts) {
@@ -48,7 +48,7 @@ fn skipping() -> Plan {
     Plan { on_bad_image: OnBadImage::Skip, ..Plan::new(Scale::fixture()) }
 }
 
-/// Of 42 training images four are torn: every tenth of thirty and of twelve.
+/// Four of 42 training images are truncated: every tenth of thirty and of twelve.
 #[test]
 fn torn_images_stop_a_run_or_are_left_out_by_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ fn torn_images_stop_a_run_or_are_left_out_by_name() {
     assert!(said.starts_with("4 unreadable images, ") && said.len() > 25, "{said}");
 }
 
-/// What is torn in validation is named under validation, and is left out there.
+/// Truncated validation images are reported as such, and left out of validation.
 #[test]
 fn torn_validation_images_are_those_of_validation() {
     let folder = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ fn missing_images_are_counted_and_too_few_are_refused() {
     assert!(message.ends_with("; the remaining 1 defect and 30 normal images are too few"), "{message}");
 }
 
-/// The content of a cell is that of its own files, training first; what is not there has a mark.
+/// A cell's content digest covers its own files, training first; missing files are marked.
 #[test]
 fn content_changes_with_every_file_that_is_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -167,7 +167,7 @@ impl Pretrained for Nobody {
     }
 }
 
-/// What is fine-tuned names the cell that pretrained it, and that cell's own fingerprint.
+/// A fine-tuned cell names the cell that pretrained its encoder, and that cell's fingerprint.
 #[test]
 fn what_is_fine_tuned_knows_what_it_descends_from() {
     let source = drawn(60, 40);
@@ -243,13 +243,13 @@ fn few_labels_are_repeated_and_counted() {
     assert_eq!(all.evaluation_passes(), 2 * 80 + 80 + 60 + 32 * 4);
     let weight = normals as f64 / defects as f64;
     assert!((all.defect_weight - weight).abs() < 1e-12, "{} {weight}", all.defect_weight);
-    // Of sixty images a share of 1 % would have no two defects.
+    // With sixty images, a share of 1 % has fewer than two defects.
     let lines = all.shares_without_scores();
     assert!(lines[0].starts_with("no scores at validation share 1%: "), "{lines:?}");
     assert!(lines.len() < 5 && !lines.iter().any(|line| line.contains("45%")), "{lines:?}");
 }
 
-/// A loader has the cell's own sizes, images and policy; training alone may round its activations.
+/// A loader has the cell's own sizes, images and policy; only training may use bf16 activations.
 #[test]
 fn a_loader_has_what_was_decided() {
     let source = drawn(60, 40);

@@ -21,7 +21,7 @@ use crate::{
     train::{Decayed, optimiser::Rule},
 };
 
-/// What the guide and the page promise of a first look and of the default.
+/// The sizes of `quick` and `small`, as the guide and the page state them.
 #[test]
 fn sizes_of_a_laptop_are_written_down() {
     let decoder = DecoderSize { width: 32, depth: 1, heads: 2 };
@@ -83,7 +83,7 @@ const HIGH: Share = Share::percent(15);
 
 #[test]
 fn few_labels_and_unseen_classes_are_at_the_largest_share() {
-    // Without 45 % it is the largest; a share that is larger still is not.
+    // 45 % if it is listed, even beside a larger share; otherwise the largest.
     for (shares, expected) in [
         (vec![HIGH, LOW], "share15"),
         (vec![LOW, Share::percent(45), HIGH], "share45"),
@@ -233,7 +233,7 @@ fn fine_tuning_is_slower_supervised_training() {
     );
 }
 
-/// A remedy replaces the weighting; images are repeated only where that is the remedy.
+/// A remedy replaces the weighting; only oversampling repeats images.
 #[test]
 fn remedies_replace_the_weighting() {
     let plan = Plan::new(Scale::small());
@@ -261,7 +261,7 @@ fn remedies_replace_the_weighting() {
     }
 }
 
-/// Table 2 has whole images, Figure 3 the paper's views with its own jitter and crop; a quarter of the data.
+/// Table 2 uses whole images; Figure 3 the paper's views with its own jitter and crop, on a quarter of the data.
 #[test]
 fn views_of_table_2_and_figure_3_are_their_own() {
     let plan = Plan::new(Scale::small());
@@ -294,7 +294,7 @@ fn views_of_table_2_and_figure_3_are_their_own() {
     assert_eq!((plan.scale_of(&floor).epochs, plan.scale_of(&sized).epochs), (0, 5));
 }
 
-/// What all recipes share, and the rest of those numbers that other tests do not name.
+/// What all recipes share, and numbers that no other test checks.
 #[test]
 fn recipes_share_the_converged_probe_and_their_own_constants() {
     for name in recipe::Name::ALL {
@@ -392,8 +392,7 @@ fn a_stopped_cell_says_how_far_it_came() {
     }
 }
 
-/// Drawn images for what a cell of the fixture's scale needs.
-/// A resolver remembers subsets for the cells to come; what they leave out must be part of what it remembers.
+/// A resolver caches subsets for later cells; what a cell leaves out must be part of the key.
 #[test]
 fn cells_that_are_resolved_together_have_the_images_of_cells_resolved_alone() {
     let source = drawn(400, 400);
@@ -417,6 +416,7 @@ fn cells_that_are_resolved_together_have_the_images_of_cells_resolved_alone() {
     assert_eq!(subsets[0], subsets[3]);
 }
 
+/// Synthetic images of the fixture scale's size.
 fn drawn(train: usize, validation: usize) -> Source {
     synthetic::source(Seed::root(0), train, validation, Scale::fixture().side)
 }

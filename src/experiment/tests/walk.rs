@@ -1,4 +1,4 @@
-//! A whole cell: its stages, cost and detector, and what a resumed one says.
+//! A whole cell: its stages, cost and detector, and what a resumed cell reports.
 
 use std::{
     collections::BTreeSet,
@@ -38,7 +38,7 @@ fn a_finished_cell_tells_its_stages_cost_and_detector() {
     assert_eq!(cost.resumed, 0);
     let seconds: f64 = record.curve.iter().map(|epoch| epoch.seconds).sum();
     assert!(record.curve.len() == 2 && seconds <= cost.train_seconds, "{seconds} of {cost:?}");
-    // The detector's examples are every so many-th image of validation, each with its own logits.
+    // The detector's examples are evenly spaced validation images, each with its own logits.
     let detector = finished.detector.as_ref().unwrap();
     assert_eq!((detector.pictures.len(), detector.usual_size), (EXAMPLES, None));
     let rows: Vec<usize> = (0..EXAMPLES).map(|place| place * 36 / EXAMPLES).collect();
@@ -71,7 +71,7 @@ fn a_state_is_kept_beside_its_record() {
     assert!(checkpoint.stop.load(std::sync::atomic::Ordering::Relaxed), "it is the caller's");
 }
 
-/// A cell that went on elsewhere says where it began; on the same machine it says nothing.
+/// A cell resumed on another machine states where it began; on the same machine it states nothing.
 #[test]
 fn a_resumed_cell_says_where_it_began() {
     let (plan, source) = (Plan::new(Scale::fixture()), drawn(80, 36));
@@ -100,7 +100,7 @@ fn a_resumed_cell_says_where_it_began() {
     elsewhere.cpu = "another processor".to_owned();
     let began = format!("training began on another machine: {}, {}", here.device, here.cpu);
     assert_eq!(open(&elsewhere), [began]);
-    // Of another experiment: nothing is put aside, and the message names what differs.
+    // A state of another experiment is not renamed, and the message names what differs.
     let other = Plan { scale: Scale { epochs: 3, ..Scale::fixture() }, ..Plan::new(Scale::fixture()) };
     let other = other.resolve(&cell(), &source).unwrap();
     let message = format!("{:#}", checkpoint.ensure_of(&other).unwrap_err());
@@ -109,7 +109,7 @@ fn a_resumed_cell_says_where_it_began() {
             && message.contains("epochs"),
         "{message}"
     );
-    // A torn state is put aside, and the cell begins anew.
+    // A torn state is renamed, and the cell starts from scratch.
     std::fs::write(&checkpoint.path, "torn").unwrap();
     checkpoint.ensure_of(&other).unwrap();
     let mut notes = Vec::new();
