@@ -406,8 +406,8 @@ mod tests {
     }
 
     /// Each arm keeps its own mean and number of seeds. By hand, with errors of 0.3 between the first two, 0.2 between
-    /// the last two and 0.01 between the others: the third may be above the leader by 0.2 - 0.05, the first by 0.3 - 0.2,
-    /// but it is certainly below the third.
+    /// the last two and 0.01 between the others: the third may be above the leader by 0.2 - 0.05, the first by 0.3 -
+    /// 0.2, but it is certainly below the third.
     #[test]
     fn arms_are_ordered_by_mean_with_their_own_numbers() {
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
