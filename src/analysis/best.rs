@@ -40,7 +40,7 @@ pub struct Arm {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contest(pub Vec<Arm>);
 
-/// Error of every difference between two arms and critical value of every arm; independent of the arms' means.
+/// Standard error of each pairwise difference, and critical value of each arm. Neither depends on the arms' means.
 pub struct Rules {
     errors: Vec<Vec<f64>>,
     critical: Vec<f64>,
@@ -120,7 +120,7 @@ impl Rules {
     }
 }
 
-/// Compares arms, where `reach` bounds the error of the difference between two means.
+/// Compares arms; `reach(own, other)` bounds the error of the difference between their means.
 fn bounded(arms: &[(Scored, f64, usize)], reach: impl Fn(usize, usize) -> f64) -> Contest {
     let mut order: Vec<usize> = (0..arms.len()).collect();
     order.sort_by(|&a, &b| arms[b].1.total_cmp(&arms[a].1));
@@ -142,7 +142,7 @@ fn bounded(arms: &[(Scored, f64, usize)], reach: impl Fn(usize, usize) -> f64) -
     Contest(order.iter().map(|&place| arm(place)).collect())
 }
 
-/// Applies `of` to the error of the difference of each pair; `None` if the spread of one arm is unknown.
+/// Applies `of` to the error of each pairwise difference; `None` if the spread of any arm is unknown.
 fn of_pairs(
     noise: &Noise,
     measure: &Measure,
@@ -372,7 +372,7 @@ mod tests {
     fn nothing_is_lost_to_an_arm_that_cannot_be_the_best() {
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
         let arms = [(at(0), 0.9, 3), (at(1), 0.8, 3), (at(2), 0.5, 3)];
-        // The last arm is within 0.6 of the second, and 0.4 below the first to within 0.1.
+        // The last arm is 0.3 below the second, give or take 0.6, and 0.4 below the first, give or take 0.1.
         let reach = |own: usize, other: usize| match own + other {
             1 => 0.15,
             2 => 0.1,
@@ -385,8 +385,7 @@ mod tests {
         assert!((best.may_lose - 0.05).abs() < 1e-12, "-0.1 and 0.15 to the second: {found:?}");
     }
 
-    /// Each of two equal arms is first half of the time; over 400 shares the mean rank lies within a normal 95 %
-    /// interval.
+    /// Two equal arms each rank first half of the time, so over 400 shares the mean rank has the normal 95 % interval.
     #[test]
     fn mean_ranks_have_intervals_of_95_percent() {
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
@@ -407,8 +406,8 @@ mod tests {
     }
 
     /// Each arm keeps its own mean and number of seeds. By hand, with errors of 0.3 between the first two, 0.2 between
-    /// the last two and 0.01 between the others: the third may be above the leader by 0.2 - 0.05, the first by 0.3 - 0.2,
-    /// but it is certainly below the third.
+    /// the last two and 0.01 between the others: the third may be above the leader by 0.2 - 0.05, the first by 0.3 -
+    /// 0.2, but it is certainly below the third.
     #[test]
     fn arms_are_ordered_by_mean_with_their_own_numbers() {
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();

@@ -34,9 +34,9 @@ pub struct Scored {
     pub validation: Share,
 }
 
-/// The method that records state for a cell without training.
+/// Method in the records of cells that were not trained.
 const NOBODY: &str = "none";
-/// The backbone that records state for a cell without a network.
+/// Backbone in the records of cells without a network.
 const PIXELS: &str = "pixels";
 
 impl Axes {
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    /// Cells by the names that other parts build them with.
+    /// Each constructor puts its cell into the right study; stem and kind follow from it.
     #[test]
     fn cells_are_built_where_they_belong() {
         use backbone::Name::{ResNet18, ViTTiny};

@@ -232,8 +232,8 @@ mod tests {
         assert!(part < 0.09, "{part}");
     }
 
-    /// Ranks divided by the size of their group have a sum of squares of (n^2 - 1) / (12 n): 0.3125 for four rising
-    /// points, 0.9931 for twelve falling ones.
+    /// Centred ranks divided by the size of their group have a sum of squares of (n^2 - 1) / (12 n): 0.3125 for the
+    /// four rising points, 0.9931 for the twelve falling ones.
     #[test]
     fn groups_weigh_by_their_points() {
         let group = |points: i32, side: f64| -> Vec<(f64, f64)> {
@@ -246,7 +246,7 @@ mod tests {
         assert!((found.value.estimate - expected).abs() < 1e-12, "{found:?}, expected {expected}");
     }
 
-    /// Ten points are enough and nine are not; groups of one point are no groups.
+    /// Ten points are enough and nine are not; a group with a single point is ignored.
     #[test]
     fn ten_points_are_correlated_and_nine_are_not() {
         let rising = |points: i32| (0..points).map(|place| (f64::from(place), f64::from(place))).collect();
@@ -255,12 +255,12 @@ mod tests {
         assert_eq!(of(9), None);
         let found = of(10).unwrap();
         assert_eq!((found.points, found.groups, found.value.estimate), (10, 1, 1.0));
-        // No shuffle of ten is as orderly: one of a hundred, the original.
+        // No shuffle of ten points is as ordered as the original, so p = (0 + 1) / (99 + 1).
         assert!((found.p_value - 0.01).abs() < 1e-12, "{found:?}");
         assert!((found.value.high - 1.0).abs() < 1e-12 && found.value.low > 0.9, "{found:?}");
     }
 
-    /// A falling relation is as unlikely by chance as a rising one.
+    /// P-values are two-sided: a falling relation is as unlikely by chance as a rising one.
     #[test]
     fn p_values_are_of_both_sides() {
         let of = |side: f64| {

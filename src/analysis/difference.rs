@@ -108,7 +108,7 @@ fn table(sets: &[&[Filed]]) -> Frame {
     let mut rows = FrameBuilder::default();
     for (set, records) in SETS.into_iter().zip(sets) {
         for filed in *records {
-            // Values that are not finite are no scores; they were reported when the records were read.
+            // Non-finite values are left out; they were reported when the records were read.
             let _ = add(&mut rows, set, &filed.cell, &filed.record);
         }
     }
@@ -172,7 +172,8 @@ mod tests {
     fn what_moved_is_judged_by_the_spread_of_seeds() {
         // BYOL is in both sets; SimCLR has one seed in each, so its spread is estimated from BYOL's: the variance of
         // 0.60, 0.62 is 0.0002, with 2 degrees of freedom (each set has its own mean). The noise, 19.207 x 0.014142 x
-        // sqrt(2), is 0.38414 at those degrees; an expectation from a single other cell is not worth more.
+        // sqrt(2), is 0.38414 at those degrees; a prediction cannot be worth more degrees of freedom than the cells
+        // that it comes from.
         let byol = [record("byol", 0, 0.60), record("byol", 1, 0.62)];
         let with = |f1: f64| filed(&[byol.as_slice(), &[record("simclr", 0, f1)]].concat());
         let before = with(0.40);
@@ -205,7 +206,7 @@ mod tests {
         assert!((f1.before - printed).abs() < 1e-12 && (f1.after - printed + 0.301).abs() < 1e-12);
     }
 
-    /// With a known deviation of 0.01, and one seed and four: 3 x 0.01 x sqrt(1 + 1/4).
+    /// With a known deviation of 0.01 and one seed against four, the noise is 3 x 0.01 x sqrt(1 + 1/4).
     #[test]
     fn each_side_has_its_own_number_of_seeds() {
         let at = Axes::table_1(SimClr, ResNet18, Share::percent(5)).in_training();
@@ -216,7 +217,7 @@ mod tests {
         }
     }
 
-    /// Means over each set's own seeds, whatever the order of records; scores that only one set has are no differences.
+    /// Means are over each set's own seeds, in any order of records; a score that only one set has is not compared.
     #[test]
     fn a_difference_is_from_the_first_set_to_the_second() {
         let first = filed(&[record("byol", 1, 0.30), record("byol", 0, 0.20), record("mae", 0, 0.9)]);
@@ -240,7 +241,7 @@ mod tests {
         let set = |f1: f64| filed(&[record("simclr", 0, f1), record("byol", 0, f1)]);
         let found = between(&set(0.3), &set(0.3));
         let with_f1 = |place: usize| (found[place].at.cell.method.unwrap(), found[place].metric);
-        // The example has eight of the twelve scores: no F2_CIW by either reading, and no rate at a fixed rate.
+        // The example has eight of the twelve scores: it lacks both versions of F2_CIW and both rates at a fixed rate.
         assert_eq!(found.len(), 16, "{found:?}");
         assert_eq!((with_f1(0), with_f1(8)), ((Byol, Metric::F1), (SimClr, Metric::F1)));
         assert!(found.iter().all(|difference| difference.change == Change::Equal));

@@ -350,7 +350,8 @@ mod tests {
         assert!(level(8) < level(3) && level(8) > ALPHA / 7.0, "{}", level(8));
     }
 
-    /// Seed by seed, and within a seed arm by arm in their own order; later one seed more of those that are left.
+    /// Trainings are listed seed by seed, and within a seed in the order of the arms; each later look needs one more
+    /// seed of every remaining arm.
     #[test]
     fn what_is_wanted_and_what_it_costs_is_told_look_by_look() {
         let rule = Rule::new(ARMS.len(), 4, 0.02).unwrap();

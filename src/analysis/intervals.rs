@@ -282,8 +282,8 @@ mod tests {
         let interval = of_images(&defects, None, 50, Seed::root(0), share);
         assert_eq!((interval.low, interval.high), (interval.estimate, interval.estimate));
 
-        // A model compared with itself: no uncertainty. Half of its images right: the binomial deviation, 1/sqrt(4
-        // n).
+        // A model compared with itself has no uncertainty. If half of its images are right, the deviation is binomial:
+        // 1 / sqrt(4 n).
         let right = |drawn: &[usize]| drawn.iter().filter(|&&place| place % 2 == 0).count() as f64 / 300.0;
         let same = of_images(&defects, None, 200, Seed::root(0), |drawn| right(drawn) - right(drawn));
         assert_eq!((same.low, same.high), (0.0, 0.0));

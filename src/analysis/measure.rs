@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// The names under which records' values stand in the table.
+    /// Constants have the names under which records' values are stored in the table.
     #[test]
     fn known_measures_have_the_names_that_readers_fill() {
         let ids: Vec<&str> = Measure::KNOWN.iter().map(Measure::id).collect();

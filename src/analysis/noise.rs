@@ -102,11 +102,11 @@ impl Noise {
 
     /// Returns the standard error of a weighted sum of means; `None` if the spread of one of them is unknown.
     ///
-    /// For cells with variances s^2 on d own and o others' degrees of freedom, weights w and n seeds, its square is V
-    /// = sum of c s^2 with c = w^2 / n. Its degrees of freedom are 2 V^2 divided by the sum of two terms: the sum of
-    /// (c s^2)^2 2 d / (o + d)^2, since errors from own seeds are independent and add as squares (Welch 1947,
-    /// Satterthwaite 1946), and the square of the sum of c s^2 sqrt(2 o) / (o + d), since errors of predictions from
-    /// other cells are shared and add linearly.
+    /// Each cell has a variance s^2, with d degrees of freedom from its own seeds and o from other cells, a weight w,
+    /// and n seeds. With c = w^2 / n, the squared error is V = sum of c s^2. Its degrees of freedom are 2 V^2 divided
+    /// by the sum of two terms: the sum of (c s^2)^2 2 d / (o + d)^2, since errors from own seeds are independent and
+    /// add as squares (Welch 1947, Satterthwaite 1946), and the square of the sum of c s^2 sqrt(2 o) / (o + d), since
+    /// errors of predictions from other cells are shared and add linearly.
     pub fn error(&self, measure: &Measure, terms: &[Weighed]) -> Option<Uncertainty> {
         let spreads = self.spreads(measure);
         let (mut variance, mut alone, mut together) = (0.0, 0.0, 0.0);
@@ -375,7 +375,7 @@ mod tests {
         }
     }
 
-    /// The deviations of the draw of rare classes, share by share.
+    /// Deviations that the draw of rare classes adds, by validation share.
     #[test]
     fn the_draw_of_rare_defects_has_these_deviations() {
         let oracle: Measure = Metric::F2Oracle.into();

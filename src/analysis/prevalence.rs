@@ -2,7 +2,8 @@
 //!
 //! With the true-positive rate T, the false-positive rate F and the share p of defects (q = 1 - p):
 //!
-//! precision = p T / (p T + q F),   F1 = 2 p T / (p T + q F + p),   F1_Normal = 2 q (1 - F) / (q (1 - F) + q + p (1 - T))
+//! precision = p T / (p T + q F),   F1 = 2 p T / (p T + q F + p),
+//! F1_Normal = 2 q (1 - F) / (q (1 - F) + q + p (1 - T))
 //!
 //! Thresholds, and therefore rates, do not depend on p: a model's F1 at 1 % follows from its confusion matrix at
 //! 45 %. What remains of a printed row after fitting one pair of rates is rounding, sampling of the defects, or a real

@@ -92,8 +92,9 @@ mod tests {
         assert!(!mae.is_empty() && mae.iter().all(|at| at.cell.backbone == Some(ViTTiny)));
     }
 
-    /// Of Figure 2, in per cent: F1 of supervised training at 45 % is 18.3 on 1 % of defects, at 1 % it is 83.2 on 45
-    /// %; SimCLR's at 2 % is 12.5 on 2 % and lost on 15 %.
+    /// F1 in Figure 2, in per cent: supervised training at 45 % has 18.3 on validation images with 1 % defects,
+    /// training at 1 % has 83.2 on those with 45 %; SimCLR at 2 % has 12.5 on those with 2 %, and an illegible number
+    /// on those with 15 %.
     #[test]
     fn figure_2_has_the_share_of_training_and_that_of_validation() {
         use crate::method::Name::SimClr;

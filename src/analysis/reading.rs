@@ -363,13 +363,13 @@ pub(super) fn add(rows: &mut FrameBuilder, setting: &str, cell: &Axes, record: &
     bad
 }
 
-/// What is scored; `None` if this build does not have the classifier, although such records were left out before.
+/// What is scored; `None` if this build lacks the classifier, although such records were left out before.
 fn scored(cell: &Axes, score: &Score) -> Option<Scored> {
     let classifier = score.classifier.parse().ok()?;
     Some(Scored { cell: *cell, classifier, validation: Share::from_fraction(score.validation_share).ok()? })
 }
 
-/// Values that a cell has once, repeated in each of its rows.
+/// Values that a cell has only once; they are repeated in each of its rows.
 fn once(record: &Record) -> Vec<(Measure, f64)> {
     let named = |name: &str| Measure::named(name.to_owned());
     let mut once = vec![

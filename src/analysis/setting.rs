@@ -65,7 +65,7 @@ impl Detail {
         self.mixed_precision.is_some() && self.parts().iter().all(Option::is_some)
     }
 
-    /// Whether no part that both state differs.
+    /// Whether both agree in every part that both state.
     fn fits(&self, other: &Self) -> bool {
         let [own, others] = [self, other].map(|detail| detail.mixed_precision);
         (own.is_none() || others.is_none() || own == others)
@@ -105,8 +105,8 @@ pub(super) fn names(found: &[Placed]) -> Vec<String> {
     belongs.iter().zip(found).map(named).collect()
 }
 
-/// Completes each incomplete detail by the complete one that fits it, if there is exactly one in its folder, or, if
-/// its folder has none, in all folders.
+/// Completes each incomplete detail from the only complete one that fits it: in its own folder or, if none fits there,
+/// in all folders. If several fit, it stays incomplete.
 fn belongs(found: &[Placed], stated: &[(String, Detail)]) -> Vec<(String, Detail)> {
     let mut whole: BTreeMap<(Option<&Path>, &str), BTreeSet<&Detail>> = BTreeMap::new();
     for ((name, detail), (folder, ..)) in
@@ -186,7 +186,7 @@ mod tests {
         assert!(!both[0].contains("64 px"), "what all have tells nothing apart: {both:?}");
     }
 
-    /// Floors train nothing, so they state no precision: they are with the arms of their folder.
+    /// Floors train nothing, so they state no precision: they share the setting of the arms in their folder.
     #[test]
     fn floors_are_with_the_arms_of_their_folder_whatever_its_precision() {
         let of = |precision: &str| {

@@ -473,7 +473,7 @@ mod tests {
         );
     }
 
-    /// A mean over the seeds that were trained: 2 and 4 seconds an epoch, 100 and 300 images a second.
+    /// The mean over the seeds that were trained: 2 and 4 seconds per epoch, 100 and 300 images per second.
     #[test]
     fn the_pace_of_a_cell_is_that_of_its_trained_seeds() {
         let record = |seed: u64, epochs: &[f64], pace: f64| {

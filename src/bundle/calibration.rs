@@ -206,7 +206,8 @@ mod tests {
             assert!(error.contains("the odds of a defect do not rise with the logits"), "{error}");
         }
     }
-    /// Sixteen images of equal weight: bins of a tenth hold two images or one. Within a bin, errors of opposite sign cancel.
+    /// Sixteen images of equal weight: bins of a tenth hold two images or one. Within a bin, errors of opposite sign
+    /// cancel.
     #[test]
     fn the_error_is_of_ten_bins() {
         let probabilities: Vec<f64> = (1..=16).map(|place| f64::from(place * place) / 300.0).collect();

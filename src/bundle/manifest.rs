@@ -64,7 +64,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Builds the manifest of a finished cell and the name of its scorer.
+    /// Builds the manifest of a finished cell with the named scorer.
     ///
     /// # Errors
     /// If the record does not state the size of its network, or has no score of the scorer.
@@ -222,7 +222,7 @@ pub(super) mod tests {
         let error = nothing.architecture().unwrap_err().to_string();
         assert!(error.contains("no size 'resnet.width'"), "{error}");
     }
-    /// A record in which no two entries that a manifest takes are alike.
+    /// A record in which every value that a manifest takes is different.
     fn record() -> Record {
         let mut record = example::record();
         record.cell.id = "table1/byol-vit_tiny-share05-seed3".to_owned();

@@ -140,8 +140,10 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Checks that every stored picture gives its stored logit.
+    ///
     /// # Errors
-    /// If a stored picture does not give its stored logit.
+    /// If one does not.
     fn check(&self) -> Result<()> {
         let seen = self.see(&self.pictures, false)?;
         for (place, (seen, expected)) in seen.iter().zip(&self.logits).enumerate() {
@@ -328,7 +330,8 @@ mod tests {
         }
     }
 
-    /// Nothing of it may change unseen, nor move from a name to the bytes beside it.
+    /// Every change of manifest, names or bytes changes the digest, and so does moving bytes between a name and its
+    /// data.
     #[test]
     fn a_digest_is_of_names_and_bytes() {
         let of = |manifest: &str, parts: &[(&str, &[u8])]| {
@@ -363,7 +366,7 @@ mod tests {
         assert!((found - expected).abs() < 1e-9 * expected.abs().max(1.0), "{found}, expected {expected}");
     }
 
-    /// The bytes of a bundle whose picture has its logit.
+    /// The bytes of a bundle whose picture gives its stored logit.
     fn written() -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("detector.bundle");
@@ -382,7 +385,7 @@ mod tests {
         std::fs::read(path).unwrap()
     }
 
-    /// A bundle with its manifest and tensors changed, and the digest of what it then holds.
+    /// The bytes of a bundle with a changed manifest and changed tensors, and the digest that belongs to them.
     fn changed(
         manifest: impl Fn(&mut serde_json::Value),
         tensors: impl Fn(&mut BTreeMap<String, Tensor>),

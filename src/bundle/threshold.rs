@@ -88,8 +88,8 @@ impl Threshold {
     }
 }
 
-/// Largest whole number of images that is at most `part` of `count`. 29 % of 100 gives 29, although the nearest
-/// number to 0.29 lies below it.
+/// Largest whole number of images that is at most `part` of `count`. 29 % of 100 gives 29, although the floating-point
+/// number for 0.29 is slightly smaller.
 fn part_of(part: f64, count: usize) -> usize {
     (part * count as f64 + 1e-9) as usize
 }
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Every whole percentage of a hundred images allows as many images; fractions of an image are rounded down.
+    /// Of a hundred images, n % allows exactly n images; fractions of an image are rounded down.
     #[test]
     fn whole_numbers_of_images_are_allowed_whole() {
         for percent in 1..100 {

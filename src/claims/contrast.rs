@@ -89,7 +89,7 @@ impl MeanContrast {
         if whole <= own {
             return self;
         }
-        // A known deviation does not increase the uncertainty of the whole (Satterthwaite 1946).
+        // A deviation that is known exactly adds variance, but no uncertainty about the variance (Satterthwaite 1946).
         let error =
             Uncertainty { deviation: whole.sqrt(), freedom: self.error.freedom * (whole / own).powi(2) };
         Self { value: error.about(self.value.estimate, 1), error, fixed: deviation, ..self }
@@ -355,7 +355,7 @@ mod tests {
         assert!((alone.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
     }
 
-    /// The words that comparisons are told by.
+    /// Descriptions of comparisons name the measure, both cells, and the shares that they are averaged over.
     #[test]
     fn comparisons_say_what_is_compared() {
         let evidence = Evidence::assumed("test", &frame(&[]), 0.01);
@@ -418,7 +418,7 @@ mod tests {
         assert!(found.is_of_a_score() && found.fixed == 0.0);
         let rank = MeanContrast { measure: Measure::RANKME, ..found };
         assert!(!rank.is_of_a_score());
-        // Of one seed each, measured, nothing is known of others.
+        // With one measured seed of each, the spread over seeds is unknown.
         let alone = Evidence::measured("test", &frame(&[rows[0], rows[2]]));
         let why = alone.above(Metric::F1, &first, &second).unwrap_err();
         assert_eq!(
@@ -431,7 +431,7 @@ mod tests {
         );
     }
 
-    /// A pair of cells is one mean of their differences: what is planned for one of them holds for both.
+    /// Two paired cells are one part, the mean of their differences, so a plan adds seeds to both.
     #[test]
     fn paired_cells_are_one_part() {
         let (first, second) = (CELL.in_training(), OTHER.in_training());

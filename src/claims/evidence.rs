@@ -107,17 +107,17 @@ impl Evidence {
         &self.frame
     }
 
-    /// Returns the spread over its seeds.
+    /// Returns the noise of its scores over seeds.
     pub fn noise(&self) -> &Noise {
         &self.noise
     }
 
-    /// Returns scores with their seeds.
+    /// Returns the scores of a cell with their seeds.
     pub fn runs(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<SeedScore> {
         self.cells(&measure.into()).get(&of_its_own(at)).cloned().unwrap_or_default()
     }
 
-    /// Returns scores, seed by seed.
+    /// Returns the scores of a cell, one per seed.
     pub fn seeds(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<f64> {
         self.runs(measure, at).into_iter().map(|(_, score)| score).collect()
     }
@@ -150,7 +150,8 @@ impl Evidence {
     }
 }
 
-/// Maps the ablation of augmented validation images to a classifier of its own, since the same model has both.
+/// Gives the ablation on augmented validation images a classifier of its own: the same model is also scored on
+/// unchanged images.
 pub(super) fn of_its_own(at: &Scored) -> Scored {
     let augmented = Study::Ablation(Ablation::AugmentedValidation);
     if (at.cell.study, at.classifier) == (augmented, Classifier::InTraining) {
@@ -187,7 +188,8 @@ mod tests {
         assert_eq!(evidence.spread(Metric::F1, &CELL.in_training()), None, "one seed");
     }
 
-    /// Known deviations: of four seeds 0.04 / 2, and 1.96 of these to each side.
+    /// With a known deviation of 0.04, the mean of four seeds has an error of 0.04 / 2; the interval extends 1.96 of
+    /// these to each side.
     #[test]
     fn a_cell_has_its_seeds_their_mean_and_its_interval() {
         let other = CELL.converged();
@@ -219,7 +221,8 @@ mod tests {
         assert_eq!(Evidence::measured("x", &frame(&rows)).margin(), 0.02);
     }
 
-    /// A difference of two printed numbers has the deviation of two; measured rows have their own.
+    /// A difference of two printed numbers has sqrt 2 times the assumed deviation; measured rows have their own
+    /// deviation.
     #[test]
     fn another_table_of_the_same_setting_has_its_name_and_margin() {
         let rows = frame(&[(CELL.in_training(), 0, 0.5), (CELL.in_training(), 1, 0.7)]);

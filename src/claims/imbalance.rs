@@ -151,7 +151,7 @@ fn moves(evidence: &Evidence, metric: Metric) -> Contrasts {
 }
 
 /// A score at one validation share minus the same model's score at another, for every model that has both. Cells that
-/// are illegible in print are no gaps in a claim.
+/// are illegible in print do not count as missing.
 fn moved(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> Contrasts {
     let (measure, changes) = change(evidence, metric, shares);
     let both = rows(evidence, metric).filter(|at| !changes.seeds(&measure, at).is_empty());
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::analysis::frame::FrameBuilder;
 
-    /// A fraction of 0.8 of fifty defects has a deviation of sqrt(0.8 x 0.2 / 50); scores that are no fractions of
+    /// If 0.8 of fifty defects are found, the deviation is sqrt(0.8 x 0.2 / 50); scores that are not fractions of the
     /// defects have none.
     #[test]
     fn defects_that_are_drawn_spread_as_a_part_of_them_does() {
@@ -218,8 +218,8 @@ mod tests {
         assert_eq!(sampling(&evidence, Metric::Recall, &at.on(MOST)), 0.0, "nothing was measured there");
     }
 
-    /// A change is the first share minus the second of the same seed, and spreads by the draw of the defects of the
-    /// first.
+    /// A change is the score at the first share minus that at the second, for the same seed; its error includes the
+    /// draw of the first share's defects.
     #[test]
     fn a_change_is_of_one_model_and_spreads_as_its_defects_are_drawn() {
         let at = Axes::table_1(SimClr, backbone::Name::ResNet18, Share::percent(5)).in_training();
@@ -249,7 +249,7 @@ mod tests {
             ("f1 at 45 % minus at 1 %: simclr on resnet18 at 5 %", 0.0)
         );
         assert!((other.value.estimate - 0.15).abs() < 1e-12, "{other:?}");
-        // Four shares are compared with the highest; of three there is nothing.
+        // Four shares are compared with the highest; three of them were not measured.
         let all = moves(&evidence, Metric::Recall);
         let told: Vec<String> = all
             .into_iter()
@@ -266,8 +266,8 @@ mod tests {
         );
     }
 
-    /// The first seed's scores at five shares, made by one pair of rates, for two models; the second has one score 3
-    /// points off.
+    /// Two models whose first seed's scores at five shares follow from one pair of rates; the second model has one
+    /// score that is 3 points off.
     #[test]
     fn what_is_arithmetic_is_told_model_by_model_the_worst_first() {
         use crate::analysis::prevalence::Rates;

@@ -1,10 +1,10 @@
 //! Derives verdicts from comparisons, using exactly the numbers that are printed, so that a verdict never contradicts
 //! its intervals.
 //!
-//! A claim makes several comparisons. "All are above 0" needs no correction: each must pass at 97.5 %, one-sided.
-//! "One is below 0" does: with n comparisons the end on that side is Bonferroni's, which for "is there any" equals
-//! Holm's procedure. "All lie within the margin" is two one-sided tests each (Schuirmann 1987), and again needs no
-//! correction.
+//! A claim makes several comparisons. "All are above 0" needs no correction: each must pass at 97.5 %, one-sided. "One
+//! is below 0" does: with n comparisons, the end on that side has Bonferroni's correction, which for the question "is
+//! there any" is the same as Holm's procedure. "All lie within the margin" is two one-sided tests each (Schuirmann
+//! 1987), and again needs no correction.
 
 use super::{
     Finding, Verdict,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::analysis::intervals::{Interval, LEVEL};
 
-/// Probability that chance exceeds one end of an interval.
+/// Probability that the true value lies beyond a given end of an interval.
 pub(super) const TAIL: f64 = (1.0 - LEVEL) / 2.0;
 
 /// What a claim asserts about all its comparisons.
@@ -246,8 +246,8 @@ mod tests {
         assert_eq!(decide(within, &[0.01, -0.1], &reaches, None, true), Verdict::Fails);
     }
 
-    /// With known errors of 0.01 sqrt 2, ends are 1.95996 of them away, of two comparisons 2.24140 (scipy,
-    /// `norm.isf(0.0125)`).
+    /// With known errors of 0.01 sqrt 2, the ends are 1.95996 errors away, or 2.24140 if corrected for two comparisons
+    /// (scipy, `norm.isf(0.0125)`).
     #[test]
     fn comparisons_are_told_the_strongest_against_the_claim_first() {
         let at = CELL.in_training();
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(evidence.all_above(vec![by("a", 0.1)]).evidence, ["a: 0.100 [0.072, 0.128]"]);
     }
 
-    /// What is missing is told in order, and where something is, nothing can be planned.
+    /// Missing comparisons are listed in order with their reason; if one could still be measured, nothing is planned.
     #[test]
     fn what_is_missing_is_told_with_its_reason() {
         let at = CELL.in_training();

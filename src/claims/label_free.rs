@@ -298,9 +298,9 @@ mod tests {
         assert_eq!(verdict(|place| f64::from(5 * place % 12)), Verdict::Undecided);
     }
 
-    /// Two methods of twelve models each, seeds of three shares: within each RankMe falls as scores rise, between them
-    /// it rises. F1 of the classifier in training and AUROC of the converged probe move oppositely; rows of other
-    /// studies, shares of validation and classifiers do not count.
+    /// Two methods with twelve models each: four seeds at three shares. Within a method RankMe falls as scores rise,
+    /// between the methods it rises. F1 of the classifier in training and AUROC of the converged probe move in opposite
+    /// directions. Rows of other studies, validation shares and classifiers must not count.
     fn two_groups() -> Evidence {
         let mut rows = FrameBuilder::default();
         for (method, base) in [(Byol, 0.2), (SimClr, 0.7)] {
@@ -337,8 +337,8 @@ mod tests {
             let found = correlation(&evidence, yardstick, &RELEASED, inside).unwrap();
             (found.value.estimate, found.points, found.groups)
         };
-        // Pooled: 24 ranks, of which two runs of twelve fall: 1 - 6 x 2 x sum over odd d of d^2 ... / (24 x 575);
-        // within: -1.
+        // Pooled: 24 ranks, two blocks of twelve that are each reversed: 1 - 6 x 2 x (sum of d^2 in one block) / (24 x
+        // 575). Within: -1.
         let squares: f64 = (0..12).map(|place| f64::from(11 - 2 * place).powi(2)).sum();
         let pooled = 1.0 - 6.0 * 2.0 * squares / (24.0 * 575.0);
         let near = |found: (f64, usize, usize), expected: (f64, usize, usize)| {
@@ -382,7 +382,7 @@ mod tests {
         );
     }
 
-    /// Metrics are listed by how far they are from 0; those of size are none.
+    /// Metrics are ranked by the distance of their correlation from 0; sizes and normalised metrics are left out.
     #[test]
     fn metrics_that_choose_within_a_kind_are_ranked() {
         let mut rows = FrameBuilder::default();
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(missing, ["label-free metrics and auroc of the same 10 models or more"]);
     }
 
-    /// Half a million pairs at most, at least a hundred rounds and no more than five hundred.
+    /// Half a million resampled models in all, but at least 100 and at most 500 rounds.
     #[test]
     fn many_models_are_resampled_less_often() {
         assert_eq!(
@@ -421,7 +421,7 @@ mod tests {
         );
     }
 
-    /// With a correlation of nothing in many models, the interval lies within 0.3.
+    /// If many models show no correlation, the interval lies within 0.3 of 0.
     #[test]
     fn many_models_without_a_relation_do_not_correlate() {
         let mut rows = FrameBuilder::default();

@@ -253,8 +253,8 @@ mod tests {
         assert_eq!(outlook(None), format!("{shown}; 30 seeds of each cell would probably not decide it"));
     }
 
-    /// By hand: variances 4 x 0.02^2 / 4 and 0.04^2 / 5, of which one cell has more seeds than planned, and what seeds
-    /// do not change.
+    /// By hand: variances of 4 x 0.02^2 / 4 and 0.04^2 / 5, where the second cell already has more seeds than planned,
+    /// plus the part that seeds do not change.
     #[test]
     fn more_seeds_shorten_the_reach_of_their_own_cells() {
         let error = Uncertainty { deviation: 0.5, freedom: 6.0 };
@@ -326,8 +326,9 @@ mod tests {
         assert_eq!(Outlook::of(&evidence, &nothing), None);
     }
 
-    /// By hand: the mean of two old seeds and six new ones strays by those new ones about a truth that the old ones
-    /// tell to within 0.1 / sqrt 2: 0.75^2 x 0.01 / 2 + 0.01 x 6 / 64.
+    /// By hand, with a deviation of 0.1, two old seeds and six new ones: the old seeds determine the true mean to
+    /// within 0.1 / sqrt 2, and the new seeds vary about it. The variance of their common mean is 0.75^2 x 0.01 / 2 +
+    /// 0.01 x 6 / 64.
     #[test]
     fn new_seeds_stray_about_a_truth_that_is_not_known() {
         let mut stream = Seed::root(5).stream();

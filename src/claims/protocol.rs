@@ -160,7 +160,7 @@ fn sized(backbone: backbone::Name, side: u16) -> Scored {
     Axes::table_1(Supervised, backbone, Share::NATURAL).in_study(Study::Table2 { side }).in_training()
 }
 
-/// Compares a cell with the same cell as released, where one step differs.
+/// Compares a cell with its released version, which differs in one step.
 fn soundly(evidence: &Evidence, yardstick: Yardstick, cell: Axes, [sound, released]: [Study; 2]) -> Finding {
     let measure = yardstick.measure(Metric::F1);
     let soundly = if sound == Table1 { "corrected" } else { sound.id() };
@@ -308,7 +308,7 @@ mod tests {
         Evidence::measured("test", &table.frame())
     }
 
-    /// A cell beside the same cell as released, told by the names of both.
+    /// A cell is compared with its released version, and the line names both.
     #[test]
     fn steps_are_compared_with_the_released_ones() {
         let (cell, ablation) = (at_45(Dino), Ablation(DinoPlainHead));
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(found.missing, ["auroc: dino on resnet18 dino_head_norm minus dino_plain_head"]);
     }
 
-    /// Inside the region the mean of two cells, outside that of three: 0.8 - 0.5.
+    /// The mean of two cells inside the region minus that of three outside: 0.8 - 0.5.
     #[test]
     fn a_region_is_compared_with_the_rest_of_its_grid() {
         let at = |jitter, crop| {
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(inside.missing, ["auroc over the grid of Figure 3"]);
     }
 
-    /// Each side's chance is told; without seconds, or with one seed of each side, there is none.
+    /// The finding states the chance of each side; there is none if a side is missing or all sides have one seed.
     #[test]
     fn the_knee_is_told_by_side() {
         let at = |side| sized(backbone::Name::ViTTiny, side);
@@ -369,7 +369,8 @@ mod tests {
         assert_eq!(alone.missing, ["f1: more than one seed of any side"]);
     }
 
-    /// Of two findings: one that fails decides, two that hold hold; what is open is that with the larger error.
+    /// Two findings fail together if one of them fails, and hold if both hold. The open comparisons are those of the
+    /// finding with the larger error.
     #[test]
     fn two_findings_make_one() {
         use Verdict::{Fails, Holds, Same, Undecided};

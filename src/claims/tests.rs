@@ -64,7 +64,8 @@ fn sides(way: f64) -> World {
     world
 }
 
-/// The border of the region, which belongs to it, is above everything else, and its inside below.
+/// Cells on the border of the region, which belong to it, score higher than all others; those in its interior score
+/// lower.
 fn region(way: f64) -> World {
     let mut world = World::new();
     for jitter in [100, 275, 450, 625, 800] {
@@ -180,8 +181,8 @@ fn backbones(way: f64) -> World {
     world
 }
 
-/// One pair of rates, 0.8 of defects found and 0.1 of normal images flagged, makes every score, or the hits of rare
-/// defects are fewer.
+/// All scores follow from one pair of rates (0.8 of defects found, 0.1 of normal images flagged), or fewer defects are
+/// found at the lowest share.
 fn rates(way: f64) -> World {
     let mut world = World::new();
     for share in Share::STUDY {
@@ -222,7 +223,7 @@ fn claims_hold_where_they_are_true_and_fail_where_the_opposite_is() {
     }
 }
 
-/// Methods with different ranks, and methods without.
+/// Methods whose ranks differ, and methods whose ranks do not.
 #[test]
 fn methods_differ_in_rank_where_they_do() {
     let verdict = |apart: f64| {
@@ -260,8 +261,8 @@ fn the_best_trade_is_where_the_knee_is() {
     assert_eq!(verdict([0.5, 0.9, 0.91, 0.92, 0.93]), Verdict::Fails);
 }
 
-/// All methods on both backbones at all shares: `best` leads (`way` 1) or lags on its own ground, and does the
-/// opposite elsewhere. Supervised training is above all and counts for nothing.
+/// All methods on both backbones at all shares: `best` leads (`way` 1) or lags on the backbone `ground` at `shares`,
+/// and does the opposite elsewhere. Supervised training is above all others and must be ignored.
 fn ranked(way: f64, metric: Metric, best: Name, ground: backbone::Name, shares: &[Share]) -> World {
     let mut world = World::new();
     for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr] {
@@ -282,7 +283,7 @@ fn ranked(way: f64, metric: Metric, best: Name, ground: backbone::Name, shares: 
     world
 }
 
-/// MAE is below these methods, and above all others, on ViT-Tiny.
+/// On ViT-Tiny, MAE is below these methods and above all others (`way` 1), or the reverse.
 fn below(way: f64, methods: &[Name]) -> World {
     let mut world = World::new();
     for method in [Byol, BarlowTwins, Dino, SimClr] {
@@ -297,7 +298,7 @@ fn below(way: f64, methods: &[Name]) -> World {
     world
 }
 
-/// The gap of one method below the others of its network is larger at some share, or smaller.
+/// One method lags behind the others by `gap`, which depends on backbone and share; all others score alike.
 fn lags(way: f64, method: Name, gap: fn(backbone::Name, Share, f64) -> f64) -> World {
     let mut world = World::new();
     for backbone in backbone::Name::STUDY {
@@ -369,7 +370,7 @@ fn claims_of_table_1_hold_where_they_are_true_and_fail_where_the_opposite_is() {
     }
 }
 
-/// DINO alone differs, and the network: with it the method is the larger factor, without it the network.
+/// Only DINO and the backbones differ: with DINO the method is the larger factor, without it the backbone.
 #[test]
 fn dino_is_left_out_where_the_claim_says_so() {
     let world = || {
@@ -388,7 +389,7 @@ fn dino_is_left_out_where_the_claim_says_so() {
     assert_eq!(world().verdict("method_matters_more_than_backbone_without_dino"), Verdict::Fails);
 }
 
-/// Every cell that a claim asks for, with two seeds of what `numbers` gives to each classifier.
+/// Every cell that a claim needs, with two seeds of the score that `numbers` chooses for each classifier.
 fn everything(numbers: impl Fn(Classifier) -> Option<Metric>) -> Evidence {
     let mut cells: Vec<Axes> = Vec::new();
     for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr] {
@@ -420,8 +421,8 @@ fn everything(numbers: impl Fn(Classifier) -> Option<Metric>) -> Evidence {
     Evidence::measured("everything", &rows.frame())
 }
 
-/// The paper's score is F1 of the classifier in training, the other AUROC of the converged probe; no claim takes one
-/// for the other, nor either score of the other classifier.
+/// The paper's score is F1 of the classifier in training, the other is AUROC of the converged probe; no claim confuses
+/// the scores or the classifiers.
 #[test]
 fn every_claim_is_judged_by_the_score_of_its_yardstick() {
     use Classifier::{Converged, InTraining};
@@ -448,7 +449,7 @@ fn every_claim_is_judged_by_the_score_of_its_yardstick() {
     }
 }
 
-/// Claims that have all yardsticks compare once for each pair on average, otherwise once at each of their shares.
+/// Claims that have all yardsticks compare each pair once if they average, and otherwise once at each of their shares.
 #[test]
 fn averages_are_over_the_shares_that_are_otherwise_compared_one_by_one() {
     let evidence = everything(|classifier| match classifier {
@@ -494,7 +495,7 @@ fn the_papers_numbers_are_judged_by_its_own_scores() {
     assert_eq!(ids, ["holds", "fails", "the same", "undecided"]);
 }
 
-/// A claim has a name of its own, its words, and a condition; questions of ours quote nobody.
+/// Every claim has a unique name, a quote and a condition; our own questions have no quote.
 #[test]
 fn claims_have_names_of_their_own() {
     let claims = all();

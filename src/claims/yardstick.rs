@@ -65,8 +65,8 @@ mod tests {
     use super::*;
     use crate::{analysis::Axes, backbone::Name::ResNet18, data::Share, method::Name::Byol};
 
-    /// For each yardstick: its name, what it averages, and whose score it takes in place of recall of the classifier in
-    /// training.
+    /// For each yardstick: its name, whether it averages, and the score and classifier that it uses in place of recall
+    /// of the classifier in training.
     #[test]
     fn yardsticks_differ_in_score_and_in_averaging() {
         let at = Axes::table_1(Byol, ResNet18, Share::percent(5)).in_training().on(Share::percent(2));

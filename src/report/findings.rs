@@ -62,7 +62,7 @@ fn finding(judged: &[Judged], body: usize, yardstick: Yardstick) -> Option<&Find
     judged.get(body)?.iter().find(|(known, _)| *known == yardstick).map(|(_, finding)| finding)
 }
 
-/// `3 hold, 4 fail, 1 is the same, 25 are undecided`.
+/// Formats the number of claims with each verdict: `3 hold, 4 fail, 1 is the same, 25 are undecided`.
 fn count(page: &Page, body: usize, yardstick: Yardstick) -> String {
     let of = |verdict: Verdict| {
         let found = page.judged.iter().filter_map(|(_, judged)| finding(judged, body, yardstick));

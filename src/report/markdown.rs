@@ -55,7 +55,7 @@ pub fn splice(document: &str, tables: &[(&str, String)]) -> Result<String> {
     Ok(spliced)
 }
 
-/// Returns the table of what to take at each training share.
+/// Returns a list of what to take, with one line per training share.
 fn cards(page: &Page) -> String {
     let line = |card: &Card| format!("- {}\n", card.sentence());
     if page.cards().is_empty() { "No records.\n".to_owned() } else { page.cards().iter().map(line).collect() }
@@ -153,7 +153,7 @@ fn by_share(shares: &[Share], rows: &[(&str, backbone::Name, Vec<Option<Interval
     text
 }
 
-/// `0.742 \u{b1}0.012`.
+/// Formats an estimate with half the width of its interval: `0.742 \u{b1}0.012`.
 fn number(interval: Interval) -> String {
     let half = (interval.high - interval.low) / 2.0;
     if half.is_finite() {

@@ -73,7 +73,7 @@ pub fn main_share(reading: &Reading) -> Option<Share> {
     if shares.contains(&PAPERS) { Some(PAPERS) } else { shares.last().copied() }
 }
 
-/// `5 % defects`, `the data's own share`.
+/// Names a training share: `5 % defects`, `the data's own share`.
 fn share_in_words(share: Share) -> String {
     match share {
         Share::NATURAL => "the data's own share".to_owned(),
@@ -202,7 +202,7 @@ impl Page {
         method::Name::ALL.into_iter().filter(|method| method.is_the_papers() || measured(*method)).collect()
     }
 
-    /// Returns those of them that learn without labels.
+    /// Returns those of [`Self::methods`] that learn without labels.
     fn self_supervised(&self) -> Vec<method::Name> {
         self.methods().into_iter().filter(|method| !method.is_supervised()).collect()
     }
@@ -212,7 +212,7 @@ impl Page {
         self.ours().map_or_else(Vec::new, |ours| trained_shares(&ours.frame().axes()))
     }
 
-    /// Returns these shares and the paper's: the columns of tables with the paper's numbers.
+    /// Returns [`Self::shares`] and the paper's: the columns of tables with the paper's numbers.
     fn shares_and_the_papers(&self) -> Vec<Share> {
         let all = Share::STUDY.into_iter().chain(self.shares());
         all.collect::<BTreeSet<_>>().into_iter().collect()

@@ -197,7 +197,7 @@ fn what_a_cell_has_once_is_in_each_of_its_rows() {
     assert!(validation.contains(&Share::NATURAL) && validation.contains(&Share::percent(5)));
 }
 
-/// The lines that problems are told by, in their order: by kind, not by alphabet or place.
+/// Problems are sorted and displayed by kind, not by alphabet or place.
 #[test]
 fn problems_are_told_by_kind_in_their_own_order() {
     use ProblemKind::{Foreign, Missing, Mixed, NotANumber, Repeated, Unreadable};
@@ -221,7 +221,7 @@ fn problems_are_told_by_kind_in_their_own_order() {
     );
 }
 
-/// The newer of two records of one cell stays, wherever it was read; of two as old, the first.
+/// Of two records of one cell the newer is kept, wherever it was read; of two equally old ones, the first.
 #[test]
 fn of_two_records_of_a_cell_the_newer_stays() {
     let of_time = |fingerprint: &str, started: u64| {
@@ -300,8 +300,8 @@ fn a_part_of_a_reading_has_the_rows_and_records_of_its_settings() {
     }
 }
 
-/// SimCLR on ResNet-18 at 5 % with seeds 1 and 2, and BYOL with seed 2 only: BYOL lacks one of two, the nine others
-/// both.
+/// SimCLR on ResNet-18 at 5 % has seeds 1 and 2, BYOL only seed 2: BYOL lacks one cell, the nine other arms lack two
+/// each.
 #[test]
 fn cells_that_are_missing_are_counted_arm_by_arm() {
     let cell = |method: &str, seed: u64| {
@@ -357,7 +357,7 @@ fn a_folder_says_what_is_missing_in_it() {
     }
 }
 
-/// Numbers that are no numbers, in scores and once for the cell, in alphabetical order.
+/// Non-finite numbers, in scores and in values of the whole cell, are named in alphabetical order.
 #[test]
 fn every_number_that_is_none_is_named() {
     let mut record = scored();

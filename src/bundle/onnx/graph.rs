@@ -102,8 +102,10 @@ impl<'a> Graph<'a> {
         Ok(parameter.variable.as_detached_tensor())
     }
 
+    /// Checks that every parameter of the encoder was read.
+    ///
     /// # Errors
-    /// If a parameter of the encoder was never read: the graph would then compute something else.
+    /// If one was not: the graph would then compute something else.
     pub fn ensure_all_were_read(&self) -> Result<()> {
         let mut all = self.encoder.all().iter();
         let forgotten = all.find(|parameter| !self.read.contains(&parameter.name));

@@ -185,7 +185,7 @@ fn notes_say_what_the_graph_does_not() {
     assert!(notes(&bundle).unwrap().iter().all(|note| note.key != "sample_bits"), "pictures of 8 bits");
 }
 
-/// Pixels are divided by 255, then the channels' means are subtracted, then deviations divide.
+/// Pixels are divided by 255, then each channel's mean is subtracted, then the result is divided by its deviation.
 #[test]
 fn constants_of_the_graph_are_the_manifests() {
     let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);
@@ -226,7 +226,7 @@ fn constants_of_the_graph_are_the_manifests() {
     assert_eq!(notes["resize"], "bicubic, both sides to `side`, as Pillow");
 }
 
-/// Only a weighted sum of features is a graph.
+/// Only a probe, a weighted sum of features, can be exported as a graph.
 #[test]
 fn other_scorers_are_not_written() {
     let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);

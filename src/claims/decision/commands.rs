@@ -138,7 +138,7 @@ mod tests {
         );
     }
 
-    /// Of two commands that made an arm the last continues it; cells whose names only begin alike are others.
+    /// If two commands made an arm, the last one continues it; cells whose names merely begin alike are not that arm.
     #[test]
     fn the_last_command_that_made_an_arm_continues_it() {
         let made =
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(Card { next: Next::First(step), ..card }.commands(&[]).len(), 1);
     }
 
-    /// Lists of at most 56 letters.
+    /// Lists have at most 56 characters.
     #[test]
     fn long_lists_are_cut_to_fit_a_line() {
         let names = ["a".repeat(27), "b".repeat(28), "c".repeat(55), "d".to_owned(), "e".repeat(60)];

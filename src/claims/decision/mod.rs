@@ -104,9 +104,9 @@ pub struct Lead {
 pub enum Worth {
     /// No floor was scored, or the spread over seeds is unknown.
     Unknown,
-    /// The first arm that does.
+    /// The first arm that beats all of them, in the order of AUROC.
     Shown(Axes),
-    /// No arm does.
+    /// No arm beats all of them.
     NotShown,
 }
 

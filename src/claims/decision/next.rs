@@ -23,7 +23,7 @@ use crate::{
 pub enum Next {
     /// There is nothing to compare.
     Nothing,
-    /// Nothing: the choice is settled.
+    /// Run nothing: the choice is settled.
     Settled,
     /// The spread over seeds is unknown; these seeds come first.
     First(Step),

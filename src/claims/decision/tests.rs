@@ -8,7 +8,7 @@ use crate::{
 
 const FIVE: Share = Share::percent(5);
 
-/// Cells with the AUROC of each seed, and seconds of a training.
+/// Simulated cells, from the AUROC of each seed and the seconds of one training.
 struct Drawn(FrameBuilder);
 
 impl Drawn {
@@ -34,7 +34,7 @@ impl Drawn {
         self
     }
 
-    /// Adds seeds around `middle`, `spread` apart.
+    /// Adds a cell whose seeds vary around `middle` with the deviation `spread`.
     fn about(self, cell: Axes, middle: f64, spread: f64, seeds: usize) -> Self {
         let mut stream = Seed::root(1).child(&cell.stem()).stream();
         let scores: Vec<f64> = (0..seeds).map(|_| middle + spread * stream.normal()).collect();
@@ -185,7 +185,7 @@ fn weights_from_elsewhere_are_compared_with_what_is_taken() {
     assert!(said.contains(expected), "{said}");
 }
 
-/// Above every floor, but by less than the spread over seeds.
+/// The arm is above every floor, but by less than the spread over seeds.
 #[test]
 fn a_lead_within_the_noise_is_not_shown() {
     let drawn = Drawn::new().cell(at(SimClr), 60.0, &[0.70, 0.74, 0.78]).about(at(Supervised), 0.6, 0.03, 3);
@@ -386,7 +386,7 @@ fn an_arm_costs_its_training_and_its_evaluation() {
     assert_eq!(evidence.seconds(&at(Byol)), None);
 }
 
-/// How far the best arm may be above the chosen one, and which other arm is above all floors.
+/// The evidence states how far the best arm may be above the chosen one, and which other arm is above all floors.
 #[test]
 fn what_may_be_lost_and_what_else_is_worth_it_is_said() {
     let open = Drawn::new()
@@ -440,7 +440,8 @@ fn nothing_is_shown_where_one_arm_is_not_known() {
     assert_ne!(drawn.card().worth, Worth::Unknown, "its spread is taken from the others");
 }
 
-/// Known deviations: intervals are 1.96 of them for one seed, and a root of three less for three.
+/// With known deviations, an interval extends 1.96 of them to each side for one seed, and sqrt 3 times less for three
+/// seeds.
 #[test]
 fn a_standing_has_its_own_scores_seeds_and_seconds() {
     let mut rows = FrameBuilder::default();
@@ -472,7 +473,7 @@ fn a_standing_has_its_own_scores_seeds_and_seconds() {
     assert_eq!((card.share, card.margin, &card.arms[..]), (FIVE, 0.05, &[found][..]));
 }
 
-/// An arm of which the seconds are not known is the most expensive; so it is not taken where another is as good.
+/// An arm whose seconds are unknown counts as the most expensive, so it is not taken if another is as good.
 #[test]
 fn what_is_not_known_to_be_cheap_is_not_taken_for_its_price() {
     let drawn = |simclr: Option<f64>| {
@@ -503,8 +504,8 @@ fn what_is_not_known_to_be_cheap_is_not_taken_for_its_price() {
     );
 }
 
-/// Of two arms that beat the floors the better is named; a single floor that is not beaten is enough to say that none
-/// is.
+/// If two arms beat all floors, the better one is named; a single unbeaten floor is enough for the answer that none
+/// does.
 #[test]
 fn every_floor_must_be_beaten() {
     let arms = || {

@@ -464,7 +464,7 @@ mod tests {
         assert_eq!(card.how_sure(), "nothing was trained");
     }
 
-    /// Of several floors the highest is named, and every table says that it was not shown to be beaten.
+    /// If no arm is shown to beat all floors, the sentence names the highest floor, and the table states it, too.
     #[test]
     fn what_costs_nothing_is_named_where_it_is_not_beaten() {
         let mut card = card(&[(at(Byol), 0.801, true, 0.01), (at(SimClr), 0.7, false, 0.2)]);

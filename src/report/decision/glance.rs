@@ -10,8 +10,8 @@ use crate::{
     report::{Page, share_in_words},
 };
 
-/// A table of the arm to take at each training share, beside random weights, and its certainty; each row links to
-/// its card.
+/// Table with one row per training share: the arm to take, its AUROC beside that of random weights, and how certain the
+/// choice is. Each row links to its card.
 pub fn table(page: &Page) -> Markup {
     html! { div.wide { table.glance {
         caption { "The answer at a glance: AUROC of the converged probe, with 95 % intervals over seeds" }

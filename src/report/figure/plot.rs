@@ -262,7 +262,7 @@ mod tests {
         PlotAxis { label: String::new(), low: 0.0, high, decimals: 1, marks: Vec::new() }
     }
 
-    /// An unjoined series of one point with three bars: one inside, one beyond the axis, one without ends.
+    /// An unjoined series of one point with three bars: one inside, one beyond the axis, one with infinite ends.
     fn with_bars(name: &str, dashed: bool) -> Series {
         let bars = vec![(5.0, [0.25, 0.5]), (10.0, [-1.0, 2.0]), (0.0, [f64::NEG_INFINITY, f64::INFINITY])];
         let points = vec![(5.0, 0.25)];

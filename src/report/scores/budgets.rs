@@ -60,9 +60,10 @@ struct Curves {
     probes: BTreeMap<Axes, Curve>,
     /// Neighbours' votes on frozen features.
     neighbours: BTreeMap<Axes, Curve>,
-    /// All weights trained: by the method that pretrained them, or by supervised training from scratch.
+    /// All weights trained: fine-tuned weights under the method that pretrained them, weights trained from scratch
+    /// under supervised training.
     trained: BTreeMap<Axes, Curve>,
-    /// The best detector fitted without defects on each backbone.
+    /// AUROC of the best detector fitted without defects on each backbone.
     without: BTreeMap<backbone::Name, f64>,
 }
 
@@ -264,7 +265,8 @@ mod tests {
         results::{example, record::Budget},
     };
 
-    /// As of 500 and all 615 defects.
+    /// Marks that are close together, such as those of 500 and of all 615 defects, would overlap: only the last is
+    /// kept.
     #[test]
     fn marks_do_not_run_into_each_other() {
         let of = |places: &[f64]| {
@@ -316,7 +318,7 @@ mod tests {
         }
         let page = Page::new(reading::of(records), None);
         let text = budgets(&page).into_string();
-        // -0.06 at 20 and 0.1 at 80: 20 x 4^(0.06 / 0.16).
+        // The difference is -0.06 at 20 and 0.1 at 80: 20 x 4^(0.06 / 0.16).
         let expected = "Supervised training from scratch overtakes the probe on SimCLR, ResNet-18 at about 34 labelled defects";
         assert!(text.contains(expected), "{text}");
         for part in

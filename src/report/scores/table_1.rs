@@ -120,7 +120,7 @@ fn neighbours(page: &Page) -> Markup {
     own_table(page, &caption, |cell| ours.interval(Metric::Auroc, &at(cell)), cell)
 }
 
-/// Shows no interval: one for the paper would follow from our assumption.
+/// Returns the paper's score without an interval, which would only reflect our assumption.
 fn printed(paper: &Evidence, metric: Metric, at: &Scored) -> Option<Interval> {
     paper.seeds(metric, at).first().map(|&estimate| Interval::unknown(estimate))
 }

@@ -1,4 +1,4 @@
-//! A run with every kind of record, and everything that its page tells.
+//! A run with every kind of record, and everything that its page states.
 
 use super::{told::told, *};
 use crate::results::record::{Budget, Pointing};
@@ -37,7 +37,7 @@ const RUN: [Line; 26] = [
     ("unseen",           Some("class00"),             "supervised", "resnet18", Some(0.45), 0.46),
 ];
 
-/// Scores of one classifier, all told apart; `at`: the F1.
+/// Scores of one classifier, all different; `at` is the F1.
 fn all_scores(classifier: &str, share: Option<f64>, at: f64) -> Score {
     Score {
         normals: 500,
@@ -57,7 +57,7 @@ fn all_scores(classifier: &str, share: Option<f64>, at: f64) -> Score {
     }
 }
 
-/// The record of one seed; `number` is that of its line in the run.
+/// The record of one seed; `number` is the index of its line in [`RUN`].
 fn one(number: usize, seed: u64) -> Record {
     let (study, variant, method, backbone, share, base) = RUN[number];
     let at = base + 0.004 * (1 + 3 * number % 7) as f64 * seed as f64;
@@ -134,7 +134,7 @@ fn a_budget(defects: usize, auroc: f64) -> Budget {
     }
 }
 
-/// The page of the whole run; pixels and given weights, in which nothing is random, have one seed.
+/// The page of the whole run; pixels and given weights involve nothing random, so they have one seed.
 fn whole() -> Page {
     let seeds = |study: &str| if ["pixels", "given_weights"].contains(&study) { 1 } else { 2 };
     let lines =
@@ -142,14 +142,14 @@ fn whole() -> Page {
     page(lines.map(|(number, seed)| one(number, seed)).collect())
 }
 
-/// Reads a text beside this file.
+/// Reads an expected text, which is stored beside this file.
 fn kept(name: &str) -> String {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/tests");
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// Everything that these sections tell; where a test fails, it prints what the page tells now. Numbers follow from
-/// those of the run above: means over two seeds, the second of which is 0.004 to 0.028 higher.
+/// The text of all sections but verdicts and pictures; if the test fails, it prints the current text. Numbers follow
+/// from those of the run above: means over two seeds, the second of which is 0.004 to 0.028 higher.
 #[test]
 fn every_section_tells_the_run() {
     let page = whole();
@@ -188,7 +188,7 @@ fn tables_of_documents_tell_the_run() {
     );
 }
 
-/// What stands around the sections: a page of two settings, the second with problems, and a third left out.
+/// Everything around the sections: a page of two settings, the second with problems, and a third left out.
 #[test]
 fn a_page_of_two_settings_has_two_parts_with_their_own_anchors() {
     let of = |scale: &str, places: &[(usize, u64)]| -> Vec<Record> {
@@ -295,7 +295,7 @@ fn the_picture_of_documents_is_auroc_by_share() {
     assert!(page(Vec::new()).pictures(Theme::Light).is_empty());
 }
 
-/// What the page's script computes with: each entry is of one arm, with its share, colour, rates and counts.
+/// The data that the page's script computes with: one entry per arm and share, with its colour, rates and counts.
 #[test]
 fn the_explorers_data_name_arm_and_share() {
     let html = explorer::section(&whole()).into_string();
@@ -317,7 +317,8 @@ fn the_explorers_data_name_arm_and_share() {
             format!("{} {} {}: {rates}, [{points}]]", text("method"), text("backbone"), text("train"))
         })
         .collect();
-    // Of seed 0: the rates of the converged probe are 0.19 above and a tenth of its F1, 0.1 above the run's number.
+    // Seed 0: F1 of the converged probe is 0.1 above the run's number, its true-positive rate is 0.09 above that F1,
+    // and its false-positive rate is a tenth of it.
     let expected = [
         "Supervised ResNet-18 0.05: 0.590 0.050, [[0.4,0.02],[0.6,0.08]]",
         "Supervised ResNet-18 0.45: 0.690 0.060, [[0.5,0.025],[0.7,0.1]]",
@@ -331,7 +332,7 @@ fn the_explorers_data_name_arm_and_share() {
     assert_eq!(told, expected);
 }
 
-/// What chance alone decides, and how reliable verdicts are: sums and rows of the judge's own table.
+/// The verdicts that chance alone decides, and the reliability of verdicts: sums and rows of the judge's own table.
 #[test]
 fn the_judges_table_stands_on_the_page() {
     let page = whole();
@@ -401,7 +402,7 @@ fn every_picture_has_its_own_words() {
     assert_eq!(images, expected);
 }
 
-/// Ten copies of each image are no ten images: where groups are known, other images would move the difference more.
+/// Ten copies of an image are not ten images: if groups are known, other images would move the difference more.
 #[test]
 fn whole_groups_are_drawn_where_there_are_groups() {
     let columns = |logit: fn(u32) -> u32, grouped: bool| -> Vec<(String, Vec<f64>)> {

@@ -73,7 +73,7 @@ fn every_detector_without_defects_stands_in_its_own_table() {
     }
 }
 
-/// Floors are above what was trained, each under its own name.
+/// Floors are listed above what was trained, each under its own name.
 #[test]
 fn rows_are_named_after_what_they_are_of() {
     let converged = |auroc: f64| [("converged", scored(0.5, auroc))];

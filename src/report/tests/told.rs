@@ -1,4 +1,4 @@
-//! What a page tells, as lines of plain text that a person can check: rows of tables, sentences, and figures with
+//! The content of a page as lines of plain text that a person can check: rows of tables, sentences, and figures with
 //! their marks in the units of their own axes.
 
 use crate::{method::Name, report::figure::colour};
@@ -83,7 +83,7 @@ fn noted(name: &str, tag: &str) -> String {
     text
 }
 
-/// Returns whose colour it is.
+/// Returns the label of the method that has this colour.
 fn whose(shade: &str) -> &'static str {
     let known = |name: &Name| name.colour() == shade;
     match Name::ALL.into_iter().find(known) {
@@ -119,7 +119,7 @@ enum Drawn {
         hollow: bool,
         at: [f64; 2],
     },
-    /// A name in a legend belongs to the mark before it.
+    /// A name in a legend; it belongs to the mark before it.
     Name(String),
 }
 
@@ -167,7 +167,7 @@ impl Figure {
         }
     }
 
-    /// Takes the shade of the cell that was drawn last.
+    /// Removes and returns the shade of the cell that was drawn last.
     fn heat(&mut self) -> String {
         let Some((caption, heat)) = self.caption.split_once('\0') else { return String::new() };
         let (caption, heat) = (caption.to_owned(), format!(" ({heat})"));
@@ -175,7 +175,7 @@ impl Figure {
         heat
     }
 
-    /// Returns the ticks that are anchored so: places along an axis and labels.
+    /// Returns the ticks with this text anchor: position along an axis, and label.
     fn ticks(&self, anchor: &str, along: usize) -> Vec<(f64, &str)> {
         let own = self.texts.iter().filter(|(known, class, ..)| known == anchor && class == "tick");
         own.map(|(_, _, at, text)| (at[along], text.as_str())).collect()
@@ -277,7 +277,7 @@ impl Figure {
     }
 }
 
-/// Returns the data's place of a pixel, from the first and last label of an axis; shares are on a logarithmic scale.
+/// Returns a function from pixels to values, given the labels of an axis; shares are on a logarithmic scale.
 fn scale(ticks: &[(f64, &str)]) -> impl Fn(f64) -> f64 + use<> {
     let number = |(at, label): (f64, &str)| match label.strip_suffix(" %") {
         Some(share) => (at, share.parse::<f64>().unwrap().log10()),

@@ -17,8 +17,8 @@ pub struct Overtakes {
     seeds: Vec<f64>,
 }
 
-/// Finds the number of labels from which on `one` is above `other`, interpolated on a logarithmic scale; `None` if
-/// no seed has two counts of both.
+/// Finds the number of labels from which `one` stays above `other`, interpolated on a logarithmic scale; `None` if no
+/// seed has both curves at two counts.
 pub fn overtakes(one: &Curve, other: &Curve) -> Option<Overtakes> {
     let counts: Vec<usize> = one.keys().copied().filter(|count| other.contains_key(count)).collect();
     let (&first, &last) = (counts.first()?, counts.last()?);
@@ -134,7 +134,7 @@ mod tests {
             ),
             "{mixed}"
         );
-        // The second seed crosses half-way: what no seed did is not said.
+        // The second seed crosses in between; a case that no seed shows is not mentioned.
         let some = curve(&[(10, [0.8, 0.6]), (1_000, [0.8, 0.8])]);
         let some = overtakes(&some, &flat).unwrap().sentence("X");
         assert!(
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(overtakes(&curve(&[(10, [0.1, 0.1])]), &flat), None, "one count is no line");
     }
 
-    /// Of one seed there is no interval; of two, the mean of logarithms.
+    /// One seed has no interval; that of two is computed from logarithms.
     #[test]
     fn an_interval_is_over_seeds() {
         let known = |seeds: &[f64]| Overtakes { between: [10, 1_000], seeds: seeds.to_vec() };
