@@ -248,7 +248,7 @@ fn a_cell_that_is_asked_to_stop_keeps_its_state() {
         })
     };
     let stopped = |ended: Result<Finished>| *ended.err().unwrap().downcast_ref::<Stopped>().unwrap();
-    // It does not train all the time: what passes before it stops is counted, too.
+    // Time that passes before it stops counts too, even without training.
     let pause = 1.5 * whole.record.cost.train_seconds;
     let within = |event: &Event| {
         let stops = matches!(event, Event::Training(Progress::Step { epoch: 1, step: 2, .. }));

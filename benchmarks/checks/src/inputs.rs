@@ -39,7 +39,7 @@ impl Precision {
         }
     }
 
-    /// The type of everything else.
+    /// Returns the type of everything else.
     pub fn weights(self) -> DType {
         if self == Self::Double { DType::F64 } else { DType::F32 }
     }

@@ -201,7 +201,7 @@ impl Run {
 }
 
 impl Judged {
-    /// Returns it for the results of a check.
+    /// Converts it for the results of a check.
     pub fn to_json(&self, losses: &[f64]) -> Value {
         json!({
             "losses": losses,

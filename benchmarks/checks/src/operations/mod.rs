@@ -37,7 +37,7 @@ pub struct Case {
     /// Largest difference from the twin in double precision, relative to the largest number.
     pub rounding: f64,
     pub run: Function,
-    /// The same from Candle's own operations.
+    /// The same operation composed of Candle's own.
     pub twin: Function,
 }
 

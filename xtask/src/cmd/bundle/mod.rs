@@ -196,7 +196,8 @@ mod tests {
     use crate::support::alone::Alone;
     use crate::support::committed;
 
-    /// The card's arm at its largest share, unless another is asked for; of its seeds the lowest that has a detector.
+    /// The arm that the card recommends at the largest share, unless another share is requested; its lowest seed
+    /// that has a detector.
     #[test]
     fn the_best_is_the_cards_with_a_detector() {
         let root = tempfile::tempdir().unwrap();
@@ -251,7 +252,7 @@ mod tests {
         );
     }
 
-    /// Sixteen normal images and four defects, whose logits overlap; each scorer has logits of its own.
+    /// Sixteen normal images and four defects with overlapping logits; each scorer has its own logits.
     #[test]
     fn logits_of_the_asked_scorer_are_calibrated_for_the_asked_rate() {
         let defects: Vec<f64> = (0..20).map(|image| f64::from(u8::from(image % 5 == 0))).collect();

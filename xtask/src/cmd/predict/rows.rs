@@ -242,7 +242,7 @@ mod tests {
         assert!(error.contains("already exists, from another source"), "{error}");
     }
 
-    /// A line break ends a row unless it is inside quotes, of which there then are an odd number.
+    /// A line break ends a row, unless it is inside quotes: then an odd number of quotes precedes it.
     #[test]
     fn a_row_is_whole_at_a_line_break_outside_quotes() {
         let file = tempfile::NamedTempFile::new().unwrap();
