@@ -1,6 +1,6 @@
 //! `choose` at the command line: rounds of trainings, a verdict, and the same verdict from the records alone.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,7 +1,7 @@
 //! Hostile input: pipes and devices instead of files, damage that a file's end does not show, and control
 //! sequences in file names.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 

@@ -1,6 +1,6 @@
 //! From a results folder to a detector on images without labels.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;

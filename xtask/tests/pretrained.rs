@@ -1,6 +1,6 @@
 //! Fine-tuning at the command line: it starts from another cell's weights, and reports when they are missing.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;

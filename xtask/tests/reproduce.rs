@@ -1,7 +1,7 @@
 //! `reproduce` at the command line: results of other images or flags are never taken for this run's, and whatever
 //! could stop a run is reported before it trains.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,6 +1,6 @@
 //! `submit` at the command line: a scheduler, or this machine, is given exactly what was requested.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 

@@ -1,6 +1,6 @@
 //! `tune` at the command line: trials are ordinary records on images of their own, and are trained once.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::{

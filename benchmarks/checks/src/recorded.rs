@@ -43,7 +43,7 @@ pub struct Generated {
     pub unit: f64,
 }
 
-/// Returns what PyTorch recorded of a case.
+/// Returns PyTorch's recorded run of a case.
 ///
 /// # Errors
 /// If nothing is recorded, or something that is compared is missing.

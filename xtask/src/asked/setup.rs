@@ -92,7 +92,8 @@ pub struct Setup {
     #[arg(long)]
     pub gpu: bool,
 
-    /// Train in bf16 with weights, sums and losses in f32: for a GPU, and for a CPU with AVX-512 BF16 (`lscpu` says avx512_bf16)
+    /// Train in bf16 with weights, sums and losses in f32: for a GPU, and for a CPU with AVX-512 BF16 (`lscpu`
+    /// says avx512_bf16)
     #[arg(long)]
     pub mixed_precision: bool,
 

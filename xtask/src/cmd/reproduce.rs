@@ -79,7 +79,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Returns what is stored of a cell.
+    /// Returns what is stored for each cell.
     pub fn keep(&self) -> Keep<'_> {
         Keep { weights: !self.no_weights, tensorboard: self.tensorboard.as_deref() }
     }

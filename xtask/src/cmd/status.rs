@@ -54,7 +54,7 @@ struct Found {
     unreadable: Vec<String>,
     /// Why other files cannot be read.
     foreign: Vec<String>,
-    /// What is missing beside finished records, or belongs to others.
+    /// Files beside finished records that are missing or belong to other records.
     faults: Vec<String>,
     working: Vec<(String, Pulse)>,
     interrupted: Vec<(String, Pulse)>,

@@ -1,6 +1,7 @@
 //! Shared by tests of the command line: the program, and folders of images.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers. Not every test uses all of them.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers. Not every test
+// uses all of them.
 #![allow(clippy::unwrap_used, dead_code)]
 
 use std::{

@@ -65,7 +65,7 @@ impl Case {
         constants.fold(name, |name, constant| format!("{name}, {constant}"))
     }
 
-    /// Returns a constant that is a whole number; zero if there is none of this name.
+    /// Returns a constant that is a whole number; zero if no constant has this name.
     pub fn constant(&self, name: &str) -> usize {
         self.constants.get(name).and_then(Value::as_u64).unwrap_or_default() as usize
     }

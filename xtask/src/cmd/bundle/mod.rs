@@ -56,7 +56,8 @@ pub struct Arguments {
     #[arg(long, default_value = "own", value_name = "HOW", long_help = FlagAt::HELP)]
     flag_at: FlagAt,
 
-    /// Share of images with a defect where the detector will be used; probabilities are calibrated for it [default: as in validation]
+    /// Share of images with a defect where the detector will be used; probabilities are calibrated for it
+    /// [default: as in validation]
     #[arg(long, value_name = "SHARE")]
     rate: Option<Share>,
 }

@@ -72,7 +72,7 @@ impl Rounds<'_> {
         }
     }
 
-    /// Returns the records of cells, in their order, without those that may not start.
+    /// Trains cells, and returns their records in order, without those that may not start.
     fn all_of(&self, wanted: &[&Resolved], may_begin: &dyn Fn(&Resolved) -> bool) -> Result<Vec<Record>> {
         let (records, failed) = self.cells(wanted, may_begin).train(Vec::new())?;
         ensure!(

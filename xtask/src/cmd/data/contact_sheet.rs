@@ -68,7 +68,7 @@ fn class_row(class: DefectClass, side: usize, seed: Seed) -> Line {
     Line { caption: format!("{}\n{}", class.code(), class.meaning()), images: images.collect() }
 }
 
-/// Lays out `rows` under `headings`, one heading per column (fewer, or none, are allowed).
+/// Lays out `rows` under `headings`, one heading per column; there may be fewer headings than columns.
 ///
 /// # Panics
 /// If there is no image at all.
