@@ -33,7 +33,7 @@ pub struct Summary {
 /// The file, open at its end.
 pub struct Rows {
     path: PathBuf,
-    /// Digests of paths: the names of a million images would be large.
+    /// Digests of paths, because the names of a million images would take too much memory.
     done: HashSet<[u8; 16]>,
     to: BufWriter<File>,
 }

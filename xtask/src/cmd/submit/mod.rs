@@ -91,7 +91,7 @@ pub struct Arguments {
     reproduce: Vec<String>,
 }
 
-/// The job that every task runs a part of.
+/// The job, of which every task runs a part.
 pub struct Job {
     /// Arguments of the program, without `--part`.
     words: Vec<String>,
