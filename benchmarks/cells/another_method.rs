@@ -28,7 +28,7 @@ fn it_is_trained_and_read_as_any_other() {
     let (plan, source) = fixture();
     let record = experiment::run(&simsiam(), &plan, source, &mut |_| {}).unwrap().record;
     assert_eq!(record.cell.id, "table1/simsiam-resnet18-share45-seed0");
-    // Minus the mean of two cosines.
+    // The loss is minus the mean of two cosines.
     assert!(record.curve.iter().all(|epoch| (-1.0..=1.0).contains(&epoch.loss)), "{:?}", record.curve);
     let (first, last) = (&record.curve[0], &record.curve[record.curve.len() - 1]);
     assert!(last.loss < first.loss, "loss went from {} to {}", first.loss, last.loss);

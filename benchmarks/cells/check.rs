@@ -53,7 +53,7 @@ pub fn on_one_thread() {
     }
 }
 
-/// Drawn images, each drawn once for all tests.
+/// Returns drawn images, which are drawn once for all tests.
 pub fn drawn(seed: u64, (train, validation): (usize, usize), side: usize) -> Source {
     let source = data::synthetic::source(Seed::root(seed), train, validation, side);
     let kept = |images| Box::new(Cached::new(images, usize::MAX));

@@ -6,9 +6,9 @@
 //!
 //! The savings of a race are measured against two full grids, both with the same error bounds. The first looks
 //! after every seed and stops by the same rule as the race: the race can save only by dropping arms, and never the
-//! first 22 trainings. The second is what `reproduce --seeds N` trains: N is fixed in advance, as the smallest with
-//! which a single look, at the full level, settles as many studies as the race did, less two in a hundred (the
-//! maximum, if none does).
+//! first 22 trainings. The second is what `reproduce --seeds N` trains: N is fixed in advance, as the smallest
+//! number with which a single look, at the full level, settles as many studies as the race did, minus 2 % of all
+//! studies (the maximum, if none does).
 
 use std::fmt::Write as _;
 

@@ -160,7 +160,7 @@ fn every_known_measure_is_in_committed_records() {
     let measures = read(&["results/2026-11-25-small-study"]).frame.measures();
     // Groups of images exist only in users' data; no committed record has any.
     let known = Measure::KNOWN.into_iter().filter(|measure| *measure != Measure::AUROC_ERROR);
-    // That study is older than these scores.
+    // The committed study is older than these scores.
     let newer = [Metric::TprAtFpr5, Metric::FprAtTpr95];
     let scores = Metric::ALL.into_iter().filter(|metric| !newer.contains(metric));
     let asked = known.chain(scores.map(Measure::from));
@@ -220,8 +220,8 @@ fn another_method_is_in_table_ranking_figures_and_explorer() {
     assert!(!section("verdicts").contains("simsiam"));
 }
 
-/// A run at the natural share, or any other that the paper lacks, is shown wherever a share of the paper's would
-/// be.
+/// A run at the natural share, or at any other share that the paper lacks, is shown wherever the paper's shares
+/// would be.
 #[test]
 fn a_share_that_the_paper_lacks_is_on_the_whole_page() {
     let page = Page::new(read(&["results/2026-11-24-elpv/extension"]), None);

@@ -229,8 +229,8 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
     }
 }
 
-/// Asked to stop within an epoch, and again after training: the state is saved at once, before the interval has
-/// passed.
+/// The cell is asked to stop within an epoch, and again after training: its state is saved at once, before the
+/// interval has passed.
 #[test]
 fn a_cell_that_is_asked_to_stop_keeps_its_state() {
     let (plan, source) = short(recipe::Name::Short);
@@ -248,7 +248,7 @@ fn a_cell_that_is_asked_to_stop_keeps_its_state() {
         })
     };
     let stopped = |ended: Result<Finished>| *ended.err().unwrap().downcast_ref::<Stopped>().unwrap();
-    // It does not train all the time: what passes before it stops is counted, too.
+    // Time that passes before it stops counts too, even without training.
     let pause = 1.5 * whole.record.cost.train_seconds;
     let within = |event: &Event| {
         let stops = matches!(event, Event::Training(Progress::Step { epoch: 1, step: 2, .. }));

@@ -119,7 +119,7 @@ unsafe extern "C" {
     fn atexit(at_the_end: extern "C" fn()) -> i32;
 }
 
-/// Prints the summary past libtest's capture, which affects only `println!` and similar macros.
+/// Prints the summary without libtest capturing it, which affects only `println!` and similar macros.
 extern "C" fn print_all() {
     let text = SUMMARY.lock().unwrap_or_else(PoisonError::into_inner).to_string();
     // If this fails, the error cannot be reported anywhere.

@@ -187,7 +187,7 @@ pub const SMALL: Architecture = Architecture {
     side: 8,
 };
 
-/// Returns its variables.
+/// Returns the variables of [`SMALL`].
 pub fn small() -> Parameters {
     let mut parameters = Parameters::default();
     SMALL.build(&mut parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu)).unwrap();

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use skewbench::results;
 
-/// Least number of records.
+/// Minimum number of records.
 const RECORDS: usize = 10_000;
 /// The study whose records are copied.
 const STUDY: &str = "results/2026-11-29-small-study";

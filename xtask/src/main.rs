@@ -61,7 +61,7 @@ fn main() -> ExitCode {
             ExitCode::from(AGAIN)
         }
         Err(error) => {
-            // The message without the stack: it is for a person at a terminal.
+            // Without the stack trace: the message is for a person at a terminal.
             let message = program::as_typed(&reasons(&error));
             eprintln!("error: {}", foreign::message(&message));
             ExitCode::FAILURE
@@ -150,7 +150,7 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
-    /// Programs that cargo runs get them from its configuration.
+    /// Programs run by cargo get these variables from its configuration.
     #[test]
     fn an_installed_program_sets_what_the_checkout_sets() {
         let text = include_str!("../../.cargo/config.toml");
@@ -242,7 +242,7 @@ data preview --out results/local/synthetic-sewer.png
 data preview --side 112
 data preview --seed 0";
 
-    /// Every flag with a value that is not asked for, of every verb but `gpu`.
+    /// Every flag with a default value, of every verb except `gpu`.
     #[test]
     fn defaults_are_those_that_the_help_promises() {
         fn add(command: &clap::Command, name: &str, found: &mut Vec<String>) {
@@ -261,7 +261,7 @@ data preview --seed 0";
         assert_eq!(found.join("\n"), DEFAULTS);
     }
 
-    /// Each line beside one that differs by what is wrong with it.
+    /// Each wrong command line is paired with a valid one that differs only in what is wrong.
     #[test]
     fn flags_that_need_or_exclude_others_are_checked() {
         for (wrong, right) in [

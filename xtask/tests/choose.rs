@@ -1,6 +1,6 @@
-//! What a person meets at `choose`: rounds of trainings, a verdict, and the same verdict from the records alone.
+//! `choose` at the command line: rounds of trainings, a verdict, and the same verdict from the records alone.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -13,7 +13,7 @@ use skewbench::results::Folder;
 use support::{SMALL, error, folder, skewbench, succeeds};
 use tempfile::TempDir;
 
-/// 24 normal images and 12 defects that noise nearly hides, so that seeds score differently.
+/// Draws 24 normal images and 12 defects that noise nearly hides, so that scores differ between seeds.
 fn noisy(root: &Path) -> String {
     let data = root.join("data");
     for number in 0..36_u32 {
@@ -38,7 +38,7 @@ fn choose(data: &str, out: &Path, more: &[&str]) -> std::process::Output {
     skewbench(&[&own[..], &SMALL, more].concat())
 }
 
-/// AUROC of the converged probe on all validation images.
+/// Returns the AUROC of the converged probe on all validation images.
 fn auroc(out: &Path, cell: &str) -> f64 {
     let text = fs::read_to_string(out.join(format!("{cell}.json"))).unwrap();
     let record: Value = serde_json::from_str(&text).unwrap();
@@ -78,7 +78,7 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
         "{told}"
     );
     assert!(told.contains(&format!("\nsupervised on {best} (AUROC {mean:.3}) beside others")), "{told}");
-    // Pixels once, and three seeds of random weights of both backbones.
+    // Raw pixels have one cell, random weights three seeds of both backbones.
     assert!(out.join("pixels/none-pixels-natural-seed0.json").exists());
     assert_eq!(
         fs::read_dir(out.join("random_weights"))
@@ -88,7 +88,7 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
         6
     );
 
-    // `status` knows floors and rounds of one command.
+    // `status` sees the floors and all rounds as one command.
     let runs = Folder::open(&out).unwrap().runs().unwrap();
     let [run] = &runs[..] else { panic!("{} commands", runs.len()) };
     assert_eq!((run.times, run.cells.len()), (1, 7 + 4));

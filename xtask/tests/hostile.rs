@@ -1,6 +1,7 @@
-//! Files that are no files, files that are damaged without a sign at their end, and names that are orders.
+//! Hostile input: pipes and devices instead of files, damage that a file's end does not show, and control
+//! sequences in file names.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
@@ -33,7 +34,7 @@ fn pipes_and_devices_are_refused_by_name() {
             "{told}"
         );
     }
-    // Among images, it is one that cannot be read.
+    // Among images, a pipe counts as an image that cannot be read.
     assert!(Command::new("mkfifo").arg(data.join("normal/p.png")).status().unwrap().success());
     let output = skewbench(&["doctor", "--data", &folder(&data), "--out", &out.display().to_string()]);
     let told =
@@ -67,7 +68,7 @@ fn a_jpeg_whose_second_half_is_zero_is_found() {
     image::open(data.join("normal/0001.png")).unwrap().save(&path).unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let (half, end) = (bytes.len() / 2, bytes.len() - 2);
-    // Its end marker stays, as where a download reserved its space.
+    // The end marker stays, as after a download that reserved its space first.
     let half = half.max(bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 40);
     bytes[half..end].fill(0);
     fs::write(&path, bytes).unwrap();

@@ -1,7 +1,7 @@
-//! What people's own images have: copies, groups, damage, shares out of reach. All of it is found before anything is
-//! trained.
+//! Problems of users' own images: copies, groups, damage, shares out of reach. All of them are found before
+//! training.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 const CELL: &str = "extension/supervised-resnet18-natural-seed0";
 
-/// One supervised cell of one epoch.
+/// Trains one supervised cell for one epoch.
 fn reproduce(data: &str, out: &Path, more: &[&str]) -> std::process::Output {
     let out = out.to_string_lossy();
     let own = ["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
@@ -35,7 +35,7 @@ fn record(out: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(out.join(format!("{CELL}.json"))).unwrap()).unwrap()
 }
 
-/// Rows of the lists of a split.
+/// Returns the rows of a split's list of images.
 fn rows(out: &Path, split: &str) -> Vec<String> {
     let entries = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path());
     let start = format!("images-{split}-");
@@ -45,7 +45,7 @@ fn rows(out: &Path, split: &str) -> Vec<String> {
     fs::read_to_string(&lists[0]).unwrap().lines().skip(1).map(str::to_owned).collect()
 }
 
-/// The folder's images once more, split by hand.
+/// Copies the folder's images into a training and a validation folder.
 fn split(root: &Path, images: &Path) -> PathBuf {
     let given = root.join("given");
     for kind in ["normal", "defect"] {
@@ -144,7 +144,7 @@ fn groups_stay_whole_and_are_suggested() {
     let limits = record(&out)["data"]["limits"].to_string();
     assert!(limits.contains("each group whole on one side"), "{limits}");
 
-    // A split of one's own, with a pipe on both sides.
+    // The user's own split, with one pipe on both sides.
     let mut table = "path,label,split,pipe\n".to_owned();
     for pipe in 0..12 {
         for frame in 0..4 {
@@ -195,7 +195,7 @@ fn whole_batches_of_bad_images_are_left_out_and_named() {
     let root = TempDir::new().unwrap();
     let data = camera(root.path(), "data", 0);
     let out = root.path().join("out");
-    // 18 of 36, in the order that they are listed: more than two batches.
+    // 18 of 36, in the order in which they are listed: more than two batches.
     for number in (0..36).filter(|number| number % 3 == 1 || number % 6 == 0) {
         let kind = if number % 3 == 0 { "defect" } else { "normal" };
         let path = data.join(kind).join(format!("{number:04}.png"));
@@ -260,8 +260,8 @@ fn files_that_give_the_label_away_are_told() {
     }
 }
 
-/// By their headers alone, foreign files stop a run that uses them, unless it may leave them out; shares that nobody has
-/// asked for are left out.
+/// Headers alone reveal files that are not images. These stop a run that uses them, unless it may leave them out;
+/// shares that nobody requested are left out.
 #[test]
 fn headers_are_enough_to_find_foreign_files() {
     let root = TempDir::new().unwrap();
@@ -280,7 +280,7 @@ fn headers_are_enough_to_find_foreign_files() {
     let (sound, told) = headers(&["--on-bad-image", "skip"]);
     assert!(sound && !problem(&told) && told.contains("torn.png"), "{told}");
 
-    // One in a hundred of so few is none.
+    // 1 % of so few images is no defect at all.
     let all = skewbench(&[
         "doctor",
         "--study",

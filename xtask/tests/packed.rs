@@ -1,6 +1,6 @@
-//! Images packed once, and trained on from the store.
+//! Images are packed once, and training reads them from the store.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -44,7 +44,7 @@ fn what_is_packed_is_trained_on() {
     succeeds(&skewbench(&[&own[..], &SMALL, &of_small].concat()));
     let of_cell = Path::new(&events).join("extension/supervised-resnet18-natural-seed0");
     assert_eq!(fs::read_dir(of_cell).unwrap().count(), 1, "an event file for TensorBoard");
-    // The bytes of files say what the files say.
+    // Stored bytes of files give the same results as the files.
     let logits = |out: &str| {
         let text = table(out);
         let rows = text.lines().map(|line| line.rsplit(',').take(3).map(str::to_owned).collect::<Vec<_>>());
@@ -55,7 +55,7 @@ fn what_is_packed_is_trained_on() {
     let record = Path::new(&from_small).join("extension/supervised-resnet18-natural-seed0.json");
     assert!(fs::read_to_string(record).unwrap().contains("longer than 32 pixels"));
 
-    // Its tables and figures go where they are asked to.
+    // The store's tables and figures are written to the requested paths.
     let [document, figures, page] = ["tables.md", "figures", "page.html"].map(&path);
     fs::write(&document, "<!-- begin card: of it -->\nold\n<!-- end card -->\n").unwrap();
     succeeds(&skewbench(&[

@@ -1,6 +1,6 @@
 //! Output that nobody reads, as in `cargo xtask claims | head -1`.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -9,17 +9,17 @@ use std::{
     process::{Command, Output},
 };
 
-/// Number of the signal in every Unix; a shell makes status 141 of it.
+/// The signal's number on every Unix; a shell reports it as status 141.
 const SIGPIPE: i32 = 13;
 
-/// The program with a standard output whose reader has gone.
+/// Runs the program with a standard output whose reader is gone.
 fn unread(arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     Command::new(env!("CARGO_BIN_EXE_skewbench")).args(arguments).stdout(writer).output().unwrap()
 }
 
-/// Whoever redirects output to a full disk must hear that it was lost. Linux has a device that is always full.
+/// Output that is lost, as to a full disk, must be reported. Linux has a device that is always full.
 #[test]
 #[cfg(target_os = "linux")]
 fn output_that_cannot_be_written_is_a_failure() {

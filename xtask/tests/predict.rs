@@ -1,6 +1,6 @@
 //! From a results folder to a detector on images without labels.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -11,7 +11,7 @@ use skewbench::bundle::{Bundle, Manifest};
 use support::{SMALL, camera, error, folder, skewbench, succeeds};
 use tempfile::TempDir;
 
-/// A results folder with this backbone, trained on pictures in `data`.
+/// Trains a cell with this backbone on the images in `data`; returns the results folder.
 fn trained(root: &Path, backbone: &str) -> String {
     let out = root.join("results").to_string_lossy().into_owned();
     let own = ["reproduce", "--study", "table1", "--only", backbone, "--shares", "natural", "--epochs", "2"];
@@ -20,7 +20,7 @@ fn trained(root: &Path, backbone: &str) -> String {
     out
 }
 
-/// Logit of each path in a table with these columns.
+/// Returns the logit of each path in a table with these columns.
 fn logits(table: &Path, column: &str) -> BTreeMap<String, f64> {
     let mut reader = csv::Reader::from_path(table).unwrap();
     let header = reader.headers().unwrap().clone();
@@ -30,7 +30,7 @@ fn logits(table: &Path, column: &str) -> BTreeMap<String, f64> {
     rows.map(|row| (row[path].to_owned(), row[logit].parse().unwrap())).collect()
 }
 
-/// 36 pictures and a torn one.
+/// Checks the summary of 36 images and a torn one.
 fn tells_what_it_did(told: &str, out: &str, manifest: &Manifest, flags: &BTreeMap<String, f64>) {
     let flagged = flags.values().filter(|flag| **flag > 0.5).count();
     let own = format!("37 images, 0 of them scored earlier; {}, {}\n", manifest.title(), manifest.cell);
@@ -77,7 +77,7 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
             let apart = (found[&path] - expected).abs() / expected.abs().max(1.0);
             assert!(apart < 1e-5, "{path}: {} and {expected}", found[&path]);
         }
-        // Probabilities are for the rate that was asked for, and flags are of the threshold.
+        // Probabilities are calibrated for the requested rate, and flags follow the threshold.
         let manifest = Bundle::open(Path::new(&bundle)).unwrap().manifest;
         assert_eq!((manifest.rate, manifest.threshold.chosen.as_str()), (0.05, "misses=50%"));
         let (slope, intercept) = (manifest.calibration.slope, manifest.calibration.intercept);
@@ -98,7 +98,7 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         assert_eq!(page.contains("class activation map"), backbone.ends_with("resnet18"));
         assert_eq!(page.contains("to the class token"), backbone.ends_with("vit_tiny"));
 
-        // Half of it is gone: the same command makes it whole, and nothing is scored twice.
+        // Half of the table is lost: the same command completes it, and scores no image twice.
         fs::write(&table, &text[..text.len() / 2]).unwrap();
         let output = predict();
         succeeds(&output);
@@ -114,7 +114,7 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
     }
 }
 
-/// Pictures of other sizes than those of training are seen otherwise: they are counted, and one is named.
+/// Images of other sizes than in training look different to the network: they are counted, and one is named.
 fn other_sizes_are_told(root: &Path, bundle: &str) {
     let path = |name: &str| root.join(name).to_string_lossy().into_owned();
     let new = root.join("new");
@@ -133,7 +133,8 @@ fn other_sizes_are_told(root: &Path, bundle: &str) {
     assert!(told.contains(expected), "{told}");
 }
 
-/// Detectors that know no defect: the logits of the record, and a map of the patches that lie far from normal ones.
+/// Scorers fitted on normal images only: the record's logits, and a map of the patches that are far from normal
+/// ones.
 #[test]
 fn scorers_of_normal_images_are_bundled_too() {
     let root = TempDir::new().unwrap();
@@ -193,7 +194,7 @@ fn a_bundle_becomes_onnx() {
     );
     assert_eq!(said, expected);
     assert!(written.len() as f64 / bytes as f64 > 0.9, "{} of {bytes} bytes", written.len());
-    // Again over it, but never over the bundle, by whatever name.
+    // The file may be overwritten, but never the bundle, whatever path names it.
     succeeds(&skewbench(&["onnx", &bundle, &to]));
     assert_eq!(fs::read(&to).unwrap(), written);
     fs::create_dir(root.path().join("f")).unwrap();

@@ -1,6 +1,6 @@
-//! Fine-tuning at the command line: it begins with the weights of another cell, and says so where they are not there.
+//! Fine-tuning at the command line: it starts from another cell's weights, and reports when they are missing.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -32,7 +32,7 @@ fn fine_tuning_begins_with_another_cells_weights() {
     assert!(message.contains("--no-weights stores none"), "{message}");
     assert!(!out.join(format!("{BEFORE}.json")).exists(), "before anything is trained");
 
-    // In either order, and in two commands: the same bits.
+    // One command, in either order of studies, or two commands: the bits are the same.
     succeeds(&reproduce(&data, &out, "fine_tuned,table1", &[]));
     succeeds(&reproduce(&data, &other, "table1", &[]));
     succeeds(&reproduce(&data, &other, "fine_tuned", &[]));
@@ -42,7 +42,7 @@ fn fine_tuning_begins_with_another_cells_weights() {
     let record = fs::read_to_string(out.join(format!("{TUNED}.json"))).unwrap();
     assert!(record.contains(&format!("\"pretraining.cell\": \"{BEFORE}\"")), "{record}");
 
-    // What it would begin with is of another experiment, or gone.
+    // The weights to start from belong to another experiment, or are gone.
     fs::remove_file(other.join(format!("{TUNED}.json"))).unwrap();
     let message = error(&reproduce(&data, &other, "fine_tuned", &["--recipe", "reference"]));
     assert!(message.contains("another experiment"), "{message}");
@@ -63,7 +63,8 @@ fn few_labels_and_classes_are_left_out_where_there_are_no_more() {
     }
     let data = folder(&root.path().join("data"));
     let out = root.path().join("out");
-    // 36 of the defects are for training: 5 and 20 are fewer, 100 are not; there are two classes, not three.
+    // The training split has 36 defects: enough for budgets of 5 and 20, not of 100. There are two classes, not
+    // three.
     let output = reproduce(&data, &out, "table1,label_budgets,unseen", &[]);
     succeeds(&output);
     let said = String::from_utf8_lossy(&output.stdout);

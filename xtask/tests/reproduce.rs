@@ -1,7 +1,7 @@
-//! What a person meets at the command line: results that belong to other images or flags are never taken for this
-//! run's, and what could stop a run is said before it trains.
+//! `reproduce` at the command line: results of other images or flags are never taken for this run's, and whatever
+//! could stop a run is reported before it trains.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 const CELL: &str = "extension/supervised-resnet18-natural-seed0";
 
-/// Runs one supervised cell on `data`, or more if `more` says so.
+/// Trains one supervised cell on `data`, and whatever else `more` requests.
 fn reproduce(data: &str, out: &Path, more: &[&str]) -> Output {
     let out = out.to_string_lossy();
     let own = ["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
@@ -32,15 +32,15 @@ fn equal_file_names_do_not_pass_for_equal_data() {
     succeeds(&reproduce(&folder(&first), &out, &["--epochs", "1"]));
     let record = fs::read(out.join(CELL).with_extension("json")).unwrap();
 
-    // The same again is finished, also where the folder was copied to another place: its bytes count.
+    // The same command finds the cell finished, even with a copy of the folder elsewhere: the images' bytes count.
     assert!(succeeds(&reproduce(&folder(&first), &out, &["--epochs", "1"])).contains("finished earlier"));
     let copy = camera(root.path(), "copy", 0);
     assert!(succeeds(&reproduce(&folder(&copy), &out, &["--epochs", "1"])).contains("finished earlier"));
 
-    // Other pictures under the same names are not.
+    // Different images under the same names are not accepted.
     let message = error(&reproduce(&folder(&second), &out, &["--epochs", "1"]));
     assert!(message.contains("content of the image files") && message.contains(CELL), "{message}");
-    // Nor are other pictures to validate on alone.
+    // Nor are different validation images alone.
     let list = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
     let list = list.into_iter().find(|path| path.to_string_lossy().contains("images-validation-")).unwrap();
     let text = fs::read_to_string(list).unwrap();
@@ -48,13 +48,13 @@ fn equal_file_names_do_not_pass_for_equal_data() {
     draw(&copy.join(name), name.starts_with("defect"), 7_000);
     let message = error(&reproduce(&folder(&copy), &out, &["--epochs", "1"]));
     assert!(message.contains("content of the image files"), "{message}");
-    // Nor is one changed pixel, nor repaired files.
+    // Nor is a single changed image.
     draw(&first.join("normal/0001.png"), false, 7);
     let message = error(&reproduce(&folder(&first), &out, &["--epochs", "1"]));
     assert!(message.contains("content of the image files"), "{message}");
     assert_eq!(fs::read(out.join(CELL).with_extension("json")).unwrap(), record, "nothing is overwritten");
 
-    // The list of images says which is which.
+    // The list of images names every training image.
     let list = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
     let list = list.filter(|path| path.to_string_lossy().contains("images-train-")).collect::<Vec<_>>();
     let text = fs::read_to_string(&list[0]).unwrap();
@@ -86,7 +86,7 @@ fn a_checkpoint_does_not_resume_with_other_pictures() {
 
     let message = error(&reproduce(&folder(&second), &out, &["--epochs", "100000"]));
     assert!(message.contains("images have changed since training began: 27 of the 27 files"), "{message}");
-    // It is refused before anything is trained: the second seed has not begun.
+    // It is refused before any training: the second seed has not begun.
     let message = error(&reproduce(&folder(&first), &out, &["--epochs", "6", "--seeds", "2"]));
     assert!(message.contains("epochs: 100000 stored, 6 requested"), "{message}");
     assert!(message.contains("results of another experiment"), "{message}");
@@ -103,7 +103,7 @@ fn what_differs_is_told_by_name() {
     assert!(message.contains("epochs: 1 stored, 2 requested\n"), "and nothing else differs: {message}");
     let message = error(&reproduce(&data, &out, &["--epochs", "1", "--mixed-precision"]));
     assert!(message.contains("precision: f32 stored, bf16 with f32 weights requested\n"), "{message}");
-    // What happens at a bad image moves no number where there is none.
+    // If no image is bad, the policy for bad images changes no number.
     let told = succeeds(&reproduce(&data, &out, &["--epochs", "1", "--on-bad-image", "skip"]));
     assert!(told.contains("finished earlier"), "{told}");
 }
@@ -116,7 +116,7 @@ fn initial_weights_never_fill_a_floor() {
     succeeds(&reproduce(&data, &root.path().join("first"), &["--epochs", "1"]));
     let exported = skewbench(&["export", &path("first"), CELL, &path("encoder.safetensors")]);
     succeeds(&exported);
-    // torchvision's ResNet-18 without its classifier: 20 convolutions and 20 normalisations of four tensors each.
+    // torchvision's ResNet-18 without its classifier: 20 convolutions, and 20 normalisations of four tensors each.
     let told = String::from_utf8_lossy(&exported.stdout).into_owned();
     assert!(told.contains(&format!(": 100 tensors of {CELL}\n")), "{told}");
     let cell = format!("cell = {CELL}");
@@ -139,7 +139,7 @@ fn initial_weights_never_fill_a_floor() {
         (record["fingerprint"].clone(), record["scores"].clone())
     };
     assert_eq!(floor("plain", &[]), floor("with_init", &["--init", &path("encoder.safetensors")]));
-    // Nor do they go by the name of a method that has trained nothing.
+    // Nor are they scored under the name of a method that has trained nothing.
     let untrained = ["--epochs", "0", "--init", &path("encoder.safetensors")];
     let message = error(&reproduce(&data, &root.path().join("untrained"), &untrained));
     assert!(message.contains("--frozen scores them under their own"), "{message}");
@@ -181,14 +181,14 @@ fn frozen_weights_are_a_row_of_their_own_and_change_no_other() {
     let given = record("beside", "given_weights/none-resnet18-natural-seed0");
     assert_eq!(given["settings"]["values"]["normalisation.mean"][0], 0.485);
     assert_eq!(given["settings"]["values"]["init.name"], "encoder.safetensors");
-    // What it was made with stands in the file.
+    // The normalisation that the weights were trained with is read from their file.
     let own = ["reproduce", "--study", "frozen", "--shares", "natural", "--frozen", &weights, "--dry-run"];
     let out = path("nothing");
     let told = skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &out]].concat());
     succeeds(&told);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("deviation [0.21, 0.199, 0.154], as the file says"), "{told}");
-    // The flag alone adds the row to others.
+    // --frozen alone adds the row to another study's.
     let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
     let more = ["--frozen", &weights, "--dry-run", "--data", &data, "--out", &out];
     let told = skewbench(&[&own[..], &SMALL, &more].concat());
@@ -227,7 +227,7 @@ fn what_would_stop_a_cell_is_said_before_any_is_trained() {
     let message = reproduce(&folder(&data), &["--side", "32", "--init", &weights]);
     assert!(message.contains("supervised-vit_tiny-natural-seed0 and 5 more: --init: "), "{message}");
     assert!(message.contains("a ResNet-18 of width 8; pass --only resnet18"), "{message}");
-    // Validation images that are not there.
+    // Validation images are missing.
     let table = root.path().join("t.csv");
     let rows: String = (0..36)
         .map(|number| {
@@ -240,7 +240,7 @@ fn what_would_stop_a_cell_is_said_before_any_is_trained() {
     let message = reproduce(&format!("csv={}", table.display()), &["--side", "32"]);
     assert!(message.contains("validation images: 9 of 9 files are missing"), "{message}");
     assert!(message.contains("gone/defect/0000.png (t.csv row 2)"), "{message}");
-    // doctor says the same of the same flags.
+    // doctor reports the same for the same flags.
     let doctor = skewbench(&[
         "doctor",
         "--study",
@@ -267,7 +267,7 @@ fn doctor_complains_only_about_what_is_asked_for() {
         let output = skewbench(&[&["doctor", "--data", &data, "--out", &out, "--side", "32"], more].concat());
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    // 24 normal images are too few for 1 % defects, but nobody asks for that.
+    // 24 normal images are too few for 1 % defects, but nobody requested that share.
     let (sound, told) = doctor(&["--shares", "natural"]);
     assert!(sound && told.contains("no problems found"), "{told}");
     assert!(told.contains("no scores at validation shares 1%, "), "{told}");
@@ -285,7 +285,7 @@ fn a_torn_image_is_trouble_only_where_it_is_used() {
         let output = skewbench(&[&own[..], &["--data", &data, "--out", &out]].concat());
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    // Of 12 defects 3 are validation's; 15 % beside training's 18 normal images are 3 of its 9.
+    // Of 12 defects, 3 are for validation; at 15 %, the 18 normal training images go with 3 of the 9 others.
     let (mut stops, mut notes) = (0, 0);
     for number in (0..36).step_by(3) {
         let path = data.join(format!("defect/{number:04}.png"));
@@ -314,7 +314,8 @@ fn a_folder_differs_from_itself_in_nothing() {
         succeeds(&output);
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
-    // Two ablations, two classifiers, ten scores (the records are from before there were more); and again at five shares of defects.
+    // Two ablations, two classifiers and ten scores (these records are older than the other scores); then the same
+    // at five validation shares.
     let equal = |count: usize| {
         format!("{count} scores: 0 changed beyond noise, 0 within noise, {count} bit-identical, 0 undecided")
     };
@@ -331,7 +332,7 @@ fn a_cell_that_fails_does_not_end_the_run() {
         ["--study", "table1", "--only", "supervised-resnet18", "--shares", "natural,15%", "--epochs", "1"];
     let (data, path) = (folder(&data), out.to_string_lossy().into_owned());
     let run = || skewbench(&[&["reproduce", "--data", &data, "--out", &path], &args[..], &SMALL].concat());
-    // What one cell is to write cannot be written.
+    // A file that one cell has to write cannot be written.
     let in_the_way = out.join(format!("{CELL}.logits.csv"));
     fs::create_dir_all(in_the_way.join("x")).unwrap();
     let message = error(&run());
@@ -351,12 +352,12 @@ fn out_has_records(out: &Path) -> bool {
     ["table1", "extension"].iter().any(|study| out.join(study).is_dir())
 }
 
-/// Tasks of a cluster are a round number, cells are not.
+/// The number of a cluster's tasks is round, the number of cells is not.
 #[test]
 fn a_part_without_cells_ends_well() {
     let root = TempDir::new().unwrap();
     let out = root.path().join("out");
-    // The data are not even looked for.
+    // The data is not even opened.
     let output = reproduce("folder=/nowhere", &out, &["--part", "3/16"]);
     succeeds(&output);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -365,7 +366,8 @@ fn a_part_without_cells_ends_well() {
     assert!(error(&reproduce("folder=/nowhere", &out, &["--part", "1/16"])).contains("/nowhere"));
 }
 
-/// Of 36 pictures 27 are trained on: three batches of eight an epoch, for two seeds and two epochs; floors train on none.
+/// 27 of 36 images are for training: three batches of eight per epoch, for two seeds and two epochs; floors are
+/// not trained.
 #[test]
 fn a_dry_run_says_what_there_is_to_do_and_does_nothing() {
     let root = TempDir::new().unwrap();

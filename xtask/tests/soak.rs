@@ -1,8 +1,8 @@
-//! Killed again and again, the program leaves what it leaves undisturbed, with any threads, and it does not grow.
-//! `cargo xtask soak --kills 1000`, `soak determinism` and `soak memory` are the long forms; `soak power-cuts` needs root and
-//! loop devices.
+//! After repeated kills the program leaves the same files as without; results do not depend on the number of
+//! threads; memory does not grow. `cargo xtask soak --kills 1000`, `soak determinism` and `soak memory` are the
+//! long forms; `soak power-cuts` needs root and loop devices.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;

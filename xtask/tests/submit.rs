@@ -1,6 +1,6 @@
-//! What a person meets at `submit`: what is handed to a scheduler, or started here, is what was asked for.
+//! `submit` at the command line: a scheduler, or this machine, is given exactly what was requested.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
@@ -32,8 +32,8 @@ fn submit(own: &[&str], reproduce: &[String], programs: &Path) -> Output {
     command.arg("submit").args(own).arg("--").args(reproduce).env("PATH", path).output().unwrap()
 }
 
-/// A program that is found before any other of its name. Another process writes it: as long as this one had it open, no
-/// thread could start it.
+/// Writes a program that is found before any other of its name. A separate process writes the file: as long as
+/// this process had it open for writing, none of its threads could execute it.
 fn program(folder: &Path, name: &str, text: &str) {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(folder.join(name)).stdin(Stdio::piped());
@@ -59,7 +59,7 @@ fn a_manifest_runs_what_follows_on_a_gpu_where_there_is_one() {
     let part = "--part $((JOB_COMPLETION_INDEX + 1))/4";
     assert_eq!(script("0", &[]), format!("exec skewbench reproduce --full --out=/results/a {part}"));
     assert_eq!(script("1", &[]), format!("exec skewbench reproduce --full --out=/results/a --gpu {part}"));
-    // Asked for already, it is not asked for again.
+    // A flag that was given is not added again.
     assert_eq!(script("2", &["--gpu"]), script("1", &[]));
 }
 
@@ -72,7 +72,7 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
     program(&programs, "sbatch", &format!("echo \"$@\" >> {}; echo '1234;cluster'", log.display()));
     program(&programs, "squeue", &format!("echo \"$@\" >> {}; echo '1234_2 RUNNING None'", log.display()));
 
-    // Written only: nothing is submitted, nor noted.
+    // With --write-only, nothing is submitted or noted.
     let said = told(&submit(&["--slurm", "--write-only", "--tasks", "2"], &asked, &programs));
     assert!(said.contains("written: 2 tasks") && !log.exists(), "{said}");
     assert!(Folder::open(&out).unwrap().runs().unwrap().is_empty());
@@ -119,7 +119,7 @@ fn processes_here_share_the_cells() {
     let expected = ["pixels/none-pixels", "random_weights/none-resnet18", "random_weights/none-vit_tiny"]
         .map(|cell| format!("{cell}-natural-seed0"));
     assert_eq!(found, expected);
-    // Asked to keep no weights, they keep none.
+    // With --no-weights, no process stores weights.
     let kept: Vec<_> =
         fs::read_dir(out.join("random_weights")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(

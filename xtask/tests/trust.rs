@@ -1,6 +1,7 @@
-//! What lies in a results folder is a record's own, whole or named; and no results are lost for want of an audience.
+//! Files in a results folder are complete and belong to their record, or are named; and no results are lost
+//! because output cannot be shown.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -24,7 +25,7 @@ fn reproduce(data: &Path, out: &Path) -> Command {
     command
 }
 
-/// Runs it, and returns what it said of problems.
+/// Runs it, and returns its error output.
 fn trained(data: &Path, out: &Path, more: &[&str]) -> String {
     succeeds(&reproduce(data, out).args(more).output().unwrap())
 }
@@ -47,13 +48,13 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     let (folder, encoder) = (text("out"), text("encoder.safetensors"));
     let export = |more: &[&str]| skewbench(&[&["export", &folder, CELL, &encoder], more].concat());
 
-    // An export does not write over anything unasked.
+    // An export overwrites nothing by default.
     succeeds(&export(&[]));
     let message = error(&export(&[]));
     assert!(message.contains("already exists; --overwrite"), "{message}");
     succeeds(&export(&["--overwrite"]));
 
-    // One bit of the weights, and two thirds of the logits.
+    // A flipped bit in the weights, and two thirds of the logits.
     let mut flipped = whole[0].clone();
     *flipped.last_mut().unwrap() ^= 1;
     fs::write(weights, flipped).unwrap();
@@ -70,7 +71,7 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     let status = skewbench(&["status", &folder]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("incomplete") && status.contains("1 of 1 cells finished"), "{status}");
-    // What is not to be kept is not made again.
+    // Files that are not to be kept are not computed again.
     fs::write(logits, &whole[1]).unwrap();
     let told = trained(&data, &out, &["--no-weights"]);
     assert!(
@@ -97,7 +98,7 @@ fn files_that_cannot_be_read_are_told_before_training_and_cost_nothing_else() {
     fs::create_dir_all(&study).unwrap();
     fs::write(study.join("notes.json"), "{\"a\": 1}").unwrap();
     fs::write(out.join("environment.json"), "{\"schema\": 2, \"ru").unwrap();
-    // What a dead process was writing, and what is somebody else's.
+    // A temporary file of a dead process, and one of another program.
     fs::write(study.join(".tmp-skewbench-x"), "").unwrap();
     fs::write(study.join(".tmpx"), "").unwrap();
     let status = || {
@@ -121,7 +122,7 @@ fn files_that_cannot_be_read_are_told_before_training_and_cost_nothing_else() {
     assert!(told.contains("1 of 1 cells finished") && told.contains("notes.json"), "{told}");
 }
 
-/// A reader that has gone, a full disk and a closed terminal stop no training.
+/// A closed pipe, a full disk and a closed terminal do not stop training.
 #[cfg(unix)]
 #[test]
 fn training_needs_no_audience() {
@@ -142,13 +143,13 @@ fn training_needs_no_audience() {
         while !lock.exists() && child.try_wait().unwrap().is_none() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        // It may have ended by now.
+        // The process may have ended by now.
         Command::new("kill").args(["-HUP", &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
         let ended = child.wait().unwrap();
         assert!(ended.success(), "{ended}");
         assert!(beside(out, "json").exists() && out.join("report.html").exists());
     }
-    // A program that is there to print has failed where it cannot, and says so.
+    // A program whose purpose is to print fails if it cannot, and says so.
     if cfg!(target_os = "linux") {
         let output =
             Command::new(env!("CARGO_BIN_EXE_skewbench")).arg("claims").stdout(full()).output().unwrap();
@@ -173,7 +174,7 @@ fn names_need_not_be_text() {
 
 #[test]
 fn threads_that_cannot_be_had_are_an_error() {
-    // A stack that no machine has room for: as with `ulimit -u`, no thread can be started.
+    // No machine has memory for such a stack: as with `ulimit -u`, no thread can be started.
     let output = Command::new(env!("CARGO_BIN_EXE_skewbench"))
         .arg("claims")
         .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
@@ -186,8 +187,9 @@ fn threads_that_cannot_be_had_are_an_error() {
     );
 }
 
-/// What a power cut leaves depends on the order in which things reach the disk: a file before its name, its name before
-/// the state goes that could make it again. `strace` sees that order; a machine without it has this untested, and says so.
+/// What a power cut leaves depends on the order in which things reach the disk: a file must come before its name,
+/// and its name before the removal of the state that could compute it again. `strace` shows that order; on a
+/// machine without it this is not tested, and the test says so.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_power_cut_finds_files_before_their_names_and_names_before_the_state_goes() {

@@ -1,6 +1,6 @@
-//! What a person meets at `tune`: trials are ordinary records on pictures of their own, asked for once.
+//! `tune` at the command line: trials are ordinary records on images of their own, and are trained once.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -30,7 +30,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// `status` knows both stages of one command, which was given so often.
+/// Checks that `status` sees both stages as one command, which was given `times` times.
 fn asked_for(out: &Path, times: usize) {
     let folder = Folder::open(out).unwrap();
     let runs = folder.runs().unwrap();
@@ -77,7 +77,7 @@ fn trials_are_records_and_the_best_is_chosen() {
     );
     assert!(!out.join("tables/table1.csv").exists(), "trials are no results");
 
-    // Not the pictures that studies are scored on, as each record says.
+    // Not the images that studies are scored on, as each record shows.
     let of_studies = synthetic::source(Seed::root(0), 60, 18, Scale::small().side);
     for (digest, other) in [("train_digest", of_studies.train), ("validation_digest", of_studies.validation)]
     {
@@ -86,19 +86,19 @@ fn trials_are_records_and_the_best_is_chosen() {
     assert!(record["data"]["limits"].to_string().contains("drawn from seed 1 for tuning only"), "{record}");
 
     asked_for(&out, 1);
-    // The same again trains nothing.
+    // The same command again trains nothing.
     let before = fs::read(cell(0, 0)).unwrap();
     let (again, progress) = succeeds(&tune(&out, &asked));
     assert!(progress.lines().all(|line| line.ends_with("finished earlier")), "{progress}");
     assert_eq!((again, fs::read(cell(0, 0)).unwrap()), (told, before));
     asked_for(&out, 2);
 
-    // Asked for one seed, what the second one scored is left aside.
+    // With one seed requested, scores of the second are ignored.
     succeeds(&tune(&out, &[&asked[..], &["--seeds", "1"]].concat()));
     assert_eq!(Folder::open(&out).unwrap().tuning().unwrap().pairs[0].seeds, [0]);
 }
 
-/// Four trials with one seed; with the other trial 0 and as many more as there are finalists.
+/// Four trials with one seed; with the other seed trial 0, and as many more as there are finalists.
 #[test]
 fn a_dry_run_counts_the_trials_of_both_stages() {
     let root = TempDir::new().unwrap();

@@ -1,6 +1,6 @@
-//! What a person meets before anything runs: help, mistakes at the command line, and how a signal ends the program.
+//! The command line before anything runs: help, mistakes, and how a signal ends the program.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -38,7 +38,7 @@ fn help_goes_to_the_output_and_mistakes_to_the_errors() {
     assert!(errors.starts_with("error: ") && errors.lines().count() == 1, "{errors}");
 }
 
-/// `cargo xtask` in a checkout is `skewbench` where it is installed.
+/// `cargo xtask` in a checkout is called `skewbench` when installed.
 #[test]
 fn commands_are_written_as_this_user_types_them() {
     for (through_cargo, own, other) in
@@ -57,8 +57,8 @@ fn commands_are_written_as_this_user_types_them() {
     assert!(errors.contains("this command builds from source: run it with cargo in a checkout"), "{errors}");
 }
 
-/// The program, with SIGINT as it is at a terminal: shells start background jobs with SIGINT ignored, tests among
-/// them, and the program leaves that so.
+/// Returns the program with SIGINT as at a terminal: shells start background jobs, tests among them, with SIGINT
+/// ignored, and the program respects that.
 #[cfg(unix)]
 fn heeding_signals() -> Command {
     const PROGRAM: &str = env!("CARGO_BIN_EXE_skewbench");

@@ -72,8 +72,8 @@ fn launches() -> Vec<(PathBuf, Vec<String>)> {
     launches
 }
 
-/// A launch with one argument too few reads memory behind the others: no compiler reports it, and without a GPU
-/// nothing else would.
+/// A launch with one argument too few makes the kernel read memory past the arguments: no compiler reports it, and
+/// without a GPU nothing else would.
 #[test]
 fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
     let (kernels, launches) = (kernels(), launches());

@@ -1,5 +1,5 @@
-//! What `benchmarks/fuzz/corpus` has: small files of each kind, sound ones and ones that once caused errors. No files
-//! by others are among them. `SKEWBENCH_FIXTURES=write cargo test --workspace --test cells readers` writes them again.
+//! The files of `benchmarks/fuzz/corpus`: small sound files of each kind, and ones that once caused errors. None
+//! are by others. `SKEWBENCH_FIXTURES=write cargo test --workspace --test cells readers` writes them again.
 
 use std::{collections::BTreeMap, env, fs, io::Cursor, io::Write as _, path::Path};
 
@@ -20,7 +20,7 @@ use super::{corpus, targets};
 /// Name and bytes.
 type Files = Vec<(&'static str, Vec<u8>)>;
 
-/// A file that a fuzzer found and that was added by hand has no line here; every line here has its file.
+/// A fuzzer's file that was added by hand need not be listed here; every file listed here must exist.
 #[test]
 fn the_corpus_is_as_written() {
     let write = env::var_os("SKEWBENCH_FIXTURES").is_some_and(|value| value == "write");
@@ -41,7 +41,7 @@ fn the_corpus_is_as_written() {
                 fs::write(&path, &bytes).unwrap();
             }
             let found = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            // A bundle states logits, whose last digits another processor may compute otherwise.
+            // A bundle contains logits, whose last digits may differ on another processor.
             let same =
                 if reader == "bundles" { found.len().abs_diff(bytes.len()) < 64 } else { found == bytes };
             assert!(

@@ -47,7 +47,7 @@ impl Comparison {
         self.first.is_none()
     }
 
-    /// Returns it for the results of a check.
+    /// Converts it for the results of a check.
     pub fn to_json(&self) -> Value {
         let mut value = json!({ "apart": self.apart, "equal": self.is_equal() });
         if let Some(first) = &self.first {

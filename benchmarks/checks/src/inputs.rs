@@ -39,7 +39,7 @@ impl Precision {
         }
     }
 
-    /// The type of everything else.
+    /// Returns the type of everything else.
     pub fn weights(self) -> DType {
         if self == Self::Double { DType::F64 } else { DType::F32 }
     }
@@ -82,7 +82,7 @@ impl Argument {
         Self { flows: false, ..Self::flowing(name, shape) }
     }
 
-    /// Describes a weight with respect to which nothing is differentiated.
+    /// Describes a weight that gets no gradient.
     pub fn constant(name: &'static str, shape: &[usize], numbers: Numbers) -> Self {
         Self { varies: false, numbers, ..Self::weight(name, shape) }
     }

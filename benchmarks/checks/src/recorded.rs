@@ -43,7 +43,7 @@ pub struct Generated {
     pub unit: f64,
 }
 
-/// Returns what PyTorch recorded of a case.
+/// Returns PyTorch's recorded run of a case.
 ///
 /// # Errors
 /// If nothing is recorded, or something that is compared is missing.
@@ -201,7 +201,7 @@ impl Run {
 }
 
 impl Judged {
-    /// Returns it for the results of a check.
+    /// Converts it for the results of a check.
     pub fn to_json(&self, losses: &[f64]) -> Value {
         json!({
             "losses": losses,

@@ -141,7 +141,7 @@ const MAE: Reconstruction = Reconstruction {
     supervision: Supervision::All,
 };
 
-/// MAE gets its masks as arguments.
+/// A method; or MAE, which gets its masks as arguments.
 enum Model {
     Any(Box<dyn Method>),
     Mae(Box<Mae>),
@@ -178,7 +178,7 @@ impl Trajectory {
     }
 }
 
-/// Returns the root mean square deviation of losses from others (as many as there are), each relative to the other.
+/// Returns the root mean square of the losses' relative deviations from others, over as many as both have.
 pub fn drift(losses: &[f64], from: &[f64]) -> f64 {
     let squares = losses.iter().zip(from).map(|(loss, from)| (loss / from - 1.0).powi(2));
     (squares.sum::<f64>() / losses.len() as f64).sqrt()
@@ -206,7 +206,7 @@ pub struct Numbers<'a> {
     pub images: DType,
 }
 
-/// Runs the first `steps` of [`STEPS`].
+/// Runs the first `steps` of the [`STEPS`] training steps.
 ///
 /// # Errors
 /// If the method is undefined on the backbone.

@@ -69,12 +69,12 @@ pub struct Run {
     /// Cells that are undefined, such as MAE on ResNet-18; tables show them as such.
     pub undefined: Vec<Cell>,
     pub sources: Sources,
-    /// Whether cells at shares that the data cannot give are left out silently, because the user did not ask for
-    /// these shares.
+    /// Whether cells at shares that the data cannot provide are left out, because the user did not request these
+    /// shares.
     pub within_reach: bool,
 }
 
-/// The error of a part without cells: some of many tasks have nothing to do, which is not a failure.
+/// The error for a part without cells. It is not a failure: with many tasks, some have nothing to do.
 #[derive(Debug)]
 pub struct Idle(String);
 
@@ -86,13 +86,13 @@ impl fmt::Display for Idle {
 
 impl std::error::Error for Idle {}
 
-/// The cells of a run, resolved or with the reason why not.
+/// The result of resolving every cell of a run.
 pub struct Outcome<'a> {
     /// Cells that can be trained.
     pub resolved: Vec<Resolved<'a>>,
-    /// A line for each reason why others cannot; these stop the run.
+    /// Why other cells cannot be trained, one line per reason. Any of these stops the run.
     pub stopped: Vec<String>,
-    /// A line for each reason why others are left out.
+    /// Why further cells are left out without stopping the run, one line per reason.
     pub left_out: Vec<String>,
 }
 
@@ -144,7 +144,7 @@ impl Asked {
 }
 
 impl Run {
-    /// Resolves every cell.
+    /// Resolves every cell, and prints which ones are left out.
     ///
     /// # Errors
     /// If something would stop a cell: lists all such cells with the reasons.
@@ -180,7 +180,7 @@ impl Run {
                         .skip(1)
                         .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
                     let reason = causes.collect::<Vec<_>>().join(": ");
-                    // The user asked neither for a number of labels nor for a class.
+                    // The user chose the study, but not its numbers of labels or its classes.
                     let unasked = matches!(cell.study, Study::LabelBudget { .. } | Study::Unseen { .. });
                     let left = (self.within_reach || unasked) && error.downcast_ref::<OutOfReach>().is_some();
                     let reasons = if left { &mut left_out } else { &mut stopped };
@@ -197,8 +197,8 @@ impl Run {
         Ok(Outcome { resolved, stopped: [leaks, lines(stopped)].concat(), left_out: lines(left_out) })
     }
 
-    /// Returns what was stripped from the initial weights, ignored and resampled: for each backbone and size a line
-    /// that names the weights, then one line per remark. Also reports a file that no cell uses.
+    /// Describes how weight files are used: for each backbone and size the file, its normalisation, and what is
+    /// stripped, ignored or resampled, one line each. Also reports an --init file that no cell uses.
     pub fn first_weights(&self, cells: &[Resolved]) -> Vec<String> {
         let understood = cells.iter().filter_map(|cell| {
             let init = cell.init.as_ref()?;
@@ -281,7 +281,7 @@ fn normalised_by(init: &Init) -> String {
     format!("pixels normalised by mean {mean:?} and deviation {std:?}, {why}")
 }
 
-/// Returns the first of some cells, and how many more there are.
+/// Formats a list of cells as its first one and the number of the others.
 pub fn some(cells: &[String]) -> String {
     match cells {
         [] => "no cell".to_owned(),
@@ -315,7 +315,7 @@ mod tests {
         Alone::<Asked>::parse_from(flags.split_whitespace()).arguments.run(Lists::Read(folder.path()))
     }
 
-    /// Returns how many seeds and which shares a run has, and whether the shares were not requested.
+    /// Returns the number of seeds and the shares of a run, and whether the shares are the default.
     fn told(flags: &str) -> (usize, Vec<String>, bool) {
         let Run { cells, within_reach, .. } = run(flags).unwrap();
         let seeds: BTreeSet<u64> = cells.iter().map(|cell| cell.seed).collect();
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!([of(&[]), of(&["a"]), of(&["a", "b", "c"])], ["no cell", "a", "a and 2 more"]);
     }
 
-    /// Whole batches of 64: in one epoch too few steps, in five enough; floors take none.
+    /// One epoch in batches of 64 has too few steps, five epochs in batches of 32 have enough; floors take none.
     #[test]
     fn short_trainings_are_told_with_what_is_enough() {
         let told = |flags: &str| {
@@ -388,7 +388,7 @@ mod tests {
         assert!(plain.setup.full && plain.seeds == Some(7) && plain.only == ["x"], "nothing else changes");
     }
 
-    /// A run on 27 training images, of which 9 are defects, and 9 to validate on.
+    /// Returns a run on 27 training images, of which 9 are defects, and 9 validation images.
     fn own(folder: &std::path::Path, flags: &str) -> Run {
         let data = crate::support::committed::pictures(&folder.join("data"), [24, 12]);
         run(&format!("--side 32 --data {data} {flags}")).unwrap()
@@ -406,7 +406,8 @@ mod tests {
             let found: Vec<String> = resolved.iter().map(|resolved| resolved.cell.id()).collect();
             (found, begin(stopped), begin(left_out))
         };
-        // 15 % beside 18 normal images are 3 defects, 1 % are none; 45 % are 9 beside 11.
+        // At 15 %, 18 normal images go with 3 defects, at 1 % with none; at 45 %, 9 defects go with 11 normal
+        // images.
         let (found, stopped, left_out) = told("--study floors --only pixels");
         assert_eq!(found, ["pixels/none-pixels-share45-seed0", "pixels/none-pixels-share15-seed0"]);
         assert!(stopped.is_empty());
@@ -417,7 +418,7 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert_eq!(stopped, ["pixels/none-pixels-share01-seed0 and 2 more"]);
         assert!(left_out.is_empty());
-        // What leaves nothing to train stops the run in any case.
+        // If nothing is left to train, the run stops in any case.
         let (found, stopped, left_out) = told("--study floors --only pixels-share01");
         assert!(found.is_empty() && left_out.is_empty());
         assert_eq!(stopped, ["pixels/none-pixels-share01-seed0"]);

@@ -92,7 +92,8 @@ pub struct Setup {
     #[arg(long)]
     pub gpu: bool,
 
-    /// Train in bf16 with weights, sums and losses in f32: for a GPU, and for a CPU with AVX-512 BF16 (`lscpu` says avx512_bf16)
+    /// Train in bf16 with weights, sums and losses in f32: for a GPU, and for a CPU with AVX-512 BF16 (`lscpu`
+    /// says avx512_bf16)
     #[arg(long)]
     pub mixed_precision: bool,
 
@@ -111,7 +112,7 @@ pub enum Lists<'a> {
 }
 
 impl Setup {
-    /// Opens the data for these cells of [`Self::plan`]; undefined cells are kept separately.
+    /// Opens the data for these cells of [`Self::plan`]; undefined cells are kept separate.
     ///
     /// # Errors
     /// If flags contradict each other, or the data cannot be read.
@@ -147,7 +148,7 @@ impl Setup {
         asked.map_or_else(own, Path::to_owned)
     }
 
-    /// Returns what all cells share, with the weight files read.
+    /// Returns the plan that all cells share, with its weight files read.
     ///
     /// # Errors
     /// If flags contradict each other, or a weight file cannot be read.

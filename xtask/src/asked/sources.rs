@@ -12,7 +12,7 @@ use skewbench::{
 use super::thousands;
 use crate::support::source::{CACHED_BYTES, Choice, Purpose, Reading};
 
-/// Data sources by the side of drawn images; data from files have only one.
+/// Data sources, by the side of their drawn images in pixels. Data from files has a single entry.
 pub struct Sources {
     by_side: BTreeMap<usize, Source>,
     drawn: bool,
@@ -39,7 +39,7 @@ impl Sources {
         Ok(Self { by_side: sides.into_iter().map(open).collect::<Result<_>>()?, drawn })
     }
 
-    /// Returns the data of a cell, and the side under which they are stored.
+    /// Returns the data of a cell, and the side that it is stored under.
     ///
     /// # Errors
     /// If no data were opened for the cell.
@@ -53,8 +53,8 @@ impl Sources {
         self.by_side.values()
     }
 
-    /// Returns whether all of a cell's images are in memory after the first epoch. Files are assumed to be too
-    /// large.
+    /// Returns whether all of a cell's training images stay in memory after the first epoch. Data from files is
+    /// assumed to be too large.
     pub fn remembers(&self, resolved: &Resolved, plan: &Plan) -> bool {
         let (images, side) = (resolved.source.train.labels().len(), plan.drawn_side(&resolved.cell));
         self.drawn && images * side * side * 3 <= CACHED_BYTES
@@ -130,8 +130,8 @@ mod tests {
 
     use super::*;
 
-    /// At the paper's scale half of Sewer-ML is used, normal images and defects separately; of other data
-    /// everything.
+    /// At the paper's scale, half of Sewer-ML is used, counted separately for normal images and defects; other
+    /// data is used in full.
     #[test]
     fn what_part_of_a_source_is_used_is_said_in_images() {
         let drawn = || synthetic::source(Seed::root(0), 31, 22, 32);
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(sampled(&source, &Plan::new(Scale::small())), None);
     }
 
-    /// Five thousand small drawn pictures are kept, half a million large ones are not, and files are taken to be too large.
+    /// 30,000 drawn images fit in memory at small scale but not at full scale; files are assumed not to fit.
     #[test]
     fn what_memory_holds_after_the_first_epoch() {
         let cell = cell::floors(&[Share::percent(45)], 0)[0];
@@ -166,7 +166,7 @@ mod tests {
         assert!(!remembers(Scale::quick(), false));
     }
 
-    /// Drawn pictures have the side that their cell sees; files are opened once, whatever sides cells ask for.
+    /// Images are drawn once for each side that cells use; files are opened once, whatever the sides.
     #[test]
     fn cells_see_pictures_of_their_own_side() {
         let plan = Plan::new(Scale { synthetic_images: (20, 15), side: 48, ..Scale::small() });

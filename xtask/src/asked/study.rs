@@ -112,12 +112,13 @@ fn order(cell: &Cell) -> (u64, bool, Reverse<u16>, bool) {
         CellStudy::Table1 | CellStudy::Extension => true,
         study => study.is_floor(),
     };
-    // The value of the natural share is unknown here; it comes first, because it is what a site has.
+    // The value of the natural share is unknown here. It comes first, because it is the share of the user's own
+    // data.
     let thousandths = cell.share.fraction().map_or(u16::MAX, |fraction| (1000.0 * fraction).round() as u16);
     (cell.seed, !tells, Reverse(thousandths), !cell.is_floor())
 }
 
-/// One of several parts of all cells, for several processes.
+/// One of several parts that the cells are divided into, for several processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Number of the part, from 1.
@@ -146,8 +147,8 @@ impl fmt::Display for Part {
 }
 
 impl Part {
-    /// Keeps the cells of this part. Cells are dealt out in their order; one that starts from another's weights is
-    /// in the same part as that one.
+    /// Keeps the cells of this part. Cells are dealt out in order; a cell that starts from another's weights is in
+    /// the same part as that one.
     pub fn keep(self, cells: &mut Vec<Cell>) {
         let mut dealt: Vec<Cell> = Vec::new();
         cells.retain(|cell| {
@@ -243,7 +244,7 @@ mod tests {
         }
     }
 
-    /// The number of cells of each name at two shares, by hand, and their studies.
+    /// The number of cells that each study name selects at two shares, counted by hand, and their studies.
     #[test]
     fn every_name_stands_for_its_own_cells() {
         let shares = [Share::percent(45), Share::NATURAL];

@@ -28,7 +28,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// A column: a body of numbers and a yardstick.
+/// A column: the index of a body of numbers, and a yardstick.
 type Column = (usize, Yardstick);
 /// Every claim, and its findings by column.
 type Judged = Vec<(&'static Claim, BTreeMap<Column, Finding>)>;
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use crate::support::alone::Alone;
 
-    /// Every claim on the paper's own numbers, only by the paper's yardsticks.
+    /// Judges every claim on the paper's own numbers, only by the paper's yardsticks.
     #[test]
     fn findings_are_told_by_body_and_yardstick() {
         let bodies = [claims::paper()];

@@ -118,7 +118,7 @@ fn surprise(difference: &Difference) -> f64 {
 fn read(folder: &str) -> Result<Vec<Filed>> {
     ensure!(Path::new(folder).is_dir(), "{folder}: no such folder");
     let reading = reading::read(&[folder.into()]);
-    // It does not matter which cells other folders have.
+    // Missing cells do not matter when two folders are compared.
     for problem in reading.problems.iter().filter(|problem| problem.kind != ProblemKind::Missing) {
         eprintln!("{}", foreign::message(&problem.to_string()));
     }
@@ -160,7 +160,8 @@ mod tests {
         Difference { at, metric: Metric::F1, before, after, noise, change }
     }
 
-    /// What moved beyond noise first, of that what moved most beside its noise.
+    /// Only changes beyond noise are listed, unless all are requested; the largest relative to its noise comes
+    /// first.
     #[test]
     fn scores_are_listed_with_what_moved_most_first() {
         let all = [
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(captured::output(|| print(&all[..1], false)), "", "no head without rows");
     }
 
-    /// The paper prints F1 of the classifier in training alone.
+    /// The paper prints only F1, of the classifier in training.
     #[test]
     fn records_of_another_scale_say_nothing_about_the_paper() {
         let root = tempfile::tempdir().unwrap();
@@ -236,7 +237,7 @@ mod tests {
         };
         let count = difference::between(&read(&first).unwrap(), &read(&second).unwrap()).len();
         assert!(count > 2);
-        // One seed each: what is not equal is undecided, and no noise is known.
+        // With one seed each, the noise is unknown, so whatever is not equal is undecided.
         let expected = format!(
             "\n{count} scores: 0 changed beyond noise, 0 within noise, {} bit-identical, 1 undecided \
              (with one seed there is no measure of noise: use --seeds 3)\n",

@@ -136,7 +136,8 @@ fn images(run: &Run, resolved: &[Resolved], depth: Depth, findings: &mut Finding
                 (Some(files), Depth::Pixels) => Inspection::examined(files),
                 _ => look(split, &**dataset, depth)?,
             };
-            // The examination at resolving has already stopped affected cells, with a reason of its own.
+            // With full decoding, resolving has already examined the images and stopped affected cells, with its
+            // own reason.
             let stops = run.plan.on_bad_image == OnBadImage::Fail && depth == Depth::Header;
             report(split, &found, &|index| stops && used.contains(&index), findings);
         }
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
     use crate::support::alone::Alone;
 
-    /// Findings with `bad` bad images at the first positions; those below `stops` would stop the run.
+    /// Returns the findings for `bad` bad images, at indices from 0; those below `stops` would stop the run.
     fn findings(bad: usize, stops: usize) -> Findings {
         let image = |index| BadImage { index, place: format!("{index}.png"), error: "torn".to_owned() };
         let sizes = [((64, 48), 2), ((32, 32), 5)].into();
@@ -276,7 +277,8 @@ mod tests {
         assert!(told.starts_with("images   validation: 50 ") && told.lines().count() == 1, "{told}");
     }
 
-    /// 24 normal images and 12 defects, a quarter of each to validate on.
+    /// Runs doctor on 24 normal images and 12 defects, a quarter of each for validation; returns its result and
+    /// output.
     fn told(folder: &std::path::Path, flags: &str) -> (Result<()>, String) {
         use clap::Parser;
         let data = crate::support::committed::pictures(&folder.join("data"), [24, 12]);

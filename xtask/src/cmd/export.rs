@@ -87,8 +87,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Says which number of heads to give to timm, if it is another than timm's own: shapes are the same for any number of
-/// heads, so timm would load the file and compute something else.
+/// Returns the option that timm needs if the number of heads is not timm's own. Shapes are the same for any number
+/// of heads, so timm would load the file and compute something else.
 fn other_heads(notes: &BTreeMap<String, String>) -> Option<String> {
     let heads = notes.get("vit.heads").or_else(|| notes.get("attention_heads"));
     let heads = heads.filter(|heads| *heads != "3")?;

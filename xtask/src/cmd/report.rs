@@ -146,7 +146,7 @@ pub fn renew(folder: &Path, out: &Path) -> Result<()> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
     });
     match apart {
-        // Ended by a signal: this process gets it, too, and will write the page when it stops.
+        // If a signal ended the child, this process gets the signal too, and writes the page when it stops.
         Ok(ended) if ended.success() || ended.code().is_none() => Ok(()),
         _ => durable::write_whole(out, page(reading::read(&[folder.to_owned()]), MARGIN).html().as_bytes()),
     }
@@ -264,7 +264,7 @@ fn of(filed: &Filed) -> Result<Option<Examples>> {
     let (Some(side), "synthetic") = (side, record.data.source.as_str()) else { return Ok(None) };
     let count = record.data.validation.normals + record.data.validation.defects;
     let drawn = data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, count, side).validation;
-    // Other images than the record's would be worse than none.
+    // Images that are not the record's would be worse than none.
     if drawn.digest() != record.data.validation_digest {
         return Ok(None);
     }
@@ -340,7 +340,7 @@ mod tests {
         }
     }
 
-    /// Each part's next step is asked for with the flags and the folder of its own run.
+    /// The next step of each part is a command with the flags and the folder of its own run.
     #[test]
     fn a_part_has_the_commands_of_its_own_records() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
@@ -369,8 +369,7 @@ mod tests {
         assert!(error.contains("found 'nowhere'") && error.contains("recipe, elpv"), "{error}");
     }
 
-    /// Draws images, and writes the record of a method at 45 % whose probe gives each image the logit of its
-    /// position.
+    /// Draws images, and writes the record of a method at 45 % whose probe has `logit` of each image's index.
     fn kept(root: &Path, method: &str, logit: &dyn Fn(usize) -> f64) -> results::Record {
         use skewbench::results::{Folder, Logits, logits::Validated};
         let folder = Folder::open(root).unwrap();
@@ -391,12 +390,12 @@ mod tests {
         data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, 60, 32).validation
     }
 
-    /// The largest logits first, defects and normal images separately.
+    /// The largest logits come first, separately for defects and normal images.
     #[test]
     fn pictures_are_picked_by_label_and_logit() {
         let root = tempfile::tempdir().unwrap();
         let labels: Vec<bool> = drawn().labels().iter().map(|labels| labels.defect).collect();
-        // Every fifth defect is missed and every fifth normal image flagged, by logits that are all different.
+        // Every fifth defect is missed and every fifth normal image is flagged; all logits differ.
         let logit = |place: usize| {
             let called = labels[place] != place.is_multiple_of(5);
             (1.0 + place as f64) * if called { 1.0 } else { -1.0 }
@@ -417,7 +416,7 @@ mod tests {
         assert_eq!(told(&found.passed), expected(false, false));
         assert!(found.hits.iter().all(|example| example.shows != "normal"));
         assert!(found.false_alarms.iter().all(|example| example.shows == "normal"));
-        // Other images than the record's would be worse than none.
+        // Images that are not the record's would be worse than none.
         record.data.validation_digest = "0".repeat(64);
         let folder = results::Folder::open(root.path()).unwrap();
         std::fs::remove_file(folder.path(&record.cell.id)).unwrap();
@@ -425,8 +424,8 @@ mod tests {
         assert!(examples(&reading::read(&[root.path().to_owned()])).is_none());
     }
 
-    /// One model separates perfectly, the other is exactly reversed: the difference is 1 - 0, whatever images are
-    /// drawn.
+    /// One model separates perfectly, the other ranks in exactly the reverse order: their AUROCs differ by 1 - 0,
+    /// whatever images are drawn.
     #[test]
     fn models_are_compared_with_the_supervised_one_on_the_same_images() {
         let root = tempfile::tempdir().unwrap();
@@ -465,7 +464,7 @@ mod tests {
         assert!(format!("{:#}", splice(&page, &document).unwrap_err()).contains("x.md"), "the file is named");
     }
 
-    /// Of two settings, one of whose names contains the other's, a whole name means that one.
+    /// If one setting's name contains another's, a whole name selects only the setting of that name.
     #[test]
     fn a_whole_name_of_a_setting_is_that_setting_alone() {
         let all = reading();
@@ -511,7 +510,7 @@ mod tests {
             expected.push(format!("          {}", program::as_typed(&contents.way_in())));
         }
         assert_eq!(told.lines().collect::<Vec<_>>(), expected);
-        // Every part's card, one below the other.
+        // All parts' cards are printed, one below the other.
         let text = captured::output(|| decision.print());
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("What to take (")).collect();
         let cards = page.parts().filter(|part| !part.cards().is_empty()).count();
@@ -533,7 +532,7 @@ mod tests {
         }
     }
 
-    /// BYOL's is there first, and SimCLR's on ResNet-18 with another seed: the pictures are SimCLR's of seed 0.
+    /// BYOL's record comes first in the folder, but images are those of SimCLR on ResNet-18, if its record exists.
     #[test]
     fn pictures_are_those_of_simclr_with_the_first_seed() {
         let root = tempfile::tempdir().unwrap();
@@ -548,7 +547,7 @@ mod tests {
         assert_eq!(found.cell, "table1/byol-resnet18-share45-seed0", "otherwise of the first that has any");
     }
 
-    /// As the image of the data set, byte for byte, with its label and logit.
+    /// An example is the data set's image, byte for byte, with its classes and logit.
     #[test]
     fn an_example_is_its_picture_with_its_classes() {
         let drawn = drawn();

@@ -28,10 +28,9 @@ use crate::{
 /// Without flags: the cells of the paper's Table 1 and the floors, at small scale, on drawn sewer pipes, on the
 /// CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept, and
 /// the interrupted one resumes and ends with the same numbers. Several processes may share a results folder: each
-/// trains cells that no other process is training. A closed terminal does not stop it. `report.html` in the results
-/// folder is
-/// kept current: all methods are trained at the largest share first, then at the next, so it is worth opening
-/// early.
+/// trains cells that no other process is training. A closed terminal does not stop it. `report.html` in the
+/// results folder is kept current: all methods are trained at the largest share first, then at the next, so it is
+/// worth opening early.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -80,7 +79,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Returns what is stored of a cell.
+    /// Returns what is stored for each cell.
     pub fn keep(&self) -> Keep<'_> {
         Keep { weights: !self.no_weights, tensorboard: self.tensorboard.as_deref() }
     }
@@ -211,7 +210,7 @@ mod tests {
     use crate::support::alone::Alone;
     use crate::support::committed;
 
-    /// A page is written at once, then not before some time has passed.
+    /// The page is written at once, then not again before some time has passed.
     #[test]
     fn the_page_of_a_run_is_renewed_now_and_then() {
         let root = tempfile::tempdir().unwrap();
@@ -245,7 +244,7 @@ mod tests {
         assert_eq!((other.asked().0.seeds, other.asked().1), (Some(7), "o".into()));
     }
 
-    /// Each limit once; of left out images the most of any cell.
+    /// Each limit is printed once; for images left out, the largest number of any cell.
     #[test]
     fn a_run_ends_with_notes_and_with_the_paths_of_everything() {
         let root = tempfile::tempdir().unwrap();

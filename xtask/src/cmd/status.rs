@@ -54,7 +54,7 @@ struct Found {
     unreadable: Vec<String>,
     /// Why other files cannot be read.
     foreign: Vec<String>,
-    /// What is missing beside finished records, or belongs to others.
+    /// Files beside finished records that are missing or belong to other records.
     faults: Vec<String>,
     working: Vec<(String, Pulse)>,
     interrupted: Vec<(String, Pulse)>,
@@ -172,7 +172,7 @@ fn look(folder: &Folder) -> Result<(String, usize)> {
     Ok((page, found.left()))
 }
 
-/// Returns the part of training that is done.
+/// Returns the completed fraction of training.
 fn part(pulse: &Pulse) -> f64 {
     let within = if pulse.steps > 0 { pulse.step as f64 / pulse.steps as f64 } else { 0.0 };
     ((pulse.epoch as f64 + within) / pulse.epochs.max(1) as f64).min(1.0)
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::support::committed;
 
-    /// The rate from a committed record of a trained cell, computed by hand.
+    /// The rate of a committed record, computed by hand.
     #[test]
     fn evaluation_counts_as_time_that_a_cell_takes() {
         let study = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/2026-11-29-small-study");
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(line(&begun), "training, 2 of 5 epochs and 3 of 40 steps; process 7, 10 min ago");
     }
 
-    /// The mean over cells in training, if none is finished; cells without training have no rate.
+    /// If no cell is finished, the rate is the mean over cells in training; cells without training have no rate.
     #[test]
     fn the_rate_is_of_what_was_trained() {
         let pulse = |images_per_second| (String::new(), Pulse { images_per_second, ..Pulse::default() });
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(Found { done: vec![of("b"), of("b")], ..Found::default() }.codes(), None);
     }
 
-    /// A folder in which these cells were asked for, each with 1,200 images.
+    /// Returns a folder in which these cells were requested, each with 1,200 images.
     fn asked(root: &std::path::Path, names: &[&str]) -> Folder {
         let folder = Folder::open(root).unwrap();
         let cells = names.iter().map(|name| (format!("table1/{name}"), 1_200)).collect();
@@ -347,7 +347,8 @@ mod tests {
         folder
     }
 
-    /// Without a finished cell the rate is that of the processes: 2,400 and half of 1,200 images by two at 20 a second.
+    /// Without a finished cell, the rate is that of the running processes: two processes train 2,400 images and
+    /// half of 1,200, at 20 per second each.
     #[test]
     fn processes_share_what_is_left() {
         let root = tempfile::tempdir().unwrap();
@@ -381,7 +382,7 @@ mod tests {
             folder.write(&record).unwrap();
         }
         let (page, left) = look(&folder).unwrap();
-        // Records that no command asked for count as asked for.
+        // Records that no command requested count as requested.
         assert!(
             page.starts_with("2 of 2 cells finished, 0 in training, 0 interrupted, 0 not begun\n"),
             "{page}"

@@ -1,4 +1,4 @@
-//! The arguments of a verb, or a part of them, parsed by themselves.
+//! Parses the arguments of a verb, or a part of them, without the rest of the command line.
 
 /// Arguments without the program's name and without the verb.
 #[derive(clap::Parser)]

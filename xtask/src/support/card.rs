@@ -7,7 +7,7 @@ use super::program;
 /// Columns of a plain terminal.
 const WIDTH: usize = 80;
 
-/// Returns every card, one below the other; nothing without cards. `setting`: the setting of the records.
+/// Returns the lines of all cards, one card below the other. `setting`: the setting of the records.
 pub fn lines(cards: &[Card], setting: Option<&str>, made: &[Made]) -> Vec<String> {
     let mut lines = Vec::new();
     let Some(setting) = setting.filter(|_| !cards.is_empty()) else { return lines };
@@ -28,7 +28,7 @@ pub fn lines(cards: &[Card], setting: Option<&str>, made: &[Made]) -> Vec<String
     lines
 }
 
-/// Wraps words into lines of at most [`WIDTH`] letters, if words allow.
+/// Wraps text into lines of at most [`WIDTH`] characters; only a longer word makes a longer line.
 fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
     broken(text.split(' '), [first, rest], "")
 }
@@ -46,8 +46,8 @@ fn continued(command: &str) -> Vec<String> {
     lines
 }
 
-/// Joins pieces into lines of at most [`WIDTH`] letters, if pieces allow, with different beginnings for the first
-/// line and the others; all lines except the last end in `end`.
+/// Joins pieces into lines of at most [`WIDTH`] characters; only a longer piece makes a longer line. `begin`: what
+/// the first line and the others start with. All lines except the last end in `end`.
 fn broken<'a>(pieces: impl Iterator<Item = &'a str>, begin: [&str; 2], end: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut line = begin[0].to_owned();
@@ -92,7 +92,7 @@ mod tests {
         );
     }
 
-    /// Committed records: whatever a card says stands in its lines, in its order, and nothing else.
+    /// With committed records: the lines contain everything that a card says, in order, and nothing else.
     #[test]
     fn a_card_is_shown_as_a_whole() {
         use skewbench::{

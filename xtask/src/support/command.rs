@@ -9,13 +9,13 @@ use skewbench::{
 
 use super::program::quoted;
 
-/// Flags with a value that choose cells; a follow-up command chooses others.
+/// Flags with a value that select cells; a follow-up command selects its own.
 const CHOICES: [&str; 5] = ["--study", "--only", "--shares", "--seeds", "--part"];
-/// Such flags without a value.
+/// Flags without a value that a follow-up command does not take over either.
 const SWITCHES: [&str; 2] = ["--ablations", "--dry-run"];
 
-/// Returns the calls of `reproduce` that made the records of these folders, without their choice of cells: other
-/// verbs take other flags. Ignores a folder that remembers none, or whose list is torn.
+/// Returns the `reproduce` commands that made the records of these folders, without the flags that select cells.
+/// Other verbs are left out, because they take other flags; so are folders without commands, or with a torn list.
 pub fn made(folders: &[PathBuf]) -> Vec<Made> {
     let runs = |folder: &PathBuf| -> Vec<record::Run> {
         let is_there = |folder: &Path| folder.is_dir();
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(without_choices(command), "cargo xtask reproduce --data 'folder=my pipes' --out x");
     }
 
-    /// Calls of `reproduce` with their cells, folder by folder; other verbs are left out.
+    /// Returns `reproduce` commands with their cells, folder by folder; other verbs are left out.
     #[test]
     fn a_folder_remembers_what_made_its_records() {
         use skewbench::{candle_core::Device, results::provenance};

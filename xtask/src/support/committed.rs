@@ -17,8 +17,8 @@ pub fn record(study: &str, method: &str, seed: u64) -> Record {
     record
 }
 
-/// Returns the same record with scores that can be told apart on all validation images, and 0 elsewhere: AUROC 0.875
-/// of the converged probe and 0.125 in training, F1 0.25 and 0.5.
+/// Returns the same record with scores that differ on all validation images, and 0 elsewhere: AUROC 0.875 for the
+/// converged probe and 0.125 for the classifier in training, F1 0.25 and 0.5.
 pub fn scored() -> Record {
     let mut record = record("table1", "simclr", 0);
     for score in &mut record.scores {
@@ -32,7 +32,7 @@ pub fn scored() -> Record {
     record
 }
 
-/// Writes pictures of noise, all different, below `normal` and `defect`; returns what `--data` calls them.
+/// Writes noise images, all different, below `normal` and `defect`; returns the value of `--data` for them.
 pub fn pictures(folder: &Path, [normals, defects]: [u32; 2]) -> String {
     for (kind, numbers) in [("normal", 0..normals), ("defect", normals..normals + defects)] {
         std::fs::create_dir_all(folder.join(kind)).unwrap();
@@ -48,7 +48,7 @@ pub fn pictures(folder: &Path, [normals, defects]: [u32; 2]) -> String {
     format!("folder={}", folder.display())
 }
 
-/// States every file beside a record, none of which is there.
+/// Lists all kinds of files beside a record; none of them exists.
 pub fn state_files(record: &mut Record) {
     for (part, bytes) in Part::ALL.into_iter().zip(100..) {
         let beside = Beside { bytes, blake3: "0".repeat(64), rows: None };

@@ -17,7 +17,7 @@ pub fn meant<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
     liked.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
 }
 
-/// Explains that no cell has one of these texts in its name, with suggestions and the words that names consist of.
+/// Explains that no cell's name contains one of these texts, with suggestions and the words that names consist of.
 pub fn no_cell(typed: &[String], cells: &[String]) -> String {
     let words = |cell: &String| -> Vec<String> { cell.split(['/', '-']).map(str::to_owned).collect() };
     let words: BTreeSet<String> = cells.iter().flat_map(words).collect();

@@ -76,7 +76,7 @@ macro_rules! eprintln {
     };
 }
 
-/// What a test's own thread prints.
+/// Captures what a test's own thread prints.
 #[cfg(test)]
 pub mod captured {
     use std::{cell::RefCell, fmt::Arguments};

@@ -1,7 +1,7 @@
 //! The program itself: the name that its user types, and the checkout it was built from.
 //!
-//! `cargo xtask` in a checkout and an installed `skewbench` are the same program. Cargo sets
-//! `CARGO_MANIFEST_DIR` for what it runs, which says which of the two this is.
+//! `cargo xtask` in a checkout and an installed `skewbench` are the same program. Cargo sets `CARGO_MANIFEST_DIR`
+//! for programs that it runs, which tells the two apart.
 
 use std::path::PathBuf;
 

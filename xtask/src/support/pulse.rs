@@ -8,10 +8,10 @@ pub struct Pulse {
     pub process: u32,
     /// `training`, `features`, `probe` or `label-free`.
     pub stage: String,
-    /// Completed epochs, followed by their number.
+    /// Completed epochs; the next field is the number of all.
     pub epoch: usize,
     pub epochs: usize,
-    /// Completed steps of the current epoch, followed by their number.
+    /// Completed steps of the current epoch; the next field is the number of all.
     pub step: usize,
     pub steps: usize,
     pub loss: Option<f64>,

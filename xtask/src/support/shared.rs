@@ -1,14 +1,14 @@
-//! Whether processes on several machines can share a folder: the behaviour of its file system's locks.
+//! Whether several machines can share a folder, which depends on the locks of its file system.
 
 use std::{fs, path::Path};
 
-/// File systems whose locks work only among the processes of one machine, without an error. sshfs was tested: two
-/// mounts of one folder lock one file at the same time.
+/// File systems whose locks silently work only between processes of one machine. sshfs was tested: two mounts of
+/// one folder can lock the same file at the same time.
 const OF_ONE_MACHINE: [&str; 7] =
     ["fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.blobfuse2", "vboxsf"];
 
-/// Returns a warning for processes of several machines that write into this folder; `None` if nothing speaks
-/// against it, or the system does not report the folder's file system.
+/// Returns a warning if several machines should not write to this folder; `None` if no problem is known, or if the
+/// system does not report the folder's file system.
 pub fn warning(folder: &Path) -> Option<String> {
     let folder = fs::canonicalize(folder).ok()?;
     of(&folder, &fs::read_to_string("/proc/self/mounts").ok()?)
@@ -18,11 +18,11 @@ pub fn warning(folder: &Path) -> Option<String> {
 fn of(folder: &Path, mounts: &str) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
-        // A space in a name is written as an octal code.
+        // The system writes a space in a name as an octal escape.
         let at = words.get(1)?.replace("\\040", " ");
         folder.starts_with(&at).then_some((at.len(), *words.get(2)?, *words.get(3)?))
     });
-    // Of equal mount points the last covers the others.
+    // Among equal mount points, the last one covers the others.
     let (_, kind, options) = mounts.max_by_key(|(length, ..)| *length)?;
     let has = |option: &str| options.split(',').any(|known| known == option);
     let why = match kind {

@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// Tuning uses other images than studies, as many and as large.
+    /// Tuning uses different images from studies, of the same number and size.
     #[test]
     fn drawn_pictures_to_choose_on_are_others() {
         let scale = Scale { synthetic_images: (30, 20), side: 32, ..Scale::small() };
@@ -286,7 +286,7 @@ mod tests {
         assert!(error(Purpose::Tuning, &Reading::default()).contains("`tune` cannot use a packed store"));
     }
 
-    /// Twenty-four normal images and twelve defects: a quarter of each is to validate on.
+    /// Twenty-four normal images and twelve defects, a quarter of each for validation.
     #[test]
     fn files_are_examined_split_and_grouped_as_asked() {
         let folder = tempfile::tempdir().unwrap();
@@ -296,7 +296,7 @@ mod tests {
         let counts = |source: &Source| (source.train.labels().len(), source.validation.labels().len());
         let study = open(Purpose::Study, &Reading::default());
         assert_eq!(counts(&study), (27, 9));
-        // Numbers are chosen on a part of the training images: of 18 and 9 a quarter each is held out.
+        // Tuning uses only the training images: of 18 normal images and 9 defects, a quarter of each is held out.
         let tuning = open(Purpose::Tuning, &Reading::default());
         let (train, held_out) = counts(&tuning);
         assert!(train + held_out == 27 && (5..=9).contains(&held_out), "{train} {held_out}");

@@ -78,9 +78,10 @@ impl Signals {
             flag,
         };
         for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().filter(|signal| !is_ignored(*signal)) {
-            // In this order: the first Ctrl-C finds the flag unset. The other signals may come twice without a
-            // user's impatience, for example when a shell and its child both get one. Without a handler a signal
-            // ends the process as usual, and a cell loses the work since its last saved state.
+            // The order matters: the first Ctrl-C must find the flag unset, so that only a second one ends the
+            // process. The other signals may come twice without a user's impatience, for example when a shell and
+            // its child both get one. Without a handler a signal ends the process as usual, and a cell loses the
+            // work since its last saved state.
             if signal == SIGINT {
                 let _ = flag::register_conditional_default(signal, self.asked.clone());
             }

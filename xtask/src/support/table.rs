@@ -10,7 +10,7 @@ use skewbench::{
     study::Study,
 };
 
-/// A heading, and the value of a cell below it.
+/// A heading, and the function that returns a cell's value below it.
 type Column = (&'static str, fn(&Evidence, Axes) -> Option<Interval>);
 
 const COLUMNS: [Column; 3] = [
@@ -133,7 +133,7 @@ mod tests {
         assert!(block.is_sorted_by(|a, b| a >= b), "{block:?}");
     }
 
-    /// By hand: each number under its heading, a dash for what was not measured.
+    /// Computed by hand: each number is under its heading, with a dash for what was not measured.
     #[test]
     fn numbers_stand_under_their_headings() {
         use crate::support::committed;

@@ -1,16 +1,18 @@
-//! Threads: all that a command will need are requested at the start, since hours later it is too late for an error.
+//! Starts the pool, and checks at the start that a command's other threads can be started, since an error hours
+//! later would be too late.
 
 use std::{io, sync::Mutex, sync::mpsc, thread};
 
 use anyhow::{Context, Result};
 
-/// Threads besides the pool. Ours: one for a loader, and one that measures steps.
+/// Number of threads besides the pools. Ours: one for a loader, and one that measures steps.
 const BESIDE: usize = 2;
 
-/// Starts the pool, and checks that the other threads can be started: the table of scores has a pool of its own.
+/// Starts the pool, and checks that as many threads again (the table of scores has its own pool) and a few others
+/// can be started.
 ///
 /// # Errors
-/// If the system does not allow as many threads.
+/// If the system does not allow so many threads.
 pub fn start() -> Result<()> {
     let pool = || -> Result<()> {
         rayon::ThreadPoolBuilder::new().build_global()?;
@@ -22,7 +24,7 @@ pub fn start() -> Result<()> {
     )
 }
 
-/// Starts this many threads at once, and ends them.
+/// Starts this many threads at the same time, and ends them.
 fn try_for(count: usize) -> io::Result<()> {
     let (hold, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);

@@ -35,7 +35,7 @@ pub struct Cells<'a> {
     pub trained: &'a dyn Fn() -> Result<()>,
 }
 
-/// What is stored of a cell besides its record and its logits.
+/// What is stored for a cell besides its record and its logits.
 #[derive(Clone, Copy)]
 pub struct Keep<'a> {
     /// Whether to store its trained variables.
@@ -221,7 +221,7 @@ impl Cells<'_> {
             }
         }
         display.close();
-        // Left by processes that were killed meanwhile.
+        // Remove what processes that were killed meanwhile have left.
         self.folder.clean();
         let records = self.read_back(&cells, &mut failed);
         Ok((records, failed))
@@ -292,7 +292,8 @@ impl Cells<'_> {
         self.resolved.iter().position(|resolved| resolved.cell == pretraining.cell)
     }
 
-    /// Returns a cell's record, finished earlier or now, unless another process works on it or it may not start.
+    /// Trains a cell, or repairs the files beside its record, if needed. Returns whether it is finished, refused,
+    /// or still open because another process works on it.
     fn work(&self, number: usize, display: &mut Display) -> Result<Standing> {
         let (resolved, folder) = (self.resolved[number], self.folder);
         let id = resolved.cell.id();
@@ -337,8 +338,8 @@ impl Cells<'_> {
         Ok(Standing::Finished)
     }
 
-    /// Trains a cell. Files beside its record are on disk before the record, and the record before the checkpoint
-    /// is removed. `before`: its record, if only files beside it are to be written again.
+    /// Trains a cell. The files beside its record reach the disk before the record does, and the record before the
+    /// checkpoint is removed. `before`: its existing record, if only the files beside it are to be written again.
     fn train_one(
         &self,
         resolved: &Resolved,
@@ -380,7 +381,7 @@ impl Cells<'_> {
         Ok(record)
     }
 
-    /// Writes the files beside a record, and states them in it.
+    /// Writes the files beside a record, and lists them in it.
     fn write_beside(&self, resolved: &Resolved, finished: Finished) -> Result<Record> {
         let (folder, id) = (self.folder, resolved.cell.id());
         let Finished { mut record, logits, detector, method } = finished;
@@ -397,7 +398,7 @@ impl Cells<'_> {
     }
 }
 
-/// Returns whether the repeated cell's files equal those that its record states.
+/// Returns whether the repeated cell's files equal those that its earlier record lists.
 fn agree(before: &Record, again: &Record) -> bool {
     again.beside.iter().all(|(part, beside)| before.beside.get(part) == Some(beside))
 }
@@ -432,7 +433,7 @@ struct Images<'a> {
 }
 
 impl Images<'_> {
-    /// Writes the lists if more is known than last time.
+    /// Writes the lists if the content of more files is known than at the last time.
     fn write(&self) -> Result<()> {
         let source = self.resolved.source;
         let splits: [&dyn Dataset; 2] = [&*source.train, &*source.validation];
@@ -461,7 +462,7 @@ mod tests {
         support::{committed, print::captured},
     };
 
-    /// Two seeds of SimCLR on ResNet-18 at 45 %, as `committed::record` calls them.
+    /// Two seeds of SimCLR on ResNet-18 at 45 %, named as by `committed::record`.
     fn run(folder: &Path) -> Run {
         let flags = "--study table1 --only simclr-resnet18 --shares 45% --seeds 2 --quick";
         Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(folder)).unwrap()
@@ -499,7 +500,8 @@ mod tests {
         );
     }
 
-    /// What cannot be read is left alone and named as failed; what may not begin is not trained, and no failure.
+    /// A record that cannot be read is left unchanged and reported as failed. A cell that may not begin is not
+    /// trained, which is not a failure.
     #[test]
     fn a_record_that_cannot_be_read_is_a_failure_of_its_own() {
         let root = tempfile::tempdir().unwrap();
@@ -519,7 +521,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&torn).unwrap(), "{");
     }
 
-    /// Weights, a detector and logits, none of which is there.
+    /// The record lists weights, a detector and logits, none of which exists.
     #[test]
     fn files_beside_a_record_are_made_again_if_they_are_to_be_kept() {
         let root = tempfile::tempdir().unwrap();
@@ -562,7 +564,7 @@ mod tests {
         assert_eq!(error, expected);
     }
 
-    /// One part that differs is enough; what is not kept any more is not compared.
+    /// A single file that differs is enough for a mismatch; a file that is no longer kept is not compared.
     #[test]
     fn a_repeated_cell_agrees_if_all_its_files_do() {
         let mut before = committed::record("table1", "simclr", 0);

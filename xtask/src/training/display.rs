@@ -30,7 +30,7 @@ pub struct Display {
 }
 
 impl Display {
-    /// Least time between two plain lines.
+    /// Minimum time between two plain lines.
     const PLAIN_EVERY: Duration = Duration::from_secs(20);
 
     pub fn new(passes: u64) -> Self {
@@ -154,7 +154,7 @@ impl Display {
 mod tests {
     use super::*;
 
-    /// Work done earlier counts neither as done nor as left.
+    /// Work of earlier processes counts neither as done nor as remaining.
     #[test]
     fn bars_count_what_is_done_here() {
         let mut display = Display::new(1_000);
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 0, 300));
     }
 
-    /// Fifty images in ten seconds of this cell, whatever was done before it.
+    /// The current cell trained on fifty images in ten seconds.
     #[test]
     fn the_rate_is_that_of_the_present_cell() {
         let mut display = Display::new(1_000);
@@ -204,7 +204,7 @@ mod tests {
         let mut display = plain("x");
         let told = captured::errors(|| display.end("[1/2] a", &record));
         assert_eq!(told, "[1/2] a: AUROC of the probe 0.875, F1 in training 0.500; 120 s, 33 images/s\n");
-        // A floor trains nothing.
+        // Floors are not trained.
         record.curve.clear();
         record.scores.retain(|score| score.classifier == "converged");
         let told = captured::errors(|| display.end("[2/2] b", &record));
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(told, expected);
     }
 
-    /// Eighty columns hold the title, or the title and what comes next.
+    /// The prefix has at most eighty columns: the title, followed by the next cell if that fits.
     #[test]
     fn what_comes_next_is_named_if_there_is_room() {
         let mut display = Display::new(1_000);

@@ -13,7 +13,7 @@ use crate::{
     support::pulse::duration,
 };
 
-/// Approximate seconds of a step of the calibration.
+/// Batches of the calibration grow until a step takes about this many seconds.
 const ENOUGH: f64 = 0.5;
 
 /// Cells of one kind, which take equally long per image.
@@ -44,7 +44,7 @@ impl Kind<'_> {
     }
 }
 
-/// Returns cells by their kind.
+/// Groups cells by kind.
 fn kinds<'a>(cells: &'a [Resolved<'a>]) -> BTreeMap<String, Kind<'a>> {
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
     for resolved in cells {
@@ -93,7 +93,7 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Says what all kinds take together, in seconds.
+/// Formats the total estimate. Arguments in seconds.
 fn in_all(training: f64, evaluation: f64) -> String {
     format!(
         "estimate for this machine, one process: {} ({} training, {} evaluation; a few steps of each kind were timed; \
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(different.len(), others.len(), "{others:?}");
     }
 
-    /// By hand: each number in its own column.
+    /// Computed by hand: each number is in its own column.
     #[test]
     fn a_kind_is_told_with_its_counts_rate_and_times() {
         let kind = Kind { cells: Vec::new(), train: 12_000, evaluate: 7_000 };

@@ -26,7 +26,7 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Least time between two updates of the lock.
+    /// Minimum time between two updates of the lock.
     const EVERY: Duration = Duration::from_secs(1);
 
     /// Builds the observer. `tensorboard`: folder for the cell's event file.
@@ -84,7 +84,7 @@ impl<'a> Watch<'a> {
     /// Writes the scores to TensorBoard too.
     ///
     /// # Errors
-    /// The first error of all.
+    /// The first error since [`Self::new`], if there was any.
     pub fn end(mut self, record: &Record) -> Result<()> {
         let of_all = record.scores.iter().filter(|score| score.validation_share.is_none());
         let scalars: Vec<_> = of_all
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(number("converged/f1_normal"), score.f1_normal as f32);
     }
 
-    /// Writing a lock at every step would be slow; a new stage is told at once.
+    /// Writing the lock at every step would be slow; a new stage is written at once.
     #[test]
     fn a_lock_is_written_once_a_second_and_at_every_stage() {
         let root = tempfile::tempdir().unwrap();

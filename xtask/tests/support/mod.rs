@@ -1,6 +1,7 @@
-//! What tests of the command line share: the program, and folders of pictures.
+//! Shared by tests of the command line: the program, and folders of images.
 
-// A test that unwraps fails, as it should; clippy.toml does not reach its helpers. Not every test uses all of them.
+// Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers. Not every test
+// uses all of them.
 #![allow(clippy::unwrap_used, dead_code)]
 
 use std::{
@@ -28,7 +29,7 @@ pub fn succeeds(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Normal images are dark, defects bright; `seed` moves every pixel.
+/// Draws a dark (normal) or bright (defect) image; `seed` changes every pixel.
 pub fn draw(path: &Path, defect: bool, seed: u32) {
     let base = if defect { 150 } else { 60 };
     let pixel = |x: u32, y: u32| {
@@ -39,7 +40,7 @@ pub fn draw(path: &Path, defect: bool, seed: u32) {
     RgbImage::from_fn(32, 32, pixel).save(path).unwrap();
 }
 
-/// A folder of 24 normal images and 12 defects, which always has the same names.
+/// Draws a folder of 24 normal images and 12 defects, always under the same names.
 pub fn camera(root: &Path, name: &str, seed: u32) -> PathBuf {
     let folder = root.join(name);
     for number in 0..36 {

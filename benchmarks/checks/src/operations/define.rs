@@ -158,7 +158,7 @@ pub fn linear_of_gelu(shape: &[usize], outputs: usize) -> Case {
     )
 }
 
-/// Rows of more than one number: with only one, the gradient is nothing but rounding error.
+/// Rows of more than one number: with a single one, the gradient is pure rounding error.
 pub fn unit_rows(shape: &[usize]) -> Case {
     let rows = vec![Argument::flowing("rows", shape)];
     case("unit rows", json!({}), rows, |x| tensor::unit_rows(&x[0]), |x| unit_rows_plain(&x[0]))
@@ -274,7 +274,7 @@ pub fn barlow_twins([rows, width]: [usize; 2], weight: f64) -> Case {
     }
 }
 
-/// Returns the identity of the size of a square matrix.
+/// Returns the identity matrix of a square matrix's size.
 fn eye(of: &Tensor) -> Result<Tensor> {
     eye_of(of.dim(0)?, of)
 }

@@ -37,7 +37,7 @@ pub struct Case {
     /// Largest difference from the twin in double precision, relative to the largest number.
     pub rounding: f64,
     pub run: Function,
-    /// The same from Candle's own operations.
+    /// The same operation composed of Candle's own.
     pub twin: Function,
 }
 
@@ -65,7 +65,7 @@ impl Case {
         constants.fold(name, |name, constant| format!("{name}, {constant}"))
     }
 
-    /// Returns a constant that is a whole number; zero if there is none of this name.
+    /// Returns a constant that is a whole number; zero if no constant has this name.
     pub fn constant(&self, name: &str) -> usize {
         self.constants.get(name).and_then(Value::as_u64).unwrap_or_default() as usize
     }

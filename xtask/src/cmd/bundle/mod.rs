@@ -56,7 +56,8 @@ pub struct Arguments {
     #[arg(long, default_value = "own", value_name = "HOW", long_help = FlagAt::HELP)]
     flag_at: FlagAt,
 
-    /// Share of images with a defect where the detector will be used; probabilities are calibrated for it [default: as in validation]
+    /// Share of images with a defect where the detector will be used; probabilities are calibrated for it
+    /// [default: as in validation]
     #[arg(long, value_name = "SHARE")]
     rate: Option<Share>,
 }
@@ -196,7 +197,8 @@ mod tests {
     use crate::support::alone::Alone;
     use crate::support::committed;
 
-    /// The card's arm at its largest share, unless another is asked for; of its seeds the lowest that has a detector.
+    /// The arm that the card recommends at the largest share, unless another share is requested; its lowest seed
+    /// that has a detector.
     #[test]
     fn the_best_is_the_cards_with_a_detector() {
         let root = tempfile::tempdir().unwrap();
@@ -251,7 +253,7 @@ mod tests {
         );
     }
 
-    /// Sixteen normal images and four defects, whose logits overlap; each scorer has logits of its own.
+    /// Sixteen normal images and four defects with overlapping logits; each scorer has its own logits.
     #[test]
     fn logits_of_the_asked_scorer_are_calibrated_for_the_asked_rate() {
         let defects: Vec<f64> = (0..20).map(|image| f64::from(u8::from(image % 5 == 0))).collect();

@@ -77,7 +77,7 @@ impl<'a> Clock<'a> {
         const ON_TOP: f64 = 1.25;
         /// How much slower than the slowest arm so far an arm may be. Ours: about how much methods' costs differ.
         const SLOWER: f64 = 2.0;
-        /// Duration of a timed step, in seconds.
+        /// The timed steps grow until one takes about this many seconds.
         const ENOUGH: f64 = 0.25;
         if let Some(known) = self.known(&resolved.cell) {
             return Ok(known);
@@ -118,7 +118,7 @@ mod tests {
         let run = asked.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let next = &resolved[2];
-        // 36 minutes and 40, including evaluation.
+        // 36 and 40 minutes, including evaluation.
         for (seed, train, evaluate) in [(0, 2_000.0, 160.0), (1, 2_100.0, 300.0)] {
             let mut record = committed::record("table1", "simclr", seed);
             (record.cost.train_seconds, record.cost.evaluate_seconds) = (train, evaluate);
@@ -140,7 +140,7 @@ mod tests {
         // An incomplete round is useless: after a training that did not fit, none starts.
         let fast = Clock { limit: Some(1e9), ..short };
         assert!(!fast.admits(next));
-        // A third seed of an arm limited to two has no influence.
+        // A third seed does not count if arms are limited to two.
         let mut slow = committed::record("table1", "simclr", 2);
         slow.cost.train_seconds = 1e6;
         folder.write(&slow).unwrap();
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(clock(None).known(&other), None, "another arm");
     }
 
-    /// An arm without a record: by its own steps, but no longer than twice what the slowest arm took.
+    /// Without a record, an arm is estimated from its own steps, but at no more than twice the slowest arm's time.
     #[test]
     fn no_arm_is_taken_to_be_much_slower_than_the_slowest() {
         let root = tempfile::tempdir().unwrap();

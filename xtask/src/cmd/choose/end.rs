@@ -254,7 +254,8 @@ mod tests {
 
     use crate::support::{committed, print::captured};
 
-    /// Three arms; one is beaten in the first look, the others stay open to the second, in which no seeds are left.
+    /// Three arms: one is beaten in the first look; the others are still open after the second, when no seeds are
+    /// left.
     fn race() -> Elimination {
         let rule = Rule::new(3, 3, 0.02).unwrap();
         let mut race = Elimination::new(&[at(SimClr), at(Byol), at(BarlowTwins)], rule);
@@ -287,7 +288,7 @@ mod tests {
         assert_eq!(lines.len(), 2 + 3, "each arm once: {told}");
     }
 
-    /// One seed collapsed: the median says another arm than the mean.
+    /// One seed collapsed, so the median prefers another arm than the mean.
     #[test]
     fn what_is_open_is_told_with_what_would_settle_it() {
         let rule = Rule::new(2, 3, 0.02).unwrap();
@@ -362,7 +363,7 @@ mod tests {
         );
     }
 
-    /// The first training alone does not fit; or one did, and the next did not.
+    /// Either the first training does not fit, or it did and the next one does not.
     #[test]
     fn a_choice_without_a_comparison_says_what_did_not_fit() {
         use skewbench::results::Folder;

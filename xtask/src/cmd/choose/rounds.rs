@@ -72,7 +72,7 @@ impl Rounds<'_> {
         }
     }
 
-    /// Returns the records of cells, in their order, without those that may not start.
+    /// Trains cells, and returns their records in order, without those that may not start.
     fn all_of(&self, wanted: &[&Resolved], may_begin: &dyn Fn(&Resolved) -> bool) -> Result<Vec<Record>> {
         let (records, failed) = self.cells(wanted, may_begin).train(Vec::new())?;
         ensure!(
@@ -107,7 +107,7 @@ impl Rounds<'_> {
 
     fn announce(&self, elimination: &Elimination, wanted: &[&Resolved]) {
         let (round, after) = (elimination.looks().len() + 1, elimination.most_left() - wanted.len());
-        // Known once every arm has a finished seed.
+        // The pace is known once every arm has a finished seed.
         let each = wanted.iter().map(|cell| self.clock.known(&cell.cell));
         let pace = each.sum::<Option<f64>>().map(|sum| sum / wanted.len() as f64);
         let time = |trainings: usize| {
@@ -198,7 +198,7 @@ mod tests {
         assert!(error.contains("its converged probe has no AUROC on all validation images"), "{error}");
     }
 
-    /// By hand: lags are what means are below the leader's.
+    /// Computed by hand: lags are the leader's mean minus the arms' means.
     #[test]
     fn a_round_says_who_leads_and_why_arms_are_dropped() {
         use skewbench::{
@@ -279,7 +279,7 @@ mod tests {
             captured::output(|| rounds.announce(elimination, &wanted))
         };
         assert_eq!(announced(&elimination), "\nround 1: 4 trainings; at most 2 after it\n");
-        // 10 and 30 minutes: 20 on average.
+        // 650 and 1,750 seconds: 20 minutes on average.
         for (method, seconds) in [("simclr", 600.0), ("byol", 1_700.0)] {
             let mut record = committed::record("table1", method, 0);
             (record.cost.train_seconds, record.cost.evaluate_seconds) = (seconds, 50.0);

@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Where it is written; none for the terminal.
+/// Returns the file for the document; `None` for the terminal.
 fn target(arguments: &Arguments, checkout: &Path) -> Option<PathBuf> {
     let own = arguments.gpu_rate.is_none() && arguments.price.is_none();
     arguments.out.clone().or_else(|| own.then(|| checkout.join(DOCUMENT)))
@@ -132,7 +132,8 @@ mod tests {
         assert!(rows.len() == 3 && (rows[1][3] / rows[0][3] - 3.0).abs() < 1e-4, "{rows:?}");
     }
 
-    /// The committed document knows no prices: what somebody gives goes to the terminal, or where it is asked to go.
+    /// The committed document contains no prices: a document with the user's prices goes to the terminal, or to
+    /// --out.
     #[test]
     fn prices_do_not_go_into_the_committed_document() {
         let of = |gpu_rate, price, out: Option<&str>| {
@@ -150,7 +151,7 @@ mod tests {
         }
     }
 
-    /// A hundred million images at 500 a second are 200,000 seconds.
+    /// A hundred million images at 500 per second take 200,000 seconds.
     #[test]
     fn many_images_take_as_long_as_the_given_rate_says() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -68,7 +68,7 @@ fn class_row(class: DefectClass, side: usize, seed: Seed) -> Line {
     Line { caption: format!("{}\n{}", class.code(), class.meaning()), images: images.collect() }
 }
 
-/// Lays out `rows` under `headings`, one heading per column (fewer, or none, are allowed).
+/// Lays out `rows` under `headings`, one heading per column; there may be fewer headings than columns.
 ///
 /// # Panics
 /// If there is no image at all.
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(at(GAP, GAP), PAPER);
     }
 
-    /// Pictures of 96 pixels: dots of two by two, a heading above each column.
+    /// Images of 96 pixels get dots of two by two pixels, and a heading above each column.
     #[test]
     fn large_pictures_have_large_letters_and_headings() {
         let images = vec![Image::new(96, 96, vec![7; 3 * 96 * 96]); 2];
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Five pairs of each class: what is most obvious at the left, each beside the same pipe without the defect.
+    /// Five pairs of each class, the most obvious at the left, each defect beside the same pipe without it.
     #[test]
     fn a_class_is_shown_from_obvious_to_hidden_beside_sound_pipes() {
         let (class, seed) = (DefectClass::ALL[2], Seed::root(5));
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// A row for each class in their order, and one of pipes without a defect, each another one.
+    /// A row for each class, in order, and a row of different normal pipes.
     #[test]
     fn a_sheet_has_every_class_and_normal_pipes() {
         let seed = Seed::root(5);
@@ -324,7 +324,7 @@ mod tests {
             let scene = Scene::sample(seed.child("normal").index(column), ClassSet::EMPTY);
             assert!(tile(column, 17) == synthetic::draw(&scene, 32).pixels, "normal pipe {column}");
         }
-        // Headings: what is at the left and at the right, and every second column is without a defect.
+        // Headings mark the left end, the right end, and every second column, which is without a defect.
         let ink = |column: usize| {
             let x = left + column * (32 + GAP);
             (0..LEADING)
@@ -338,7 +338,7 @@ mod tests {
         let characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:-+=_/%()";
         let glyphs: std::collections::BTreeSet<&str> = characters.chars().map(glyph).collect();
         assert_eq!(glyphs.len(), characters.len());
-        // Letters that are their own mirror image.
+        // These letters are their own mirror images.
         for character in "AHIMOTUVWXY".chars() {
             for row in glyph(character).split(' ') {
                 assert_eq!(row.chars().rev().collect::<String>(), row, "{character}");

@@ -106,7 +106,7 @@ fn write_png(image: &Image, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Not square, and no two pixels alike.
+    /// The image is not square, and no two of its pixels are alike.
     #[test]
     fn a_picture_is_written_as_it_is() {
         let folder = tempfile::tempdir().unwrap();

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::support::alone::Alone;
 
-    /// Ten pipes of three pictures for each label, 16-bit, all different and none above 4,000.
+    /// Writes ten pipes of three images for each label: 16-bit, all different, with no sample above 4,000.
     fn pipes(folder: &Path) {
         for (label, first) in [("normal", 0_u16), ("defect", 10)] {
             std::fs::create_dir_all(folder.join(label)).unwrap();
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    /// The source that these flags ask for.
+    /// Opens the source that these flags request.
     fn opened(folder: &Path, flags: &[&str]) -> Result<Source> {
         let data = format!("folder={}", folder.display());
         let own = ["--data", data.as_str(), "/nowhere", "--as-files"];
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(bits.sample_bits().map(|bits| bits.bits()), Some(14));
     }
 
-    /// The same picture under both labels.
+    /// The same image is under both labels.
     #[test]
     fn leaks_stop_packing_unless_they_are_accepted() {
         let folder = tempfile::tempdir().unwrap();

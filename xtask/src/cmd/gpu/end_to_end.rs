@@ -25,8 +25,8 @@ const IMAGES: usize = 1_024;
 const IMAGE_SIDE: usize = 576;
 const BATCH: usize = 256;
 const SIDE: usize = 224;
-/// Repeats of the images per epoch, and epochs. The first epoch is not counted, nor the time up to the end of a
-/// later one's first step: waiting for its first batch is negligible in an epoch of a thousand steps.
+/// Passes over the images per epoch, and epochs. The first epoch is not counted, nor is each later one's time up
+/// to the end of its first step: waiting for the first batch is negligible in an epoch of a thousand steps.
 const ROUNDS: usize = 4;
 const EPOCHS: usize = 3;
 /// Timed steps of the model alone; the next constant is the untimed ones before.

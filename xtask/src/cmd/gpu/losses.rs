@@ -19,7 +19,7 @@ use skewbench::{
 
 use super::{Sizes, cases::Cases};
 
-/// Number of timed blocks, and least seconds of each. Ours.
+/// Number of timed blocks, and minimum seconds of each. Ours.
 const BLOCKS: usize = 5;
 const BLOCK_SECONDS: f64 = 0.2;
 

@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !done.is_ok_and(|status| status.success()) {
         bail!("strip cannot be run; it is part of binutils");
     }
-    // A quarter remains: most of it is kernels for language models that Candle links.
+    // Compression leaves a quarter: most of the program is kernels for language models that Candle links.
     let packed = Command::new("gzip").args(["--best", "--force"]).arg(&stripped).status();
     ensure!(packed.is_ok_and(|status| status.success()), "gzip cannot be run");
     for (name, text) in FILES {

@@ -99,8 +99,8 @@ fn item(place: usize, shown: &Shown) -> Markup {
     }
 }
 
-/// Highlights where the image looks most like a defect: the more a place adds relative to the others, or the
-/// farther it lies, the more orange.
+/// Highlights where the image looks most like a defect: a place is the more orange, the more it adds to the score
+/// relative to the others, or the farther it lies from normal ones.
 fn heat(places: &[Vec<f64>]) -> Markup {
     let Some(columns) = places.first().map(Vec::len) else { return html! {} };
     let (least, most) =
@@ -177,7 +177,7 @@ show();
 mod tests {
     use super::*;
 
-    /// Two rows of three places: the last of the first row is at the right, not below.
+    /// Two rows of three places: the last place of the first row is at the right, not below.
     #[test]
     fn places_are_drawn_where_they_lie_in_the_picture() {
         let drawn = heat(&[vec![0.0, 1.0, 2.0], vec![3.0, 4.0, 5.0]]).into_string();

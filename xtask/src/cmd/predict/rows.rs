@@ -33,7 +33,7 @@ pub struct Summary {
 /// The file, open at its end.
 pub struct Rows {
     path: PathBuf,
-    /// Digests of paths: the names of a million images would be large.
+    /// Digests of paths, because the names of a million images would take too much memory.
     done: HashSet<[u8; 16]>,
     to: BufWriter<File>,
 }
@@ -242,7 +242,7 @@ mod tests {
         assert!(error.contains("already exists, from another source"), "{error}");
     }
 
-    /// A line break ends a row unless it is inside quotes, of which there then are an odd number.
+    /// A line break ends a row, unless it is inside quotes: then an odd number of quotes precedes it.
     #[test]
     fn a_row_is_whole_at_a_line_break_outside_quotes() {
         let file = tempfile::NamedTempFile::new().unwrap();

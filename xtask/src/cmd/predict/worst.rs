@@ -29,7 +29,7 @@ pub struct Worth {
     pub flagged: bool,
 }
 
-/// Some images, the worst first.
+/// The most suspicious images, the worst first.
 pub struct Worst(Vec<Worth>);
 
 /// An image for the page.

@@ -116,8 +116,8 @@ impl Drop for Child {
 pub mod tests {
     use super::*;
 
-    /// What stands for a Python in tests: a shell script. Another process writes it: as long as this one had it open, no
-    /// thread could start it.
+    /// Returns a shell script that stands in for Python. A separate process writes the file: as long as this
+    /// process had it open for writing, none of its threads could execute it.
     pub fn script(text: &str) -> (TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("python");
@@ -157,7 +157,7 @@ pub mod tests {
         );
     }
 
-    /// Threads, memory and the case reach the script that was asked for.
+    /// Threads, memory settings and the case reach the requested script.
     #[test]
     fn a_script_is_started_with_its_threads_and_its_line() {
         let told = tempfile::NamedTempFile::new().unwrap();

@@ -192,7 +192,7 @@ impl Worker {
 mod tests {
     use super::*;
 
-    /// Each side reads the same pictures, in the format that the case names.
+    /// Both sides read the same images, in the format that the case names.
     #[test]
     fn pictures_are_written_in_both_formats() {
         let folder = tempfile::tempdir().unwrap();
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(names, expected);
     }
 
-    /// Both views of every picture, as the paper's, whatever the source is.
+    /// Every image gets two of the paper's views, whatever the source.
     #[test]
     fn a_worker_loads_every_picture_twice() {
         let folder = tempfile::tempdir().unwrap();

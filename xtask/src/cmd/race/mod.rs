@@ -364,8 +364,8 @@ mod tests {
         assert_eq!(words(one, plain), "channels first", "one view is no batch of views");
     }
 
-    /// By the fastest of three steps after one that is not counted. The first setting begins fastest and the last ones are
-    /// faster on average, but no step is as fast as the best of the second.
+    /// The fastest of three steps decides, after an untimed one. The first setting begins fastest and the last
+    /// ones are faster on average, but none of their steps is as fast as the second setting's best.
     #[cfg(unix)]
     #[test]
     fn pytorch_is_raced_in_its_fastest_setting() {
@@ -389,7 +389,7 @@ for seconds in $steps 7; do read word; echo $seconds; done"#,
         let (mut child, setting) = fastest((byol, Precision::Single), &python, 1, false).unwrap();
         assert_eq!(setting, "channels first, views in one batch");
         assert_eq!(child.step().unwrap(), 7.0, "warm: its four steps are taken");
-        // Where views cannot share a batch, the next best is taken.
+        // If views cannot share a batch, the next best setting is taken.
         let supervised = of(skewbench::method::Name::Supervised).unwrap();
         let (_, setting) = fastest((supervised, Precision::Single), &python, 1, false).unwrap();
         assert_eq!(setting, "channels last");

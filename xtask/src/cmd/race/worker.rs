@@ -21,7 +21,7 @@ use skewbench::{
 
 use super::loader;
 
-/// Must equal that of `race.py`.
+/// Both must equal those of `race.py`.
 const LEARNING_RATE: f64 = 5e-4;
 const WEIGHT_DECAY: f64 = 1e-4;
 
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::cmd::race::cases::{CASES, Precision, Setting};
 
-    /// What PyTorch's side is told is what ours does: views, pictures, side and precision; a step trains.
+    /// Our worker follows the same line as PyTorch's: views, images, side and precision; and a step trains.
     #[test]
     fn a_worker_does_what_its_line_says() {
         let case =
@@ -210,7 +210,7 @@ mod tests {
         assert_ne!(norm(&worker), before);
     }
 
-    /// What `race.py` says of its own optimiser.
+    /// The expected values are those in `race.py`.
     #[test]
     fn both_sides_train_with_the_same_rate_and_decay() {
         let script = include_str!("../../../../fixtures/torch/race.py");

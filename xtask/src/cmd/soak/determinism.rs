@@ -51,7 +51,7 @@ struct Way {
     threads: usize,
 }
 
-/// The result of a way.
+/// The result of one way to train the cells.
 struct Row {
     way: Way,
     sets: String,
@@ -347,7 +347,7 @@ mod tests {
         assert!(super::ways(&empty).is_err_and(|error| error.to_string() == "--under: a command is needed"));
     }
 
-    /// Each value under its head, in the table for people and in that for programs.
+    /// Each value is under its heading, in the printed table and in the CSV.
     #[test]
     fn a_row_has_every_value_in_its_column() {
         let mut last = row("avx2", "4");

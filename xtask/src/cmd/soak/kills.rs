@@ -144,7 +144,7 @@ fn disturb(
     }
 }
 
-/// Describes why an unkilled process should not have ended this way, if so.
+/// Describes the failure of a process that was not killed; `None` if it succeeded.
 fn unexpected((mut process, said): (Child, PathBuf)) -> Result<Option<String>> {
     let status = process.wait()?;
     let fault = || format!("a process that was not killed ended with {status}: {}", end_of(&said));

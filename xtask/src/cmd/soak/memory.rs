@@ -190,7 +190,7 @@ mod tests {
         assert!(!cfg!(target_os = "linux") || own.unwrap() > 1000, "KiB of this process");
     }
 
-    /// Bounds in per cent of the cells: the first belongs to them, the last does not.
+    /// Bounds are percentages of the cells, the first inclusive, the last exclusive.
     #[test]
     fn samples_are_taken_between_two_parts_of_the_cells() {
         let all = samples(|cell| 1_000 * cell, |cell| cell);
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(cells([80, 100]), (Some(40), Some(49)));
     }
 
-    /// In MiB, of tenths of the cells; open files are the fewest.
+    /// Each tenth of the cells has its median memory in MiB, and its smallest number of open files.
     #[test]
     fn what_a_process_held_is_told_by_tenths_and_at_its_ends() {
         use crate::support::print::captured;
@@ -211,7 +211,7 @@ mod tests {
         let told = captured::output(|| tell(&all, 100, 345 << 10).unwrap());
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines.len(), 11);
-        // An eighth of a MiB a cell: of cells 30 to 39 the median is 35's.
+        // Memory grows by an eighth of a MiB per cell: the median of cells 30 to 39 is that of cell 35.
         assert_eq!(lines[3], "from cell   30:   104 MiB, 20 files");
         assert_eq!(lines[9], "from cell   90:   111 MiB, 17 files");
         let expected = "100 cells in one process: 102 MiB after a tenth of them, 111 MiB at the end, 345 MiB at most; 20 \

@@ -123,7 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Returns what a study writes that nothing disturbs.
+/// Returns the results of an undisturbed study.
 fn undisturbed(pictures: &Path, out: &Path, said: &Path) -> Result<BTreeMap<String, String>> {
     ensure!(
         start(pictures, out, said)?.wait()?.success(),
@@ -133,7 +133,7 @@ fn undisturbed(pictures: &Path, out: &Path, said: &Path) -> Result<BTreeMap<Stri
     what_is_in(out)
 }
 
-/// Trains on a new file system, and mounts the state of its disk after a while.
+/// Trains on a new file system, copies its disk image after a while, and mounts the copy.
 fn cut(root: &Path, file_system: &str, pictures: &Path, after: Duration) -> Result<Mounted> {
     let (disk, copy) = (root.join("disk.img"), root.join("copy.img"));
     for image in [&disk, &copy] {
@@ -151,7 +151,7 @@ fn cut(root: &Path, file_system: &str, pictures: &Path, after: Duration) -> Resu
     process.kill()?;
     process.wait()?;
     mounted.end()?;
-    // Some file systems refuse two mounted disks with the same identifier; the first is unmounted now.
+    // Some file systems refuse two mounted disks with the same identifier; the first is unmounted by now.
     Mounted::new(&copy, &root.join("mounted"))
 }
 

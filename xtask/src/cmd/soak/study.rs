@@ -75,7 +75,8 @@ pub fn end_of(said: &Path) -> String {
     lines[lines.len().saturating_sub(5)..].join(" / ")
 }
 
-/// Returns the results of a study, by file: bytes of weights, logits and detectors, and records without times.
+/// Returns BLAKE3 digests of a study's results, by file: of the bytes of weights, logits and detectors, and of
+/// what each record computed, without times.
 pub fn what_is_in(out: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (name, path) in files(out)? {

@@ -14,7 +14,7 @@ pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
     let (_, out) = super::parse(words)?.arguments.asked();
     let image = arguments.image.as_deref().context("--image names the container")?;
     let claim = arguments.claim.as_deref().context("--claim names the volume")?;
-    // Folder by folder: `/results-2` does not lie below `/results`.
+    // Whole folder names are compared: `/results-2` does not lie below `/results`.
     ensure!(
         out.starts_with(&arguments.mount),
         "--out must lie below {}, where the claim is mounted",
@@ -26,7 +26,7 @@ pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
 
 /// Builds the manifest. Each completion index is a part; a part without cells succeeds, because the cells of data
 /// elsewhere cannot be counted here. Status 1 comes from the program itself: settings that cannot be trained, or a
-/// failed cell; another attempt would end the same way. Any other end of a pod is retried.
+/// failed cell; another attempt would end the same way. Any other failure of a pod is retried.
 fn manifest(arguments: &Arguments, words: &[String], image: &str, claim: &str) -> Value {
     let tasks = arguments.tasks;
     let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();

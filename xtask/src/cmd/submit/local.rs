@@ -160,7 +160,7 @@ mod tests {
         assert!(gpus(1, Some(""), Some(8)).is_err(), "none may be used");
     }
 
-    /// SIGKILL would lose the state since the last checkpoint.
+    /// SIGKILL would lose the work since the last checkpoint.
     #[cfg(unix)]
     #[test]
     fn a_process_is_asked_to_end() {

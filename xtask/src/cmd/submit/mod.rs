@@ -91,7 +91,7 @@ pub struct Arguments {
     reproduce: Vec<String>,
 }
 
-/// The job that every task runs a part of.
+/// The job, of which every task runs a part.
 pub struct Job {
     /// Arguments of the program, without `--part`.
     words: Vec<String>,
@@ -100,7 +100,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Notes in the results folder what all tasks together are to do: each task notes only its own part.
+    /// Notes in the results folder what all tasks together are to train; each task itself notes only its own part.
     fn note(&self, cells: Vec<(String, usize)>) -> Result<()> {
         let run = record::Run {
             command: format!("{} {}", program::name(), self.line()),
@@ -122,7 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         arguments.slurm || arguments.kubernetes || arguments.local.is_some(),
         "expected where to run: --slurm, --kubernetes or --local N"
     );
-    // The parser lets a flag that excludes another take the place of one that is required.
+    // The parser does not insist on a required flag if one that excludes it is present.
     ensure!(
         arguments.slurm || (arguments.time.is_none() && arguments.option.is_empty() && !arguments.write_only),
         "--time, --option and --write-only are Slurm's: give --slurm with them"
@@ -191,7 +191,7 @@ fn with_out(words: &[String], out: &Path) -> Vec<String> {
     kept
 }
 
-/// Returns `40 tasks of 165 cells`.
+/// Returns `one task`, or `40 tasks`.
 fn in_words(tasks: usize) -> String {
     if tasks == 1 { "one task".to_owned() } else { format!("{} tasks", thousands(tasks)) }
 }
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(error("--local 3 --gpus 2 -- --quick"), expected);
     }
 
-    /// The cells of a study with their passes, and where its results go; `--gpu` is for other machines.
+    /// Returns a study's cells with their passes, and its results folder; `--gpu` is for another machine.
     #[test]
     fn a_study_is_looked_at_before_it_is_submitted() {
         use crate::support::print::captured;

@@ -64,7 +64,8 @@ pub fn pairs(asked: &Arguments, run: &Run) -> Result<Vec<TunedPair>> {
         .collect())
 }
 
-/// Summarises the scores of a pair: the chosen trial is the best of those that have all seeds; of equals the first.
+/// Summarises the scores of a pair. The chosen trial is the best of those with all seeds; the first, if several
+/// are equal.
 fn tuned(method: method::Name, backbone: backbone::Name, scores: Scores) -> Option<TunedPair> {
     let seeds: BTreeSet<u64> = scores.values().flat_map(BTreeMap::keys).copied().collect();
     let trial = |(trial, auroc): (u16, BTreeMap<u64, f64>)| {
@@ -90,8 +91,8 @@ fn tuned(method: method::Name, backbone: backbone::Name, scores: Scores) -> Opti
     Some(pair)
 }
 
-/// Returns trials with all seeds, by their mean, then others by the mean of their own seeds; best first, of equals
-/// the lower number.
+/// Returns the trials, best first: those with all seeds by their mean, then the others by the mean of their own
+/// seeds; equal ones by number.
 fn sorted(pair: &TunedPair) -> Vec<&Trial> {
     let own = |trial: &Trial| trial.auroc.values().sum::<f64>() / trial.auroc.len().max(1) as f64;
     let mut trials: Vec<&Trial> = pair.trials.iter().collect();
@@ -228,7 +229,7 @@ mod tests {
         <Alone<Arguments> as clap::Parser>::parse_from(flags.split_whitespace()).arguments
     }
 
-    /// What makes a record one of something else.
+    /// A change that makes a record incomparable.
     type Change = fn(&mut Record);
 
     /// A record of a trial of this run, with an AUROC of its converged probe.
@@ -247,7 +248,7 @@ mod tests {
         record
     }
 
-    /// Trials and their seeds, of a folder with two sound records and another.
+    /// Returns the trials found in a folder, with their seeds: two comparable records, and one changed by `more`.
     fn found(more: impl FnOnce(&mut Record), (trial, seed): (u16, u64)) -> Vec<(u16, Vec<u64>)> {
         let root = tempfile::tempdir().unwrap();
         let asked = asked(&format!(
@@ -266,7 +267,7 @@ mod tests {
         pair.trials.iter().map(|trial| (trial.trial, trial.auroc.keys().copied().collect())).collect()
     }
 
-    /// What was made of other images, by other code, in other epochs, at another share, or was not asked for, takes no part.
+    /// Trials with other images, code, epochs or share are ignored, and so are trials that were not requested.
     #[test]
     fn only_trials_that_can_be_compared_are() {
         let two = vec![(0, vec![0]), (1, vec![0])];
@@ -306,13 +307,13 @@ mod tests {
             assert_eq!(found, expected);
         }
         assert_eq!(cells.len(), 12);
-        // Three tenths as many to validate on; a plan of small scale but for that.
+        // Three tenths as many validation images; otherwise the plan of small scale.
         let run = asked.open().unwrap();
         assert_eq!(run.plan.scale.synthetic_images, (100, 30));
         assert_eq!(run.plan.scale.epochs, skewbench::experiment::Scale::small().epochs);
     }
 
-    /// The whole text of a pair whose numbers are all different; by hand.
+    /// The whole text of a pair whose numbers are all different, written by hand.
     #[test]
     fn trials_and_the_choice_are_told_with_every_number_in_its_column() {
         let trial = |trial, numbers: [f64; 2], views: &str, constant, auroc: &[f64]| Trial {

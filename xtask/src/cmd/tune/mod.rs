@@ -150,8 +150,9 @@ fn of<'a>(resolved: &'a [&'a Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
     Cells { resolved, folder, keep, may_begin: &|_| true, trained: &|| Ok(()) }
 }
 
-/// Trains the cells of a stage and notes in the folder that this command asked for them after those `before`.
-/// Returns cells that failed: a learning rate that is too high is a result, and the other trials remain valid.
+/// Trains the cells of a stage, and notes in the folder that this command requested them in addition to the cells
+/// `before`. Returns cells that failed: a learning rate that is too high is a result, and the other trials remain
+/// valid.
 fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<Vec<Failure>> {
     let all: Vec<&Resolved> = resolved.iter().collect();
     let cells = of(&all, folder);
