@@ -25,7 +25,7 @@ const PREFIX: &str = ".tmp-skewbench-";
 /// If the file cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     clean(folder_of(path));
-    write(path, bytes, Before::Anything).with_context(|| format!("{}: cannot be written", path.display()))
+    write(path, bytes, IfExists::Replace).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// Like [`write_whole`], but takes the bytes from a callback that writes them piece by piece: for large files.
@@ -38,7 +38,7 @@ pub fn write_by(
 ) -> anyhow::Result<()> {
     clean(folder_of(path));
     let mut said = Ok(());
-    let written = put(path, Before::Anything, |file| {
+    let written = put(path, IfExists::Replace, |file| {
         let mut file = io::BufWriter::new(file);
         said = write(&mut file);
         match &said {
@@ -57,7 +57,7 @@ pub fn write_by(
 /// If the file cannot be written, or already exists.
 pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     clean(folder_of(path));
-    match write(path, bytes, Before::Nothing) {
+    match write(path, bytes, IfExists::Fail) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             bail!("{}: already exists; --overwrite replaces it", path.display())
         }
@@ -67,23 +67,23 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 /// What may already exist at the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Before {
+pub(crate) enum IfExists {
     /// Another file, which is replaced.
-    Anything,
+    Replace,
     /// No file of that name.
-    Nothing,
+    Fail,
 }
 
 /// Writes a file, and creates the folders that it lies in if they are missing.
 ///
 /// # Errors
 /// If the file cannot be written, or a file exists that must not be replaced. An earlier file is left unchanged.
-pub(crate) fn write(path: &Path, bytes: &[u8], before: Before) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8], before: IfExists) -> io::Result<()> {
     put(path, before, |file| file.write_all(bytes))
 }
 
 /// Like [`write`], but takes the bytes from a callback.
-fn put(path: &Path, before: Before, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+fn put(path: &Path, before: IfExists, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     match fs::metadata(path) {
         // A pipe, or a device such as /dev/stdout: it is written to directly, because renaming would replace it.
         Ok(there) if !there.is_file() && !there.is_dir() => {
@@ -99,8 +99,8 @@ fn put(path: &Path, before: Before, write: impl FnOnce(&mut File) -> io::Result<
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     match before {
-        Before::Anything => file.persist(path),
-        Before::Nothing => file.persist_noclobber(path),
+        IfExists::Replace => file.persist(path),
+        IfExists::Fail => file.persist_noclobber(path),
     }
     .map_err(|error| error.error)?;
     sync(folder)
@@ -211,7 +211,7 @@ pub(crate) fn is_at(_file: &File, _path: &Path) -> bool {
 }
 
 /// Returns an unused name beside `path`: `x.json-torn`, `x.json-torn-2`, ...
-pub(crate) fn aside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn unused_name(path: &Path, ending: &str) -> PathBuf {
     let named = |number: usize| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!("-{ending}"));
@@ -244,14 +244,14 @@ mod tests {
     fn a_file_is_written_whole_over_another_or_not_at_all() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b/c.txt");
-        write(&path, b"one", Before::Nothing).unwrap();
-        assert_eq!(write(&path, b"two", Before::Nothing).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        write(&path, b"one", IfExists::Fail).unwrap();
+        assert_eq!(write(&path, b"two", IfExists::Fail).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
-        write(&path, b"three", Before::Anything).unwrap();
+        write(&path, b"three", IfExists::Replace).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
         let folder = path.join("d");
-        assert!(write(&folder, b"below a file", Before::Anything).is_err());
-        assert!(write(path.parent().unwrap(), b"over a folder", Before::Anything).is_err());
+        assert!(write(&folder, b"below a file", IfExists::Replace).is_err());
+        assert!(write(path.parent().unwrap(), b"over a folder", IfExists::Replace).is_err());
         assert_eq!(names(path.parent().unwrap()), ["c.txt"], "no temporary file is left behind");
         assert_eq!(names(&root.path().join("a")), ["b"]);
     }
@@ -263,10 +263,10 @@ mod tests {
         let [link, file] = ["link", "file"].map(|name| root.path().join(name));
         fs::write(&file, "old").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        write(&link, b"new", Before::Anything).unwrap();
+        write(&link, b"new", IfExists::Replace).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"new");
-        write(Path::new("/dev/null"), b"nothing", Before::Anything).unwrap();
+        write(Path::new("/dev/null"), b"nothing", IfExists::Replace).unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
@@ -291,7 +291,7 @@ mod tests {
                 let path = path(number);
                 scope.spawn(move || {
                     (0..100).for_each(|round| {
-                        write(&path, format!("{round}").as_bytes(), Before::Anything).unwrap();
+                        write(&path, format!("{round}").as_bytes(), IfExists::Replace).unwrap();
                     });
                 });
             }
@@ -306,7 +306,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("x.json");
         for expected in ["x.json-torn", "x.json-torn-2", "x.json-torn-3"] {
-            let aside = aside(&path, "torn");
+            let aside = unused_name(&path, "torn");
             assert_eq!(aside, root.path().join(expected));
             fs::write(aside, "").unwrap();
         }
@@ -390,7 +390,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let root = tempfile::tempdir().unwrap();
         let [here, usual] = ["here", "usual"].map(|name| root.path().join(name));
-        write(&here, b"", Before::Anything).unwrap();
+        write(&here, b"", IfExists::Replace).unwrap();
         File::create(&usual).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&here), mode(&usual));
@@ -409,6 +409,6 @@ mod tests {
         assert!(!is_at(&file, &path), "another of the same name");
         // A dangling link occupies its name, too.
         std::os::unix::fs::symlink("/nowhere", root.path().join("a-torn")).unwrap();
-        assert_eq!(aside(&path, "torn"), root.path().join("a-torn-2"));
+        assert_eq!(unused_name(&path, "torn"), root.path().join("a-torn-2"));
     }
 }

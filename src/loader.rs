@@ -72,7 +72,7 @@ pub struct Loader<'a> {
     /// Device of the batches.
     pub device: &'a Device,
     /// f32, or bf16 for training in mixed precision.
-    pub numbers: DType,
+    pub dtype: DType,
     /// Root of the streams for order and views.
     pub seed: Seed,
 }
@@ -117,7 +117,7 @@ impl Loader<'_> {
     /// # Errors
     /// As [`Self::epoch`].
     pub fn once(&self, consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
-        let order: Vec<Draw> = self.indices.iter().map(|&index| Draw { index, times: 0 }).collect();
+        let order: Vec<Draw> = self.indices.iter().map(|&index| Draw { index, earlier_uses: 0 }).collect();
         self.run(&order, self.seed.child("views"), consume)
     }
 
@@ -126,7 +126,7 @@ impl Loader<'_> {
         let mut stream = self.seed.child("order").index(epoch).stream();
         let mut order: Vec<Draw> = match self.sampling {
             Sampling::Each => (0..self.repeats)
-                .flat_map(|times| self.indices.iter().map(move |&index| Draw { index, times }))
+                .flat_map(|times| self.indices.iter().map(move |&index| Draw { index, earlier_uses: times }))
                 .collect(),
             Sampling::Balanced => {
                 let labels = self.dataset.labels();
@@ -137,10 +137,10 @@ impl Loader<'_> {
                     let mut pass: Vec<usize> = of_label.copied().collect();
                     stream.shuffle(&mut pass);
                     let places = (0..count).filter(|_| !pass.is_empty());
-                    drawn.extend(
-                        places
-                            .map(|place| Draw { index: pass[place % pass.len()], times: place / pass.len() }),
-                    );
+                    drawn.extend(places.map(|place| Draw {
+                        index: pass[place % pass.len()],
+                        earlier_uses: place / pass.len(),
+                    }));
                 }
                 drawn
             }
@@ -154,7 +154,7 @@ impl Loader<'_> {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
             let load = move || {
-                let mut maker = Maker::new(self);
+                let mut maker = ViewMaker::new(self);
                 for chunk in order.chunks(self.batch_size) {
                     // A closed channel means that the consumer failed: its error is the one to report.
                     if sender.send(self.load(seed, chunk, &mut maker)).is_err() {
@@ -172,15 +172,15 @@ impl Loader<'_> {
         })
     }
 
-    fn load(&self, seed: Seed, chunk: &[Draw], maker: &mut Maker) -> Result<Batch> {
+    fn load(&self, seed: Seed, chunk: &[Draw], maker: &mut ViewMaker) -> Result<Batch> {
         let (images, indices, skipped) = match maker {
-            Maker::Here => {
+            ViewMaker::Cpu => {
                 let (drawn, indices, skipped) =
                     self.read(chunk, |draw| self.draw(draw.seed(seed), draw.index))?;
                 (self.assemble(&drawn)?, indices, skipped)
             }
             #[cfg(feature = "cuda")]
-            Maker::There(upload) => {
+            ViewMaker::Gpu(upload) => {
                 let open = |draw: Draw| {
                     let image = self.dataset.open(draw.index)?;
                     let seed = draw.seed(seed);
@@ -196,7 +196,7 @@ impl Loader<'_> {
                     drawn.iter().enumerate().map(move |(image, views)| (image, views[view].clone()))
                 });
                 let in_order = in_order.collect::<Vec<_>>();
-                (upload.views(&images, &in_order, self.normalisation, self.numbers)?, indices, skipped)
+                (upload.views(&images, &in_order, self.normalisation, self.dtype)?, indices, skipped)
             }
         };
         let labels: Vec<f32> =
@@ -232,7 +232,7 @@ impl Loader<'_> {
             !kept.is_empty(),
             "none of the {} images of a batch can be read, the first is {}",
             chunk.len(),
-            self.dataset.place(chunk[0].index)
+            self.dataset.location(chunk[0].index)
         );
         Ok((kept, indices, skipped))
     }
@@ -247,7 +247,7 @@ impl Loader<'_> {
             }
         }
         let shape = (views * images.len(), side, side, 3);
-        Ok(Tensor::from_vec(pixels, shape, self.device)?.to_dtype(self.numbers)?)
+        Ok(Tensor::from_vec(pixels, shape, self.device)?.to_dtype(self.dtype)?)
     }
 
     fn draw(&self, seed: Seed, index: usize) -> Result<Vec<Vec<f32>>> {
@@ -269,37 +269,37 @@ struct Draw {
     /// Position in the data set.
     index: usize,
     /// How often the epoch has used the image before.
-    times: usize,
+    earlier_uses: usize,
 }
 
 impl Draw {
     /// Returns the seed of its views, which differs for each use.
     fn seed(self, epoch: Seed) -> Seed {
         let first = epoch.index(self.index);
-        if self.times == 0 { first } else { first.child("again").index(self.times) }
+        if self.earlier_uses == 0 { first } else { first.child("again").index(self.earlier_uses) }
     }
 }
 
 /// Where views are computed; the bytes are the same.
-enum Maker {
+enum ViewMaker {
     /// On this machine's cores.
-    Here,
+    Cpu,
     /// On the GPU that trains, from images uploaded while it computes.
     #[cfg(feature = "cuda")]
-    There(Box<Upload>),
+    Gpu(Box<Upload>),
 }
 
-impl Maker {
+impl ViewMaker {
     fn new(loader: &Loader) -> Self {
         #[cfg(feature = "cuda")]
         if let Ok(device) = loader.device.as_cuda_device()
             && loader.views.iter().all(|view| Upload::fits(view.side))
         {
-            return Self::There(Box::new(Upload::new(device)));
+            return Self::Gpu(Box::new(Upload::new(device)));
         }
         #[cfg(not(feature = "cuda"))]
         let _ = loader;
-        Self::Here
+        Self::Cpu
     }
 }
 

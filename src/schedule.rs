@@ -51,7 +51,7 @@ pub struct LearningRate {
 impl LearningRate {
     /// solo-learn's schedule, which the paper's authors use: they warm up for 10 of 45 epochs and end
     /// at 1e-6, with a `start` of their own for each method that all parameter groups share.
-    pub fn solo(steps: usize, warm_up_steps: usize, start: f64, end: f64) -> Self {
+    pub fn solo_learn(steps: usize, warm_up_steps: usize, start: f64, end: f64) -> Self {
         Self {
             steps,
             warm_up_steps,
@@ -122,7 +122,7 @@ mod tests {
     )]
     // Worked by hand from the formula: 3e-5 + (3e-3 - 3e-5) / 9 a step, then the middle of the cosine.
     #[case::solo(
-        LearningRate::solo(100, 10, 3e-5, 1e-6),
+        LearningRate::solo_learn(100, 10, 3e-5, 1e-6),
         3e-3,
         &[(0, 3e-5), (3, 1.02e-3), (9, 3e-3), (10, 3e-3), (55, 1.5005e-3), (100, 1e-6), (500, 1e-6)],
     )]

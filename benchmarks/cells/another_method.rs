@@ -23,7 +23,7 @@ fn simsiam() -> Cell {
 #[test]
 fn it_is_trained_and_read_as_any_other() {
     assert!(cell::other_methods(&Share::STUDY, 0).contains(&simsiam()), "--study methods trains it");
-    assert!(!cell::at(&Share::STUDY, 0).contains(&simsiam()), "the paper has none");
+    assert!(!cell::paper_methods(&Share::STUDY, 0).contains(&simsiam()), "the paper has none");
 
     let (plan, source) = fixture();
     let record = experiment::run(&simsiam(), &plan, source, &mut |_| {}).unwrap().record;
@@ -35,6 +35,6 @@ fn it_is_trained_and_read_as_any_other() {
     let spread = last.monitors["features_unit_deviation"];
     assert!(spread > 0.01, "features collapsed: their deviation is {spread}");
 
-    let reading = reading::of(vec![("record".to_owned(), record)]);
+    let reading = reading::from_memory(vec![("record".to_owned(), record)]);
     assert_eq!(reading.records[0].cell.method, Some(method::Name::SimSiam));
 }

@@ -21,7 +21,7 @@ use skewbench::{
 
 use crate::{
     identity, skip,
-    within::{Bound, Fields, Within},
+    within::{Bound, Fields, WithinBounds},
 };
 
 /// Losses: kernels on different CPUs differ in their last bits, and training amplifies the differences. Ours.
@@ -78,7 +78,7 @@ impl Pretrained for TrainedHere {
     fn encoder(&self, cell: &Resolved) -> anyhow::Result<Weights> {
         let (plan, source) = fixture();
         let Finished { method, .. } = experiment::run(&cell.cell, &plan, source, &mut |_| {})?;
-        Ok(Weights::of(Path::new("trained here"), &method.parameters().encoder()))
+        Ok(Weights::from_parameters(Path::new("trained here"), &method.parameters().encoder()))
     }
 }
 
@@ -89,17 +89,17 @@ impl Pretrained for TrainedHere {
 #[track_caller]
 pub fn check(cell: &Cell) {
     let (plan, source) = fixture();
-    if let Some(reason) = cell.undefined() {
+    if let Some(reason) = cell.undefined_reason() {
         let error = experiment::run(cell, &plan, source, &mut |_| {}).err().expect("an undefined cell ran");
         assert!(format!("{error:#}").contains(reason), "{error:#}");
         return;
     }
     if !everything() && !identity::trains_by_default(cell) {
         identity::assert_stored(&plan.resolve(cell, source).unwrap());
-        skip::by_identity(cell.id());
+        skip::note_identity_checked(cell.id());
         return;
     }
-    skip::trained(cell.id());
+    skip::note_trained(cell.id());
     let record =
         experiment::run(cell, &plan, source, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}")).record;
     let mut settings = insta::Settings::clone_current();
@@ -107,13 +107,13 @@ pub fn check(cell: &Cell) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.set_description(cell.id());
-    settings.set_comparator(Box::new(Within));
+    settings.set_comparator(Box::new(WithinBounds));
     settings.bind(|| insta::assert_snapshot!(identity::snapshot(cell), fields(&record).to_string()));
 }
 
 fn fields(record: &Record) -> Fields {
     let mut fields = Fields::default();
-    let identity = Identity::of(record).expect("a record of this build");
+    let identity = Identity::from_record(record).expect("a record of this build");
     fields.exact("identity", identity::digest(&identity));
     fields.exact("train", identity::counts(record.data.train.normals, record.data.train.defects));
     for epoch in &record.curve {
@@ -150,7 +150,7 @@ fn fields(record: &Record) -> Fields {
 }
 
 /// Compares a text that is equal on every machine with `snapshots/<name>.snap`.
-pub fn text(name: &str, text: &str) {
+pub fn assert_text(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
     settings.set_prepend_module_to_snapshot(false);

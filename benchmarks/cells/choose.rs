@@ -124,9 +124,9 @@ impl Study {
     fn race(&self, rule: &Rule) -> Elimination {
         let mut race = Elimination::new(&self.arms, rule.clone());
         while race.end().is_none() {
-            let wanted = race.wanted();
+            let wanted = race.pending();
             let scores: Vec<f64> = wanted.iter().map(|(at, seed)| self.score(at, *seed as usize)).collect();
-            race.look(&scores).unwrap();
+            race.judge_scores(&scores).unwrap();
         }
         race
     }
@@ -166,7 +166,7 @@ fn score(mean: f64, deviation: f64, tail: Tail, stream: &mut Stream) -> f64 {
 
 impl Tally {
     /// Simulates studies. `grids`: whether full grids are evaluated as well.
-    fn of(scenario: Scenario, studies: usize, grids: bool) -> Self {
+    fn simulate(scenario: Scenario, studies: usize, grids: bool) -> Self {
         let mut tally = Self { studies, ..Self::default() };
         let rule = Rule::new(11, MOST, MARGIN).unwrap();
         for number in 0..studies {
@@ -217,7 +217,7 @@ fn assert_promise(name: &str, tally: &Tally, within: f64) {
 fn races_end_within_the_margin_of_the_best() {
     check::on_one_thread();
     for scenario in SCENARIOS {
-        assert_promise(scenario.0, &Tally::of(scenario, 40, false), 0.95);
+        assert_promise(scenario.0, &Tally::simulate(scenario, 40, false), 0.95);
     }
 }
 
@@ -237,7 +237,7 @@ fn races_cost_half_of_the_grid() {
     );
     let mut totals = [0.0; 3];
     for scenario in SCENARIOS.into_iter().chain([HARDEST]) {
-        let tally = Tally::of(scenario, 400, true);
+        let tally = Tally::simulate(scenario, 400, true);
         let [race, looking, fixed] = tally.costs();
         let [decided, equivalent, seeds] = tally.ends.map(|count| tally.part(count));
         writeln!(
@@ -268,5 +268,5 @@ fn races_cost_half_of_the_grid() {
     .unwrap();
     println!("{table}");
     assert!(race <= 0.5 * fixed, "{race} trainings of {fixed}");
-    check::text("choose", &table);
+    check::assert_text("choose", &table);
 }

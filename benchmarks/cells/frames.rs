@@ -64,7 +64,7 @@ fn frame(number: usize, defect: bool) -> RgbImage {
 }
 
 /// Compares a frame with its file, or writes it.
-fn settle(path: &Path, frame: &RgbImage, format: ImageFormat) {
+fn compare_or_write(path: &Path, frame: &RgbImage, format: ImageFormat) {
     if env::var_os("SKEWBENCH_FIXTURES").is_some_and(|value| value == "write") {
         let mut bytes = Cursor::new(Vec::new());
         frame.write_to(&mut bytes, format).unwrap();
@@ -104,7 +104,7 @@ fn sewer_ml_frames_are_as_drawn() {
         let format = if number % 5 == 0 { ImageFormat::Jpeg } else { ImageFormat::Png };
         let root = if number > 34 { "valid00" } else { "images" };
         let path = folder.join(root).join(format!("{number:08}.png"));
-        settle(&path, &frame(number, is_defect(number)), format);
+        compare_or_write(&path, &frame(number, is_defect(number)), format);
     }
 }
 
@@ -116,7 +116,7 @@ fn folder_frames_are_as_drawn() {
             [(1, "1.png", ImageFormat::Png), (2, "2.jpg", ImageFormat::Jpeg), (3, "3.png", ImageFormat::Png)]
         {
             let number = 100 + 10 * usize::from(defect) + number;
-            settle(&folder.join(label).join(name), &frame(number, defect), format);
+            compare_or_write(&folder.join(label).join(name), &frame(number, defect), format);
         }
     }
     settle_text(

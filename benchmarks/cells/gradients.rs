@@ -59,7 +59,7 @@ fn every_variable_has_a_gradient(
 fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> Option<(f64, Vec<f32>)> {
     let (plan, source) = fixture();
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };
-    if cell.undefined().is_some() {
+    if cell.undefined_reason().is_some() {
         assert!(plan.resolve(&cell, source).is_err(), "an undefined cell was resolved");
         return None;
     }
@@ -78,7 +78,7 @@ fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> 
         batch_size: 16,
         on_bad_image: plan.on_bad_image,
         device: &plan.device,
-        numbers,
+        dtype: numbers,
         seed: Seed::root(0),
     };
     let (mut loss, mut all) = (0.0, Vec::new());

@@ -17,7 +17,7 @@ use skewbench::{
 /// unseen classes.
 pub fn cells() -> Vec<Cell> {
     [
-        cell::at(&Share::STUDY, 0),
+        cell::paper_methods(&Share::STUDY, 0),
         cell::floors(&Share::STUDY, 0),
         cell::size_matched(0),
         cell::table2(0),
@@ -101,7 +101,7 @@ pub fn assert_stored(resolved: &Resolved) {
 
 #[test]
 fn what_trains_by_default_covers_every_axis() {
-    let defined: Vec<Cell> = cells().into_iter().filter(|cell| cell.undefined().is_none()).collect();
+    let defined: Vec<Cell> = cells().into_iter().filter(|cell| cell.undefined_reason().is_none()).collect();
     // The method, backbone, share and study of cells.
     let axes = |cells: &[&Cell]| {
         let of_each = |cell: &&Cell| {

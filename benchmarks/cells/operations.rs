@@ -9,11 +9,11 @@ use skewbench::candle_core::Device;
 use crate::check::on_one_thread;
 
 /// Compares all cases with their twins, and prints the largest difference by operation.
-fn hold(precision: Precision) {
+fn assert_twins_agree(precision: Precision) {
     on_one_thread();
     let (mut wrong, mut furthest) = (Vec::new(), BTreeMap::<&str, f64>::new());
     for case in operations::cases() {
-        let compared = case.found(precision, &Device::Cpu).and_then(|found| {
+        let compared = case.compute(precision, &Device::Cpu).and_then(|found| {
             compare(&found.results, &case.expected(precision)?.results, case.bound(precision))
         });
         match compared.map(|compared| (compared.apart, compared.first)) {
@@ -33,17 +33,17 @@ fn hold(precision: Precision) {
 
 #[test]
 fn double_precision_is_the_twins() {
-    hold(Precision::Double);
+    assert_twins_agree(Precision::Double);
 }
 
 #[test]
 fn single_precision_is_near_the_twins() {
-    hold(Precision::Single);
+    assert_twins_agree(Precision::Single);
 }
 
 #[test]
 fn mixed_precision_is_near_the_twins() {
-    hold(Precision::Mixed);
+    assert_twins_agree(Precision::Mixed);
 }
 
 #[test]

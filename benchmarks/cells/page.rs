@@ -50,7 +50,7 @@ fn claims_and_tables_of_committed_records() {
         finding.evidence.iter().take(3).for_each(|line| text.push_str(&format!("  {line}\n")));
         finding.missing.iter().take(1).for_each(|line| text.push_str(&format!("  not measured: {line}\n")));
     }
-    check::text("page", &text);
+    check::assert_text("page", &text);
 }
 
 /// Tables and figures in documents equal the output of the command beside them.
@@ -280,7 +280,7 @@ fn told_of(change: impl Fn(&mut Value) -> Option<String>) -> (Reading, String) {
     let told = reading.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     for problem in &reading.problems {
         // Escaped for HTML.
-        let what = problem.what.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let what = problem.description.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         assert!(html.contains(&what.replace('"', "&quot;")), "not on the page: {problem}");
     }
     (reading, told)
@@ -363,10 +363,11 @@ fn of_two_data_sets() -> (Reading, [tempfile::TempDir; 2]) {
 #[test]
 fn two_data_sets_are_two_parts_of_a_page() {
     let (reading, folders) = of_two_data_sets();
-    let settings: Vec<String> = report::contents(&reading).into_iter().map(|known| known.setting).collect();
+    let settings: Vec<String> =
+        report::setting_summaries(&reading).into_iter().map(|known| known.setting).collect();
     let [larger, smaller] = &settings[..] else { panic!("{settings:?}") };
     assert!(smaller.contains("data 00000000 ") && !larger.contains("data 00000000 "), "{settings:?}");
-    let other = Page::new(reading.only(|name| name == smaller), None);
+    let other = Page::new(reading.in_settings(|name| name == smaller), None);
     let page = Page::new(reading, None).with_others(vec![other]);
     assert!(page.left_out().is_empty());
     let html = page.html();
@@ -401,7 +402,7 @@ fn a_data_set_that_is_not_shown_is_named_with_the_command_that_shows_it() {
     assert!(html.contains("Not on this page: 3 records of other settings."), "the page says so");
     let place = folders[1].path().display();
     let command = format!("cargo xtask report '{place}' --setting '{}'", left_out.setting);
-    assert_eq!(left_out.way_in(), command);
+    assert_eq!(left_out.how_to_show(), command);
     assert!(html.contains(&format!("<code>{command}</code>")), "{command}");
 }
 

@@ -152,16 +152,17 @@ fn train(
     let (path, stop) = (folder.join("x.checkpoint"), Arc::default());
     let checkpoint = Checkpoint { path, every: Duration::ZERO, stop };
     let killed = folder.join("killed");
-    let finished = experiment::run_kept(&plan.resolve(cell, source).unwrap(), &checkpoint, &mut |event| {
-        let at = match event {
-            Event::Training(Progress::Step { epoch, step, .. }) => (epoch, step),
-            Event::Training(Progress::Epoch { epoch, .. }) => (epoch.epoch + 1, 0),
-            _ => return,
-        };
-        if at == kill {
-            fs::copy(&checkpoint.path, &killed).unwrap();
-        }
-    });
+    let finished =
+        experiment::run_with_checkpoint(&plan.resolve(cell, source).unwrap(), &checkpoint, &mut |event| {
+            let at = match event {
+                Event::Training(Progress::Step { epoch, step, .. }) => (epoch, step),
+                Event::Training(Progress::Epoch { epoch, .. }) => (epoch.epoch + 1, 0),
+                _ => return,
+            };
+            if at == kill {
+                fs::copy(&checkpoint.path, &killed).unwrap();
+            }
+        });
     (finished.unwrap(), killed)
 }
 
@@ -182,7 +183,7 @@ fn computed_files(finished: &Finished) -> (Record, Vec<u8>, Vec<u8>) {
     };
     record.curve.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
     let read = |path: PathBuf| fs::read(path).unwrap();
-    (record, read(folder.weights("x")), read(folder.logits("x")))
+    (record, read(folder.weights_path("x")), read(folder.logits_path("x")))
 }
 
 /// All kinds of state: AdamW, an online probe, teachers (with statistics of their own), DINO's centre and frozen
@@ -241,7 +242,7 @@ fn a_cell_that_is_asked_to_stop_keeps_its_state() {
     let run = |asked: &dyn Fn(&Event) -> bool| {
         let (path, stop) = (folder.path().join("x.checkpoint"), Arc::new(AtomicBool::new(false)));
         let checkpoint = Checkpoint { path, every: Duration::MAX, stop: stop.clone() };
-        experiment::run_kept(&plan.resolve(&cell, source).unwrap(), &checkpoint, &mut |event| {
+        experiment::run_with_checkpoint(&plan.resolve(&cell, source).unwrap(), &checkpoint, &mut |event| {
             if asked(&event) {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -311,7 +312,7 @@ fn a_state_that_does_not_belong_is_never_resumed() {
     let mut rebuilt = plan.resolve(&supervised, source).unwrap();
     rebuilt.identity.code = "0".repeat(64);
     for (asked, difference) in [(other, "recipe"), (rebuilt, "code")] {
-        let error = experiment::run_kept(&asked, &checkpoint, &mut |_| {}).err().unwrap();
+        let error = experiment::run_with_checkpoint(&asked, &checkpoint, &mut |_| {}).err().unwrap();
         let told = format!("{error:#}");
         assert!(
             told.contains("the saved training differs from the requested one: ") && told.contains(difference),
@@ -326,7 +327,7 @@ fn a_state_that_does_not_belong_is_never_resumed() {
     fs::write(&path, torn).unwrap();
     let mut notes = Vec::new();
     let resolved = plan.resolve(&supervised, source).unwrap();
-    let finished = experiment::run_kept(&resolved, &checkpoint, &mut |event| {
+    let finished = experiment::run_with_checkpoint(&resolved, &checkpoint, &mut |event| {
         assert!(!matches!(event, Event::Resumed { .. }), "a torn state was resumed");
         if let Event::Note(text) = event {
             notes.push(text.to_owned());

@@ -95,12 +95,12 @@ pub fn note(line: String) {
 }
 
 /// Notes that a cell was trained.
-pub fn trained(cell: String) {
+pub fn note_trained(cell: String) {
     with_summary(|summary| summary.trained.insert(cell));
 }
 
 /// Notes that only a cell's identity was checked.
-pub fn by_identity(cell: String) {
+pub fn note_identity_checked(cell: String) {
     with_summary(|summary| summary.by_identity.insert(cell));
 }
 

@@ -409,7 +409,7 @@ fn cells_tests_and_snapshots_agree() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter_map(|name| name.strip_suffix(".snap").map(str::to_owned))
         .collect();
-    let defined = cells.iter().filter(|cell| cell.undefined().is_none());
+    let defined = cells.iter().filter(|cell| cell.undefined_reason().is_none());
     let expected: BTreeSet<String> = defined.map(|cell| cell.id().replace('/', "-")).collect();
     assert_eq!(snapshots, expected, "snapshots (left) against cells (right)");
 }

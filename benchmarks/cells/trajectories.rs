@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 use checks::{
     formula::{hash, unit},
-    recorded::{self, Judged, MIXED, SINGLE},
-    trajectory::{self, Case, Numbers, STEPS, Trajectory, follow, length},
+    recorded::{self, MIXED, SINGLE, TrajectoryComparison},
+    trajectory::{self, Case, Numbers, STEPS, Trajectory, length, run_steps},
 };
 use skewbench::{
     backbone::{self, Parameters},
@@ -62,7 +62,7 @@ fn chosen() -> Vec<Case> {
 }
 
 fn on_the_cpu(case: Case, weights: DType, images: DType, steps: usize) -> Trajectory {
-    follow(case, &Numbers { device: &Device::Cpu, weights, images }, steps).unwrap()
+    run_steps(case, &Numbers { device: &Device::Cpu, weights, images }, steps).unwrap()
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn undefined_pairs_are_not_built() {
         for backbone in backbone::Name::STUDY {
             if method.undefined_on(backbone).is_some() {
                 let case = Case { method, backbone, head_norm: false };
-                assert!(follow(case, &numbers, 1).is_err(), "{} was built", case.name());
+                assert!(run_steps(case, &numbers, 1).is_err(), "{} was built", case.name());
                 undefined += 1;
             }
         }
@@ -106,7 +106,7 @@ fn double_precision_follows_pytorch() {
 }
 
 fn follow_in_double_precision(case: Case) {
-    let expected = recorded::of(case).unwrap();
+    let expected = recorded::find(case).unwrap();
     let run = on_the_cpu(case, DType::F64, DType::F64, STEPS);
     let name = case.name();
 
@@ -163,8 +163,9 @@ fn follow_in_double_precision(case: Case) {
     );
 }
 
-fn tell(case: Case, judged: &Judged) {
-    let Judged { drift, drift_of_pytorch, lengths_apart, variable, variable_apart, .. } = judged;
+fn tell(case: Case, judged: &TrajectoryComparison) {
+    let TrajectoryComparison { drift, drift_of_pytorch, lengths_apart, variable, variable_apart, .. } =
+        judged;
     println!(
         "{}: {drift:.1e}, PyTorch {drift_of_pytorch:.1e}: {:.2} times; \
          gradients' length {lengths_apart:.1e}, {variable}'s {variable_apart:.1e}",
@@ -177,7 +178,7 @@ fn tell(case: Case, judged: &Judged) {
 fn single_precision_follows_pytorch() {
     on_one_thread();
     for case in chosen() {
-        let recorded = recorded::of(case).unwrap();
+        let recorded = recorded::find(case).unwrap();
         let steps = if case.backbone == backbone::Name::ViTTiny { STEPS } else { 1 };
         let run = on_the_cpu(case, DType::F32, DType::F32, steps);
         for (step, (found, expected)) in run.losses.iter().zip(&recorded.losses).enumerate() {
@@ -195,7 +196,7 @@ fn mixed_precision_drifts_no_more_than_pytorchs_autocast() {
     on_one_thread();
     for case in chosen() {
         let run = on_the_cpu(case, DType::F32, DType::BF16, STEPS);
-        let judged = recorded::of(case).unwrap().judge_trajectory(&run, &MIXED).unwrap();
+        let judged = recorded::find(case).unwrap().judge_trajectory(&run, &MIXED).unwrap();
         tell(case, &judged);
         assert!(judged.is_equal, "{}: {judged:?}", case.name());
         assert!(judged.drift > 1e-6, "{}: nothing was rounded to bf16", case.name());

@@ -27,7 +27,7 @@ fn the_short_recipe_is_what_the_committed_trials_chose() {
         let means = pair.trials.iter().filter_map(|trial| Some((pair.mean(trial.trial)?, trial)));
         let (_, best) = means.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
         assert_eq!(best.trial, pair.chosen, "{method} {backbone}");
-        let recipe = Recipe::of(Name::Short, method, backbone);
+        let recipe = Recipe::for_method(Name::Short, method, backbone);
         let point = search::point(method, backbone, 0);
         assert_eq!(
             (recipe.learning_rate, recipe.weight_decay, recipe.augmentation.id(), point.constant),

@@ -15,7 +15,7 @@ use skewbench::{
     seed::Seed,
     tensor::{
         attention::attention,
-        batch_norm::{EPSILON, Then, batch_norm},
+        batch_norm::{EPSILON, Epilogue, batch_norm},
         convolution::{Geometry, convolution},
         layer_norm::layer_norm,
         linear::linear,
@@ -71,7 +71,7 @@ fn layers() {
     );
     agree(
         &[&rows, &scale, &shift],
-        |x| Ok(batch_norm(&x[0], &x[1], &x[2], None, Then::default())?.0),
+        |x| Ok(batch_norm(&x[0], &x[1], &x[2], None, Epilogue::default())?.0),
         |x| {
             let moments = [0.0, 1.0].map(|value| Tensor::full(value, 5, &Device::Cpu).unwrap());
             let [mean, variance] = moments;

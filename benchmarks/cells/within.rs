@@ -117,9 +117,9 @@ impl Bound {
 
 /// Compares snapshots written by [`Fields`].
 #[derive(Clone)]
-pub struct Within;
+pub struct WithinBounds;
 
-impl Comparator for Within {
+impl Comparator for WithinBounds {
     fn matches(&self, reference: &Snapshot, test: &Snapshot) -> bool {
         let fields = |snapshot: &Snapshot| match snapshot.contents() {
             SnapshotContents::Text(text) => Fields::parse(&normalised(text)),

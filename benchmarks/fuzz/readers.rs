@@ -12,7 +12,7 @@ use std::{
 
 use safetensors::{Dtype, SafeTensors, View};
 use skewbench::{
-    backbone::{Architecture, Name, Parameters, Stem, VitSize, import::Weights, safe::serialised},
+    backbone::{Architecture, Name, Parameters, Stem, VitSize, import::Weights, safe::serialise},
     bundle::Bundle,
     candle_core::{DType, Device, Tensor, safetensors::load_buffer},
     data::{SampleBits, Source, annotations::Annotations, decode, foreign, store, table},
@@ -78,7 +78,7 @@ fn rows_of(source: &Source) -> Vec<Row> {
     let mut rows = Vec::new();
     for (split, images) in [("train", &source.train), ("validation", &source.validation)] {
         for (index, labels) in images.labels().iter().enumerate() {
-            let class = images.kind(index).unwrap_or_default().to_owned();
+            let class = images.class_name(index).unwrap_or_default().to_owned();
             let group = images.group(index).map(str::to_owned);
             rows.push((split, images.name(index), labels.defect, class, group));
         }
@@ -94,8 +94,9 @@ fn written(rows: &[Row], folder: &Path) -> Vec<u8> {
     writer.write_record(&header[..fields]).unwrap();
     for (split, name, defect, class, group) in rows {
         let path = folder.join(name).to_str().unwrap().to_owned();
-        let group = foreign::cell(group.as_deref().unwrap_or_default());
-        let row = [*split, path.as_str(), if *defect { "1" } else { "0" }, &foreign::cell(class), &group];
+        let group = foreign::escape_cell(group.as_deref().unwrap_or_default());
+        let row =
+            [*split, path.as_str(), if *defect { "1" } else { "0" }, &foreign::escape_cell(class), &group];
         writer.write_record(&row[..fields]).unwrap();
     }
     writer.into_inner().unwrap()
@@ -104,8 +105,8 @@ fn written(rows: &[Row], folder: &Path) -> Vec<u8> {
 /// Images. Reading only the header must agree; truncated anywhere, an image is refused, or has the same pixels.
 pub fn images(bytes: &[u8]) -> bool {
     let path = Path::new("picture");
-    let see = |bytes: &[u8]| decode::seen(bytes, path, SampleBits::ALL);
-    let head_alone = decode::head_of_bytes(bytes, path);
+    let see = |bytes: &[u8]| decode::decode_with_header(bytes, path, SampleBits::ALL);
+    let head_alone = decode::read_header_from_bytes(bytes, path);
     let Ok((image, head, _)) = see(bytes) else { return false };
     assert_eq!(head_alone.unwrap(), head);
     assert_eq!((head.width, head.height), (image.width, image.height));
@@ -143,12 +144,12 @@ pub fn checkpoints(bytes: &[u8]) -> bool {
     if let Some(sealed) = sealed(bytes)
         && let Some((state, _)) = read(&sealed)
     {
-        let _ = (state.position(), state.images(), state.under("curve_monitor"));
+        let _ = (state.position(), state.images(), state.numbers_under("curve_monitor"));
     }
     let Some((state, notes)) = read(bytes) else { return false };
-    let written = state.serialised(&notes).unwrap();
+    let written = state.to_safetensors(&notes).unwrap();
     let (again, _) = read(&written).expect("what was written is read");
-    assert_eq!(again.serialised(&notes).unwrap(), written);
+    assert_eq!(again.to_safetensors(&notes).unwrap(), written);
     state.position().is_ok() && state.images().is_ok()
 }
 
@@ -161,7 +162,7 @@ fn resealed(
     let tensors: BTreeMap<_, _> = load_buffer(bytes, &Device::Cpu).ok()?.into_iter().collect();
     let mut notes = head.metadata().clone().unwrap_or_default().into_iter().collect();
     seal(&tensors, &mut notes)?;
-    serialised(&tensors, &notes).ok()
+    serialise(&tensors, &notes).ok()
 }
 
 /// Returns a checkpoint of these tensors, whatever digest they state.
@@ -201,7 +202,7 @@ pub fn weights(bytes: &[u8]) -> bool {
     let Ok(weights) = Weights::read(&path, bytes) else { return false };
     let _ = weights.network();
     let encoder = small();
-    let values = |parameters: &Parameters| parameters.serialised(&BTreeMap::new()).unwrap();
+    let values = |parameters: &Parameters| parameters.to_safetensors(&BTreeMap::new()).unwrap();
     let before = values(&encoder);
     if weights.fill(&encoder).is_err() {
         assert!(values(&encoder) == before, "refused, and yet taken over");
@@ -246,7 +247,7 @@ pub fn sealed_bundle(bytes: &[u8], edit: impl Fn(&str) -> String) -> Option<Vec<
 /// numbers is changed; with a changed header it is refused, or gives the same scores for its images.
 pub fn bundles(bytes: &[u8]) -> bool {
     let open = |bytes: &[u8]| Bundle::open(&file("detector.skewbench", bytes)).ok();
-    let says = |bundle: &Bundle| bundle.see(bundle.pictures(), false).unwrap();
+    let says = |bundle: &Bundle| bundle.score(bundle.pictures(), false).unwrap();
     if let Some(bundle) = sealed_bundle(bytes, str::to_owned).and_then(|sealed| open(&sealed)) {
         assert_eq!(says(&bundle).len(), bundle.pictures().len());
     }

@@ -15,7 +15,7 @@ use skewbench::{
         importance::{f2_ciw_multilabel_of_detector, f2_ciw_oracle},
         probe::{Options, Probe, Weighting},
     },
-    label_free::{LabelFree, Rows},
+    label_free::{LabelFreeMetrics, Rows},
     report::images::auroc_difference,
     seed::Seed,
 };
@@ -77,7 +77,7 @@ pub fn probe(folder: &Path) -> String {
 
 pub fn label_free(folder: &Path) -> String {
     let values = read(folder);
-    let found = LabelFree::of(Rows::new(&values, WIDTH).unwrap(), &Seed::root(0)).unwrap();
+    let found = LabelFreeMetrics::compute(Rows::new(&values, WIDTH).unwrap(), &Seed::root(0)).unwrap();
     format!("RankMe {}, self-cluster {:e}", found.rankme, found.self_cluster)
 }
 
@@ -134,7 +134,7 @@ pub fn normals(folder: &Path) -> String {
     // normal ones.
     let values = &values[..values.len() / 2 / WIDTH * WIDTH];
     let normals: Vec<usize> = (0..values.len() / WIDTH).filter(|&place| !defects[place]).collect();
-    let found = detectors::of_features(values, &normals, values, WIDTH).unwrap();
+    let found = detectors::detect_by_features(values, &normals, values, WIDTH).unwrap();
     let sums = found.iter().map(|found| format!("{} {:e}", found.name, found.logits.iter().sum::<f64>()));
     sums.collect::<Vec<_>>().join(", ")
 }

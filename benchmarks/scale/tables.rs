@@ -89,7 +89,7 @@ pub fn resolve(folder: &Path) -> String {
     plan.scale.sewer_ml_sample = (1, 1);
     let mut resolver = Resolver::new(&plan, &source);
     let wanted = [method::Name::SimClr, method::Name::BarlowTwins, method::Name::Supervised];
-    let cells = cell::at(&Share::STUDY, 0).into_iter();
+    let cells = cell::paper_methods(&Share::STUDY, 0).into_iter();
     let cells =
         cells.filter(|cell| cell.backbone == backbone::Name::ResNet18 && wanted.contains(&cell.method));
     let resolved: Vec<_> = cells.map(|cell| resolver.resolve(&cell).unwrap()).collect();

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use skewbench::{
-    label_free::{LabelFree, Rows, rankme_released, spectrum::Spectrum, spread},
+    label_free::{LabelFreeMetrics, Rows, rankme_released, spectrum::Spectrum, spread},
     seed::Seed,
 };
 
@@ -25,10 +25,10 @@ pub fn metrics(criterion: &mut Criterion) {
         });
         let rows = Rows::new(&values, width).expect("finite");
         group.bench_function(format!("spectrum of 25600 x {width}"), |bencher| {
-            bencher.iter(|| Spectrum::of(black_box(rows)).expect("converges"));
+            bencher.iter(|| Spectrum::from_rows(black_box(rows)).expect("converges"));
         });
         group.bench_function(format!("all of 25600 x {width}"), |bencher| {
-            bencher.iter(|| LabelFree::of(black_box(rows), &Seed::root(0)).expect("converges"));
+            bencher.iter(|| LabelFreeMetrics::compute(black_box(rows), &Seed::root(0)).expect("converges"));
         });
     }
     group.finish();

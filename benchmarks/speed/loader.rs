@@ -44,7 +44,7 @@ pub fn files(criterion: &mut Criterion) {
                 batch_size: indices.len(),
                 on_bad_image: OnBadImage::Fail,
                 device: &Device::Cpu,
-                numbers: DType::F32,
+                dtype: DType::F32,
                 seed: Seed::root(0),
             };
             group.bench_function(

@@ -7,7 +7,7 @@ use skewbench::{
     seed::Seed,
     tensor::{
         Geometry, attention,
-        batch_norm::{self, Then},
+        batch_norm::{self, Epilogue},
         convolution, gelu, layer_norm, linear,
         pooling::{self, Pool},
     },
@@ -61,10 +61,10 @@ pub fn batch_norms(criterion: &mut Criterion) {
         let shape = [BATCH, side, side, channels];
         let (input, residual) = (normal(&shape), normal(&shape));
         let (weight, bias) = (normal(&[channels]), normal(&[channels]));
-        let then = Then { residual: Some(&residual), relu: true };
+        let then = Epilogue { residual: Some(&residual), relu: true };
         group.throughput(Throughput::Elements(input.elem_count() as u64));
         for (way, function) in [
-            ("ours", batch_norm::batch_norm as fn(&Tensor, &Tensor, &Tensor, _, Then) -> Result<_>),
+            ("ours", batch_norm::batch_norm as fn(&Tensor, &Tensor, &Tensor, _, Epilogue) -> Result<_>),
             ("plain", batch_norm::batch_norm_plain),
         ] {
             group.bench_function(BenchmarkId::new(way, format!("{side} x {side} x {channels}")), |bencher| {

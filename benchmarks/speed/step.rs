@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use criterion::{Criterion, Throughput};
 use skewbench::{
-    backbone::{Backbone, Mode, Parameters, ResNet, Stem, Vit, VitSize, vit::Start},
+    backbone::{Backbone, Mode, Parameters, ResNet, Stem, Vit, VitSize, vit::VitInitialisation},
     seed::Seed,
     tensor::backward,
 };
@@ -22,7 +22,8 @@ pub fn vit(criterion: &mut Criterion) {
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
         let size = VitSize { patch, ..VitSize::TINY };
-        let vit = Vit::new(&mut builder, size, side, Start::TIMM).expect("patches fill the images");
+        let vit =
+            Vit::new(&mut builder, size, side, VitInitialisation::TIMM).expect("patches fill the images");
         step(criterion, &format!("vit_tiny/{patch}"), &vit, batch, side);
     }
 }

@@ -23,7 +23,7 @@ pub const ALPHA: f64 = 0.05;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arm {
     /// What is scored.
-    pub at: Scored,
+    pub scored: Scored,
     /// Mean score over seeds.
     pub mean: f64,
     /// Number of seeds in the mean.
@@ -51,13 +51,18 @@ impl Contest {
     ///
     /// The true best is excluded from the candidates in at most `alpha` of studies. Returns `None` if there are no
     /// arms or the spread of one of them is unknown.
-    pub fn of(noise: &Noise, measure: &Measure, arms: &[(Scored, f64, usize)], alpha: f64) -> Option<Self> {
+    pub fn compare(
+        noise: &Noise,
+        measure: &Measure,
+        arms: &[(Scored, f64, usize)],
+        alpha: f64,
+    ) -> Option<Self> {
         const ROUNDS: usize = 4_000;
         let mut arms = arms.to_vec();
         arms.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let spread = |arm: &(Scored, f64, usize)| Some((noise.of(measure, &arm.0)?, arm.2));
+        let spread = |arm: &(Scored, f64, usize)| Some((noise.seed_spread(measure, &arm.0)?, arm.2));
         let spreads: Vec<_> = arms.iter().map(spread).collect::<Option<_>>()?;
-        (!arms.is_empty()).then(|| Rules::of(&spreads, alpha, ROUNDS).contest(&arms))
+        (!arms.is_empty()).then(|| Rules::simulate(&spreads, alpha, ROUNDS).contest(&arms))
     }
 
     /// As [`Self::of`], but with a critical value for each pair: Student's quantile at `alpha` divided by the number
@@ -73,7 +78,7 @@ impl Contest {
         alpha: f64,
     ) -> Option<Self> {
         let tail = alpha / arms.len().saturating_sub(1).max(1) as f64;
-        let reaches = of_pairs(noise, measure, arms, |error| error.beyond(tail))?;
+        let reaches = of_pairs(noise, measure, arms, |error| error.tail_quantile(tail))?;
         (!arms.is_empty()).then(|| bounded(arms, |own, other| reaches[own][other]))
     }
 
@@ -105,7 +110,7 @@ impl Contest {
 
 impl Rules {
     /// Computes the rules for arms given as (deviation of one seed, number of seeds), from `rounds` random draws.
-    pub fn of(spreads: &[(Uncertainty, usize)], alpha: f64, rounds: usize) -> Self {
+    pub fn simulate(spreads: &[(Uncertainty, usize)], alpha: f64, rounds: usize) -> Self {
         let error = |(spread, seeds): &(Uncertainty, usize)| spread.deviation / (*seeds as f64).sqrt();
         let own: Vec<f64> = spreads.iter().map(error).collect();
         let errors: Vec<Vec<f64>> =
@@ -129,7 +134,7 @@ fn bounded(arms: &[(Scored, f64, usize)], reach: impl Fn(usize, usize) -> f64) -
     let may_be_best: Vec<bool> =
         (0..arms.len()).map(|own| others(own).all(|other| bound(own, other) >= 0.0)).collect();
     let arm = |place: usize| Arm {
-        at: arms[place].0,
+        scored: arms[place].0,
         mean: arms[place].1,
         seeds: arms[place].2,
         may_be_best: may_be_best[place],
@@ -149,11 +154,11 @@ fn of_pairs(
     arms: &[(Scored, f64, usize)],
     of: impl Fn(Uncertainty) -> f64,
 ) -> Option<Vec<Vec<f64>>> {
-    let weigh = |weight, place: usize| Weighed { weight, at: arms[place].0, seeds: arms[place].2 };
+    let weigh = |weight, place: usize| Weighed { weight, scored: arms[place].0, seeds: arms[place].2 };
     let mut found = vec![vec![0.0; arms.len()]; arms.len()];
     let pairs = (0..arms.len()).flat_map(|first| (0..first).map(move |second| (first, second)));
     for (first, second) in pairs {
-        let error = of(noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?);
+        let error = of(noise.standard_error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?);
         (found[first][second], found[second][first]) = (error, error);
     }
     Some(found)
@@ -165,7 +170,7 @@ fn critical(spreads: &[(Uncertainty, usize)], errors: &[Vec<f64>], alpha: f64, r
     let mut lags = vec![Vec::with_capacity(rounds); spreads.len()];
     let mut stream = Seed::root(0).child("comparison with the best").stream();
     for _ in 0..rounds {
-        let draw = |(spread, seeds): &(Uncertainty, usize)| spread.redrawn(0.0, *seeds, &mut stream);
+        let draw = |(spread, seeds): &(Uncertainty, usize)| spread.draw_mean(0.0, *seeds, &mut stream);
         let drawn: Vec<f64> = spreads.iter().map(draw).collect();
         for (own, lags) in lags.iter_mut().enumerate() {
             let others = (0..drawn.len()).filter(|&other| other != own && errors[own][other] > 0.0);
@@ -268,7 +273,7 @@ mod tests {
             arms.push((at, seeds.iter().sum::<f64>() / 3.0, 3));
         }
         let (noise, auroc) = (Noise::measured(&frame.frame()), Metric::Auroc.into());
-        [Contest::of, Contest::pairwise].map(|of| of(&noise, &auroc, &arms, ALPHA).unwrap())
+        [Contest::compare, Contest::pairwise].map(|of| of(&noise, &auroc, &arms, ALPHA).unwrap())
     }
 
     #[test]
@@ -278,7 +283,7 @@ mod tests {
         let at = |method| Axes::table_1(method, ResNet18, Share::NATURAL).converged();
         let arms = [(at(PAPER[0]), 0.70, 4), (at(PAPER[1]), 0.72, 4)];
         let found = Contest::pairwise(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, ALPHA).unwrap();
-        assert_eq!(found.leader().at, at(PAPER[1]));
+        assert_eq!(found.leader().scored, at(PAPER[1]));
         let expected = -0.02 + 1.644_853_6 * 0.01 / 2_f64.sqrt();
         assert!((found.0[1].above_leader - expected).abs() < 1e-6, "{found:?}");
         assert!(!found.0[1].may_be_best);
@@ -288,7 +293,7 @@ mod tests {
     fn what_is_far_behind_is_left_out_and_what_is_near_is_not() {
         let mut stream = Seed::root(1).stream();
         for found in contest([0.8, 0.9, 0.6, 0.899, 0.5], [0.005; 5], &mut stream) {
-            let best: Vec<_> = found.candidates().map(|arm| arm.at.cell.method.unwrap()).collect();
+            let best: Vec<_> = found.candidates().map(|arm| arm.scored.cell.method.unwrap()).collect();
             assert_eq!(best.len(), 2, "{found:?}");
             assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
             assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
@@ -309,7 +314,8 @@ mod tests {
                 // The best arm is hardest to keep when its lead is tiny.
                 let found = contest([0.8, 0.8, 0.801, 0.8, 0.79], deviations, &mut stream);
                 for (lost, found) in lost.iter_mut().zip(found) {
-                    *lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
+                    *lost +=
+                        usize::from(!found.candidates().any(|arm| arm.scored.cell.method == Some(PAPER[2])));
                 }
             }
             assert!(lost.iter().all(|&lost| lost <= 16), "{lost:?} of 200: 10 and two deviations");
@@ -320,9 +326,9 @@ mod tests {
     fn one_arm_is_settled() {
         let at = Axes::table_1(PAPER[0], ResNet18, Share::NATURAL).converged();
         let noise = Noise::assumed(0.01);
-        let found = Contest::of(&noise, &Metric::Auroc.into(), &[(at, 0.8, 2)], ALPHA).unwrap();
+        let found = Contest::compare(&noise, &Metric::Auroc.into(), &[(at, 0.8, 2)], ALPHA).unwrap();
         assert!(found.is_settled(0.0) && found.leader().may_lose == 0.0, "{found:?}");
-        assert_eq!(Contest::of(&noise, &Metric::Auroc.into(), &[], ALPHA), None);
+        assert_eq!(Contest::compare(&noise, &Metric::Auroc.into(), &[], ALPHA), None);
     }
 
     #[test]
@@ -419,7 +425,7 @@ mod tests {
         };
         let found = bounded(&arms, reach);
         let told: Vec<(Scored, f64, usize, bool)> =
-            found.0.iter().map(|arm| (arm.at, arm.mean, arm.seeds, arm.may_be_best)).collect();
+            found.0.iter().map(|arm| (arm.scored, arm.mean, arm.seeds, arm.may_be_best)).collect();
         // The last is 0.15 below the one before it, give or take 0.01.
         assert_eq!(told, [(at(1), 0.90, 5, true), (at(2), 0.85, 3, true), (at(0), 0.70, 2, false)]);
         let numbers: Vec<[f64; 2]> = found.0.iter().map(|arm| [arm.above_leader, arm.may_lose]).collect();
@@ -427,7 +433,7 @@ mod tests {
         for (found, expected) in numbers.iter().flatten().zip(expected.iter().flatten()) {
             assert!((found - expected).abs() < 1e-12, "{numbers:?}");
         }
-        let safe = |margin: f64| found.safe_within(margin).map(|arm| arm.at).collect::<Vec<_>>();
+        let safe = |margin: f64| found.safe_within(margin).map(|arm| arm.scored).collect::<Vec<_>>();
         assert_eq!((safe(0.14), safe(0.16), safe(0.6)), (vec![], vec![at(1)], vec![at(1), at(2)]));
         assert_eq!([0.14, 0.16].map(|margin| found.is_settled(margin)), [false, true]);
         assert_eq!([0.14, 0.16].map(|margin| found.settled_within(margin)), [false, true]);

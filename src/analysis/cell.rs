@@ -86,7 +86,7 @@ impl Axes {
     ///
     /// # Errors
     /// If this build does not have its study, method or backbone, or if its share is invalid.
-    pub fn of(cell: &CellAxes) -> Result<Self> {
+    pub fn from_record(cell: &CellAxes) -> Result<Self> {
         let known = || -> Result<Self> {
             Ok(Self {
                 study: Study::read(&cell.study, cell.variant.as_deref())?,
@@ -160,7 +160,7 @@ mod tests {
     fn axes_are_read_from_records() {
         let cell = example::record().cell;
         let expected = Axes::table_1(method::Name::SimClr, backbone::Name::ResNet18, Share::percent(5));
-        assert_eq!(Axes::of(&cell).unwrap(), expected);
+        assert_eq!(Axes::from_record(&cell).unwrap(), expected);
         assert_eq!(format!("{}-seed0", expected.stem()), cell.id);
         let floor = CellAxes {
             study: "pixels".into(),
@@ -169,7 +169,7 @@ mod tests {
             train_share: None,
             ..cell.clone()
         };
-        let axes = Axes::of(&floor).unwrap();
+        let axes = Axes::from_record(&floor).unwrap();
         assert_eq!((axes.method, axes.backbone, axes.share), (None, None, Share::NATURAL));
         assert_eq!((axes.method_id(), axes.backbone_id()), ("none", "pixels"));
         assert_eq!(
@@ -184,7 +184,7 @@ mod tests {
             (CellAxes { train_share: Some(1.5), ..cell.clone() }, "found 1.5"),
             (CellAxes { method: "none".into(), ..cell.clone() }, "only floors have no method"),
         ] {
-            let error = format!("{:#}", Axes::of(&other).unwrap_err());
+            let error = format!("{:#}", Axes::from_record(&other).unwrap_err());
             assert!(error.contains(expected) && error.contains(&cell.id), "{error}");
         }
     }

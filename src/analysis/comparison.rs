@@ -27,8 +27,8 @@ impl Comparison {
     /// Compares two groups of independent runs; neither may be empty.
     ///
     /// `spreads` are the uncertainties of one value of each group, `error` that of the difference of the means.
-    pub fn of([first, second]: [&[f64]; 2], spreads: [Uncertainty; 2], error: Uncertainty) -> Self {
-        let difference = error.about(mean(first) - mean(second), 1);
+    pub fn between([first, second]: [&[f64]; 2], spreads: [Uncertainty; 2], error: Uncertainty) -> Self {
+        let difference = error.interval_of_mean(mean(first) - mean(second), 1);
         let typical = spreads[0].deviation.hypot(spreads[1].deviation) / 2_f64.sqrt();
         Self {
             difference,
@@ -85,7 +85,7 @@ mod tests {
         let spread = Uncertainty::pooled([&first[..], &second]).unwrap();
         let error = spread.deviation * (1.0 / 3.0 + 1.0 / 4.0_f64).sqrt();
         let error = Uncertainty { deviation: error, ..spread };
-        let found = Comparison::of([&first, &second], [spread; 2], error);
+        let found = Comparison::between([&first, &second], [spread; 2], error);
         assert!((found.improvement - 8.0 / 12.0).abs() < 1e-15);
         assert!((found.p_value - 0.4453298349373915).abs() < 1e-9);
         assert!((found.effect - found.difference.estimate / spread.deviation).abs() < 1e-15);
@@ -106,7 +106,7 @@ mod tests {
     fn an_effect_is_in_both_groups_deviations() {
         let error = Uncertainty { deviation: 1.0, ..Uncertainty::known(1.0) };
         let [three, four] = [3.0, 4.0].map(|deviation| Uncertainty { deviation, ..error });
-        let found = Comparison::of([&[6.0], &[1.0]], [three, four], error);
+        let found = Comparison::between([&[6.0], &[1.0]], [three, four], error);
         // The root of the mean of 9 and 16.
         assert!((found.effect - 5.0 / 12.5_f64.sqrt()).abs() < 1e-15, "{found:?}");
     }

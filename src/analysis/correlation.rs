@@ -39,7 +39,7 @@ pub const LEAST: usize = 10;
 ///
 /// `rounds` is the number of resamples and of shuffles. `None` with fewer than [`LEAST`] points, or if either side is
 /// constant.
-pub fn within(
+pub fn within_groups(
     groups: &[Vec<(f64, f64)>],
     coefficient: Coefficient,
     rounds: usize,
@@ -185,7 +185,7 @@ mod tests {
         for (coefficient, expected) in
             [(Coefficient::Spearman, 0.614038867594691), (Coefficient::Kendall, 0.4923659639173309)]
         {
-            let found = within(&[pairs()], coefficient, 2_000, Seed::root(0)).unwrap();
+            let found = within_groups(&[pairs()], coefficient, 2_000, Seed::root(0)).unwrap();
             assert!((found.value.estimate - expected).abs() < 1e-12, "{found:?}");
             assert!(found.value.low < expected && found.value.high > expected);
             // scipy's p-values are 0.0338 (Student's t) and 0.0296 (normal); shuffles assume neither distribution.
@@ -200,8 +200,9 @@ mod tests {
             |shift: f64| (0..8).map(|i| (f64::from(i) + shift, shift - f64::from(i))).collect::<Vec<_>>();
         let (low, high) = (group(0.0), group(100.0));
         let pooled = [low.clone(), high.clone()].concat();
-        let spearman =
-            |groups: &[Vec<(f64, f64)>]| within(groups, Coefficient::Spearman, 200, Seed::root(1)).unwrap();
+        let spearman = |groups: &[Vec<(f64, f64)>]| {
+            within_groups(groups, Coefficient::Spearman, 200, Seed::root(1)).unwrap()
+        };
         assert!(spearman(&[pooled]).value.estimate > 0.4);
         let inside = spearman(&[low, high]);
         assert!((inside.value.estimate + 1.0).abs() < 1e-12, "{inside:?}");
@@ -211,9 +212,9 @@ mod tests {
     #[test]
     fn nothing_that_varies_is_nothing_to_correlate() {
         let flat = vec![(1.0, 2.0), (1.0, 3.0), (1.0, 4.0)];
-        assert_eq!(within(&[flat], Coefficient::Kendall, 10, Seed::root(0)), None);
+        assert_eq!(within_groups(&[flat], Coefficient::Kendall, 10, Seed::root(0)), None);
         assert_eq!(
-            within(&[vec![(1.0, 2.0)], vec![(3.0, 4.0)]], Coefficient::Spearman, 10, Seed::root(0)),
+            within_groups(&[vec![(1.0, 2.0)], vec![(3.0, 4.0)]], Coefficient::Spearman, 10, Seed::root(0)),
             None
         );
     }
@@ -226,7 +227,7 @@ mod tests {
         let small = (0..studies).filter(|study| {
             let groups: Vec<Vec<(f64, f64)>> =
                 (0..2).map(|_| (0..6).map(|_| (stream.normal(), stream.normal())).collect()).collect();
-            within(&groups, Coefficient::Spearman, 99, Seed::root(*study)).unwrap().p_value <= 0.05
+            within_groups(&groups, Coefficient::Spearman, 99, Seed::root(*study)).unwrap().p_value <= 0.05
         });
         let part = small.count() as f64 / 300.0;
         assert!(part < 0.09, "{part}");
@@ -240,7 +241,8 @@ mod tests {
             (0..points).map(|place| (f64::from(place), side * f64::from(place))).collect()
         };
         let found =
-            within(&[group(4, 1.0), group(12, -1.0)], Coefficient::Spearman, 10, Seed::root(0)).unwrap();
+            within_groups(&[group(4, 1.0), group(12, -1.0)], Coefficient::Spearman, 10, Seed::root(0))
+                .unwrap();
         let (rising, falling) = (15.0 / 48.0, 143.0 / 144.0);
         let expected = (rising - falling) / (rising + falling);
         assert!((found.value.estimate - expected).abs() < 1e-12, "{found:?}, expected {expected}");
@@ -250,8 +252,9 @@ mod tests {
     #[test]
     fn ten_points_are_correlated_and_nine_are_not() {
         let rising = |points: i32| (0..points).map(|place| (f64::from(place), f64::from(place))).collect();
-        let of =
-            |points| within(&[rising(points), vec![(7.0, 7.0)]], Coefficient::Spearman, 99, Seed::root(4));
+        let of = |points| {
+            within_groups(&[rising(points), vec![(7.0, 7.0)]], Coefficient::Spearman, 99, Seed::root(4))
+        };
         assert_eq!(of(9), None);
         let found = of(10).unwrap();
         assert_eq!((found.points, found.groups, found.value.estimate), (10, 1, 1.0));
@@ -265,7 +268,7 @@ mod tests {
     fn p_values_are_of_both_sides() {
         let of = |side: f64| {
             let pairs = pairs().into_iter().map(|(first, second)| (first, side * second)).collect();
-            within(&[pairs], Coefficient::Kendall, 400, Seed::root(1)).unwrap()
+            within_groups(&[pairs], Coefficient::Kendall, 400, Seed::root(1)).unwrap()
         };
         let (rising, falling) = (of(1.0), of(-1.0));
         assert!((rising.value.estimate + falling.value.estimate).abs() < 1e-12);

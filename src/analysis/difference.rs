@@ -12,7 +12,7 @@ use super::{
     frame::{Frame, FrameBuilder},
     intervals::{THREE_DEVIATIONS, mean},
     noise::{Noise, Weighed},
-    reading::{Filed, add},
+    reading::{FiledRecord, add_rows},
 };
 use crate::{
     backbone::Name::{ResNet18, ViTTiny},
@@ -42,7 +42,7 @@ pub enum Change {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     /// What is scored.
-    pub at: Scored,
+    pub scored: Scored,
     /// Which score.
     pub metric: Metric,
     /// Mean over seeds in the first set.
@@ -62,7 +62,7 @@ type Scores = BTreeMap<Scored, Vec<f64>>;
 const SETS: [&str; 2] = ["before", "after"];
 
 /// Compares every score that both sets have.
-pub fn between(before: &[Filed], after: &[Filed]) -> Vec<Difference> {
+pub fn between(before: &[FiledRecord], after: &[FiledRecord]) -> Vec<Difference> {
     let frame = table(&[before, after]);
     let noise = Noise::measured(&frame);
     let [before, after] = SETS.map(|set| frame.setting(set));
@@ -74,13 +74,13 @@ pub fn between(before: &[Filed], after: &[Filed]) -> Vec<Difference> {
             differences.push(difference(&noise, *at, metric, old, new));
         }
     }
-    differences.sort_by_key(|difference| difference.at);
+    differences.sort_by_key(|difference| difference.scored);
     differences
 }
 
 /// Compares Tables 1 and 2 as printed (`before`) with our classifier in training. The paper has one seed, whose spread
 /// is assumed to equal ours.
-pub fn with_paper(records: &[Filed]) -> Vec<Difference> {
+pub fn with_paper(records: &[FiledRecord]) -> Vec<Difference> {
     let frame = table(&[records]);
     let noise = Noise::measured(&frame);
     let ours: BTreeMap<Metric, Scores> = Metric::ALL.map(|metric| (metric, scores(&frame, metric))).into();
@@ -104,12 +104,12 @@ pub fn with_paper(records: &[Filed]) -> Vec<Difference> {
 }
 
 /// Table of the records of up to two sets, whatever their settings.
-fn table(sets: &[&[Filed]]) -> Frame {
+fn table(sets: &[&[FiledRecord]]) -> Frame {
     let mut rows = FrameBuilder::default();
     for (set, records) in SETS.into_iter().zip(sets) {
         for filed in *records {
             // Non-finite values are left out; they were reported when the records were read.
-            let _ = add(&mut rows, set, &filed.cell, &filed.record);
+            let _ = add_rows(&mut rows, set, &filed.cell, &filed.record);
         }
     }
     rows.frame()
@@ -118,7 +118,7 @@ fn table(sets: &[&[Filed]]) -> Frame {
 fn scores(frame: &Frame, metric: Metric) -> Scores {
     let mut runs: BTreeMap<Scored, Vec<(Option<u64>, f64)>> = BTreeMap::new();
     for point in frame.points(&metric.into()) {
-        runs.entry(point.at).or_default().push((point.seed, point.value));
+        runs.entry(point.scored).or_default().push((point.seed, point.value));
     }
     let in_order = |(at, mut runs): (Scored, Vec<(Option<u64>, f64)>)| {
         runs.sort_by_key(|run| run.0);
@@ -129,16 +129,16 @@ fn scores(frame: &Frame, metric: Metric) -> Scores {
 
 fn difference(noise: &Noise, at: Scored, metric: Metric, before: &[f64], after: &[f64]) -> Difference {
     let (old, new) = (mean(before), mean(after));
-    let weigh = |weight, seeds| Weighed { weight, at, seeds };
-    let error = noise.error(&metric.into(), &[weigh(-1.0, before.len()), weigh(1.0, after.len())]);
-    let noise = error.map(|error| error.beyond(THREE_DEVIATIONS));
+    let weigh = |weight, seeds| Weighed { weight, scored: at, seeds };
+    let error = noise.standard_error(&metric.into(), &[weigh(-1.0, before.len()), weigh(1.0, after.len())]);
+    let noise = error.map(|error| error.tail_quantile(THREE_DEVIATIONS));
     let change = match noise {
         _ if before == after => Change::Equal,
         None => Change::Undecided,
         Some(noise) if (new - old).abs() > noise => Change::MovedBeyondNoise,
         Some(_) => Change::WithinNoise,
     };
-    Difference { at, metric, before: old, after: new, noise, change }
+    Difference { scored: at, metric, before: old, after: new, noise, change }
 }
 
 #[cfg(test)]
@@ -159,13 +159,14 @@ mod tests {
         record
     }
 
-    fn filed(records: &[Record]) -> Vec<Filed> {
-        reading::of(records.iter().map(|record| (record.cell.id.clone(), record.clone())).collect()).records
+    fn filed(records: &[Record]) -> Vec<FiledRecord> {
+        reading::from_memory(records.iter().map(|record| (record.cell.id.clone(), record.clone())).collect())
+            .records
     }
 
     fn changes(differences: &[Difference]) -> Vec<(crate::method::Name, Change)> {
         let f1 = differences.iter().filter(|difference| difference.metric == Metric::F1);
-        f1.map(|difference| (difference.at.cell.method.unwrap(), difference.change)).collect()
+        f1.map(|difference| (difference.scored.cell.method.unwrap(), difference.change)).collect()
     }
 
     #[test]
@@ -179,7 +180,7 @@ mod tests {
         let before = with(0.40);
         let found = between(&before, &with(0.42));
         assert_eq!(changes(&found), [(Byol, Change::Equal), (SimClr, Change::WithinNoise)]);
-        let simclr = |d: &&Difference| (d.at.cell.method, d.metric) == (Some(SimClr), Metric::F1);
+        let simclr = |d: &&Difference| (d.scored.cell.method, d.metric) == (Some(SimClr), Metric::F1);
         let noise = found.iter().find(simclr).unwrap().noise.unwrap();
         assert!(noise > 0.3, "{noise}");
 
@@ -226,7 +227,7 @@ mod tests {
         let f1: Vec<&Difference> =
             found.iter().filter(|difference| difference.metric == Metric::F1).collect();
         let [byol] = f1[..] else { panic!("{f1:?}") };
-        assert_eq!(byol.at, Axes::table_1(Byol, ResNet18, Share::percent(5)).in_training());
+        assert_eq!(byol.scored, Axes::table_1(Byol, ResNet18, Share::percent(5)).in_training());
         assert!((byol.before - 0.25).abs() < 1e-12 && (byol.after - 0.65).abs() < 1e-12, "{byol:?}");
         // The same seeds in another order are equal; the same scores of exchanged seeds are not.
         let again = filed(&[record("byol", 0, 0.20), record("byol", 1, 0.30)]);
@@ -240,7 +241,7 @@ mod tests {
     fn every_score_of_a_cell_is_compared_beside_the_others() {
         let set = |f1: f64| filed(&[record("simclr", 0, f1), record("byol", 0, f1)]);
         let found = between(&set(0.3), &set(0.3));
-        let with_f1 = |place: usize| (found[place].at.cell.method.unwrap(), found[place].metric);
+        let with_f1 = |place: usize| (found[place].scored.cell.method.unwrap(), found[place].metric);
         // The example has eight of the twelve scores: it lacks both versions of F2_CIW and both rates at a fixed rate.
         assert_eq!(found.len(), 16, "{found:?}");
         assert_eq!((with_f1(0), with_f1(8)), ((Byol, Metric::F1), (SimClr, Metric::F1)));
@@ -260,7 +261,7 @@ mod tests {
         let found = with_paper(&filed(&[sized("resnet18", 0.5), sized("vit_tiny", 0.4)]));
         let told: Vec<_> = found
             .iter()
-            .map(|found| (found.at.cell.backbone.unwrap(), found.metric, found.before, found.after))
+            .map(|found| (found.scored.cell.backbone.unwrap(), found.metric, found.before, found.after))
             .collect();
         assert_eq!(told, [(ResNet18, Metric::F1, 0.892, 0.5), (ViTTiny, Metric::F1, 0.885, 0.4)]);
     }

@@ -110,7 +110,7 @@ impl Elimination {
     }
 
     /// Returns the (arm, seed) pairs whose scores the next look needs, seed by seed; empty after the last look.
-    pub fn wanted(&self) -> Vec<(Scored, u64)> {
+    pub fn pending(&self) -> Vec<(Scored, u64)> {
         if self.end().is_some() {
             return Vec::new();
         }
@@ -124,8 +124,8 @@ impl Elimination {
     /// # Errors
     /// If the number of scores differs from what is wanted, a score is not finite, or all seeds of all arms scored
     /// alike.
-    pub fn look(&mut self, scores: &[f64]) -> Result<&Look> {
-        let wanted = self.wanted();
+    pub fn judge_scores(&mut self, scores: &[f64]) -> Result<&Look> {
+        let wanted = self.pending();
         ensure!(scores.len() == wanted.len(), "expected {} scores, found {}", wanted.len(), scores.len());
         for ((at, seed), &score) in wanted.iter().zip(scores) {
             ensure!(score.is_finite(), "seed {seed} of {at:?} scored {score}");
@@ -176,7 +176,7 @@ impl Elimination {
     }
 
     /// Returns how many more scores may be needed if no further arm is dropped.
-    pub fn most_left(&self) -> usize {
+    pub fn max_remaining(&self) -> usize {
         let seeds = self.looks.last().map_or(0, |look| look.seeds);
         if self.end().is_some() { 0 } else { self.left().len() * (self.rule.most - seeds) }
     }
@@ -187,11 +187,11 @@ impl Elimination {
     /// leader and the open arms: a single collapsed seed moves the mean of a few seeds far more than their median.
     pub fn pick(&self) -> Option<Scored> {
         let look = self.looks.last()?;
-        let leader = look.contest.leader().at;
+        let leader = look.contest.leader().scored;
         if matches!(look.end, Some(End::Decided | End::Equivalent)) {
             return Some(leader);
         }
-        let candidates = std::iter::once(leader).chain(look.open.iter().map(|arm| arm.at));
+        let candidates = std::iter::once(leader).chain(look.open.iter().map(|arm| arm.scored));
         candidates.max_by(|first, second| self.median(first).total_cmp(&self.median(second)))
     }
 
@@ -212,7 +212,7 @@ impl Elimination {
 
     /// Arms that are not dropped, in the original order.
     fn left(&self) -> Vec<Scored> {
-        let is_left = |at: &&Scored| self.dropped().all(|arm| arm.at != **at);
+        let is_left = |at: &&Scored| self.dropped().all(|arm| arm.scored != **at);
         self.arms.iter().filter(is_left).copied().collect()
     }
 
@@ -245,14 +245,14 @@ mod tests {
         let rule = Rule::new(ARMS.len(), most, 0.02).unwrap();
         let mut elimination = Elimination::new(&ARMS.map(at), rule);
         while elimination.end().is_none() {
-            let wanted = elimination.wanted();
+            let wanted = elimination.pending();
             let scores: Vec<f64> =
                 wanted.iter().map(|(at, seed)| score(at.cell.method.unwrap(), *seed)).collect();
-            let left = elimination.most_left();
-            elimination.look(&scores).unwrap();
-            assert!(elimination.most_left() <= left - wanted.len());
+            let left = elimination.max_remaining();
+            elimination.judge_scores(&scores).unwrap();
+            assert!(elimination.max_remaining() <= left - wanted.len());
         }
-        assert_eq!(elimination.wanted(), []);
+        assert_eq!(elimination.pending(), []);
         elimination
     }
 
@@ -272,7 +272,7 @@ mod tests {
             mean + 0.004 * wave(method, seed)
         });
         assert_eq!((found.end(), found.pick()), (Some(End::Decided), Some(at(Name::SimClr))));
-        let first: Vec<Scored> = found.looks()[0].dropped.iter().map(|arm| arm.at).collect();
+        let first: Vec<Scored> = found.looks()[0].dropped.iter().map(|arm| arm.scored).collect();
         assert!(first.contains(&at(Name::Supervised)) && first.contains(&at(Name::Dino)), "{found:?}");
         assert_eq!(found.scores(&at(Name::Dino)).len(), FIRST);
         assert!(found.trainings() < 4 * 8);
@@ -294,7 +294,7 @@ mod tests {
             _ => 0.5 + 0.002 * wave(method, seed),
         });
         let looks: Vec<Vec<Scored>> =
-            found.looks().iter().map(|look| look.dropped.iter().map(|arm| arm.at).collect()).collect();
+            found.looks().iter().map(|look| look.dropped.iter().map(|arm| arm.scored).collect()).collect();
         let [earlier @ .., last] = &looks[..] else { panic!("no look") };
         let equals = [at(Name::SimClr), at(Name::Byol)];
         assert!(earlier.iter().flatten().any(|dropped| equals.contains(dropped)), "{looks:?}");
@@ -325,7 +325,7 @@ mod tests {
             _ => 0.85 + 0.005 * wave(method, seed),
         });
         assert_eq!((found.end(), found.pick()), (Some(End::Seeds), Some(at(Name::SimClr))));
-        assert_ne!(found.looks().last().unwrap().contest.leader().at, at(Name::SimClr));
+        assert_ne!(found.looks().last().unwrap().contest.leader().scored, at(Name::SimClr));
     }
 
     #[test]
@@ -339,8 +339,8 @@ mod tests {
             assert!(error.starts_with(expected), "{error}");
         }
         let mut same = Elimination::new(&ARMS.map(at), Rule::new(ARMS.len(), 3, 0.02).unwrap());
-        assert!(same.look(&[0.5; 3]).unwrap_err().to_string().contains("expected 8 scores, found 3"));
-        assert!(same.look(&[0.5; 8]).unwrap_err().to_string().contains("no seed moved any score"));
+        assert!(same.judge_scores(&[0.5; 3]).unwrap_err().to_string().contains("expected 8 scores, found 3"));
+        assert!(same.judge_scores(&[0.5; 8]).unwrap_err().to_string().contains("no seed moved any score"));
     }
 
     #[test]
@@ -356,22 +356,22 @@ mod tests {
     fn what_is_wanted_and_what_it_costs_is_told_look_by_look() {
         let rule = Rule::new(ARMS.len(), 4, 0.02).unwrap();
         let mut race = Elimination::new(&ARMS.map(at), rule);
-        assert_eq!((race.pick(), race.end(), race.trainings(), race.most_left()), (None, None, 0, 16));
+        assert_eq!((race.pick(), race.end(), race.trainings(), race.max_remaining()), (None, None, 0, 16));
         let wanted = |race: &Elimination| -> Vec<(Name, u64)> {
-            race.wanted().iter().map(|(at, seed)| (at.cell.method.unwrap(), *seed)).collect()
+            race.pending().iter().map(|(at, seed)| (at.cell.method.unwrap(), *seed)).collect()
         };
         let [a, b, c, d] = ARMS;
         assert_eq!(wanted(&race), [(a, 0), (b, 0), (c, 0), (d, 0), (a, 1), (b, 1), (c, 1), (d, 1)]);
         // The third is beaten at once; the others are too uncertain to be.
-        race.look(&[0.80, 0.83, 0.10, 0.81, 0.84, 0.80, 0.101, 0.86]).unwrap();
+        race.judge_scores(&[0.80, 0.83, 0.10, 0.81, 0.84, 0.80, 0.101, 0.86]).unwrap();
         assert_eq!(race.scores(&at(a)), [0.80, 0.84]);
         assert_eq!(race.scores(&at(d)), [0.81, 0.86]);
-        let dropped: Vec<Scored> = race.dropped().map(|arm| arm.at).collect();
+        let dropped: Vec<Scored> = race.dropped().map(|arm| arm.scored).collect();
         assert_eq!((dropped, race.looks()[0].seeds), (vec![at(c)], 2));
-        assert_eq!((race.trainings(), race.most_left()), (8, 6));
+        assert_eq!((race.trainings(), race.max_remaining()), (8, 6));
         assert_eq!(wanted(&race), [(a, 2), (b, 2), (d, 2)]);
         assert_eq!(race.pick(), Some(at(d)), "the highest median among those that are open");
-        let error = race.look(&[0.8, f64::NAN, 0.8]).unwrap_err().to_string();
+        let error = race.judge_scores(&[0.8, f64::NAN, 0.8]).unwrap_err().to_string();
         assert!(
             error.starts_with("seed 2 of ") && error.contains("SimClr") && error.ends_with("scored NaN"),
             "{error}"
@@ -383,7 +383,7 @@ mod tests {
     fn what_is_exactly_equal_is_never_settled_without_a_margin() {
         let race = |margin: f64| {
             let mut race = Elimination::new(&ARMS.map(at)[..2], Rule::new(2, 5, margin).unwrap());
-            race.look(&[0.5, 0.75, 0.75, 0.5]).unwrap();
+            race.judge_scores(&[0.5, 0.75, 0.75, 0.5]).unwrap();
             race.seeds_to_settle(&race.looks()[0].open[0].clone())
         };
         assert_eq!(race(0.0), None);

@@ -34,7 +34,7 @@ pub struct Frame {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// What is scored.
-    pub at: Scored,
+    pub scored: Scored,
     /// `None` for the paper, which has one run per cell.
     pub seed: Option<u64>,
     /// Finite.
@@ -60,7 +60,7 @@ impl Aggregate {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// What is scored.
-    pub at: Scored,
+    pub scored: Scored,
     /// Number of seeds.
     pub rows: usize,
     /// One aggregate per requested measure.
@@ -97,7 +97,7 @@ impl Frame {
 
     /// Returns the rows of the settings that `wanted` accepts.
     #[must_use]
-    pub fn of_settings(&self, wanted: impl Fn(&str) -> bool) -> Self {
+    pub fn in_settings(&self, wanted: impl Fn(&str) -> bool) -> Self {
         self.filtered(|table| {
             Ok(table.column(SETTING)?.str()?.iter().map(|setting| setting.is_some_and(&wanted)).collect())
         })
@@ -105,7 +105,7 @@ impl Frame {
 
     /// Returns the rows whose axes `wanted` accepts.
     #[must_use]
-    pub fn only(&self, wanted: impl Fn(&Scored) -> bool) -> Self {
+    pub fn filter_axes(&self, wanted: impl Fn(&Scored) -> bool) -> Self {
         let wanted: Vec<bool> = self.axes.iter().map(wanted).collect();
         self.filtered(|table| {
             Ok(table.column(AT)?.u32()?.iter().map(|at| at.is_some_and(|at| wanted[at as usize])).collect())
@@ -147,7 +147,7 @@ impl Frame {
         let mut points = Vec::new();
         self.each(measure, |number, seed, value| {
             if wanted[number] {
-                points.push(Point { at: self.axes[number], seed, value });
+                points.push(Point { scored: self.axes[number], seed, value });
             }
         });
         points
@@ -177,17 +177,17 @@ impl Frame {
     /// by seed.
     ///
     /// Returns the name of the difference and a table that holds it in the rows for all validation images.
-    pub fn moved(&self, measure: &Measure, [first, second]: [Share; 2]) -> (Measure, Self) {
+    pub fn change_between(&self, measure: &Measure, [first, second]: [Share; 2]) -> (Measure, Self) {
         let name = Measure::named(format!("{measure} at {} minus at {}", percent(first), percent(second)));
         let seconds: HashMap<(Scored, Option<u64>), f64> = self
             .points(measure)
             .into_iter()
-            .filter(|point| point.at.validation == second)
-            .map(|point| ((point.at.on(Share::NATURAL), point.seed), point.value))
+            .filter(|point| point.scored.validation == second)
+            .map(|point| ((point.scored.on(Share::NATURAL), point.seed), point.value))
             .collect();
         let mut rows = FrameBuilder::default();
-        for point in self.points(measure).into_iter().filter(|point| point.at.validation == first) {
-            let at = point.at.on(Share::NATURAL);
+        for point in self.points(measure).into_iter().filter(|point| point.scored.validation == first) {
+            let at = point.scored.on(Share::NATURAL);
             if let Some(second) = seconds.get(&(at, point.seed)) {
                 rows.begin("moved", at, point.seed);
                 rows.number(name.clone(), Some(point.value - second));
@@ -230,7 +230,7 @@ impl Frame {
             .collect();
         let keys: Vec<u32> = self.column(AT).u32().expect("axes are numbered").iter().flatten().collect();
         let summary = |(group, rows): (usize, &Vec<usize>)| Summary {
-            at: self.axes[keys[rows[0]] as usize],
+            scored: self.axes[keys[rows[0]] as usize],
             rows: rows.len(),
             aggregates: measures
                 .iter()
@@ -238,7 +238,7 @@ impl Frame {
                 .collect(),
         };
         let mut summaries: Vec<Summary> = rows.iter().enumerate().map(summary).collect();
-        summaries.sort_by_key(|summary| summary.at);
+        summaries.sort_by_key(|summary| summary.scored);
         summaries
     }
 
@@ -322,7 +322,7 @@ impl FrameBuilder {
 
 /// Table of F1 for tests, from (what is scored, seed, F1).
 #[cfg(test)]
-pub(crate) fn of_f1(rows: &[(Scored, u64, f64)]) -> Frame {
+pub(crate) fn f1_frame(rows: &[(Scored, u64, f64)]) -> Frame {
     let mut table = FrameBuilder::default();
     for &(at, seed, f1) in rows {
         table.begin("test", at, Some(seed));
@@ -366,8 +366,8 @@ mod tests {
         assert_eq!(frame.settings(), [("small".to_owned(), 3), ("full".to_owned(), 1)]);
         assert_eq!(frame.setting("small").height(), 3);
         assert_eq!(frame.setting("nowhere").height(), 0);
-        assert_eq!(frame.only(|at| at.cell.method == Some(SimClr)).height(), 3);
-        assert_eq!(frame.only(|at| at.cell.share == Share::NATURAL).axes().len(), 1);
+        assert_eq!(frame.filter_axes(|at| at.cell.method == Some(SimClr)).height(), 3);
+        assert_eq!(frame.filter_axes(|at| at.cell.share == Share::NATURAL).axes().len(), 1);
         assert_eq!(frame.measures(), [Metric::F1.into(), Measure::RANKME]);
         assert_eq!(frame.numbers(&Measure::EPOCH_SECONDS), [None; 4]);
     }
@@ -388,8 +388,8 @@ mod tests {
         assert_eq!(
             points,
             [
-                Point { at: SIMCLR, seed: Some(0), value: 0.5 },
-                Point { at: SIMCLR, seed: Some(1), value: 0.7 }
+                Point { scored: SIMCLR, seed: Some(0), value: 0.5 },
+                Point { scored: SIMCLR, seed: Some(1), value: 0.7 }
             ]
         );
     }
@@ -404,7 +404,7 @@ mod tests {
             rows.begin("small", SIMCLR.on(validation), Some(seed));
             rows.number(Metric::F1, Some(f1));
         }
-        let (measure, moved) = rows.frame().moved(&Metric::F1.into(), [rare, many]);
+        let (measure, moved) = rows.frame().change_between(&Metric::F1.into(), [rare, many]);
         assert_eq!(measure.id(), "f1 at 1 % minus at 45 %");
         let found: Vec<(Option<u64>, f64)> = moved
             .points(&measure)
@@ -420,11 +420,11 @@ mod tests {
         let found = frame().setting("small").summaries(&[Metric::F1.into(), Measure::EPOCH_SECONDS]);
         assert_eq!(found.len(), 2);
         // Mean of 0.5 and 0.7; deviation sqrt(2 x 0.1^2 / 1).
-        let f1 = found.iter().find(|summary| summary.at == SIMCLR).unwrap();
+        let f1 = found.iter().find(|summary| summary.scored == SIMCLR).unwrap();
         assert_eq!((f1.rows, f1.aggregates[0].count, f1.aggregates[1].count), (2, 2, 0));
         assert!((f1.aggregates[0].mean - 0.6).abs() < 1e-15);
         assert!((f1.aggregates[0].deviation.unwrap() - 0.02_f64.sqrt()).abs() < 1e-15);
-        let byol = found.iter().find(|summary| summary.at != SIMCLR).unwrap();
+        let byol = found.iter().find(|summary| summary.scored != SIMCLR).unwrap();
         assert_eq!((byol.rows, byol.aggregates[0].count, byol.aggregates[0].deviation), (1, 0, None));
         assert!(byol.aggregates[0].mean.is_nan());
         assert!(frame().setting("nowhere").summaries(&[Metric::F1.into()]).is_empty());

@@ -64,13 +64,13 @@ impl Uncertainty {
     }
 
     /// Returns the interval of a mean of `count` values.
-    pub fn about(&self, estimate: f64, count: usize) -> Interval {
+    pub fn interval_of_mean(&self, estimate: f64, count: usize) -> Interval {
         self.wide(estimate, self.deviation / (count as f64).sqrt(), LEVEL)
     }
 
     /// Returns the distance from 0 that a value with this deviation exceeds with probability `tail` on each side
     /// (Student's quantile).
-    pub fn beyond(&self, tail: f64) -> f64 {
+    pub fn tail_quantile(&self, tail: f64) -> f64 {
         self.deviation * student(self.freedom).inverse_cdf(1.0 - tail)
     }
 
@@ -84,7 +84,7 @@ impl Uncertainty {
     }
 
     /// Draws the mean of `count` new values; the deviation is drawn too, since it is uncertain itself.
-    pub fn redrawn(&self, mean: f64, count: usize, stream: &mut Stream) -> f64 {
+    pub fn draw_mean(&self, mean: f64, count: usize, stream: &mut Stream) -> f64 {
         let scale = self.drawn_scale(stream);
         mean + scale * self.deviation / (count as f64).sqrt() * stream.normal()
     }
@@ -114,16 +114,16 @@ fn chi_square(freedom: f64, mut normal: impl FnMut() -> f64) -> f64 {
 }
 
 /// Returns the mean over seeds with its interval; the ends are infinite if the spread is unknown.
-pub fn of_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
+pub fn interval_over_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
     match spread {
-        Some(spread) => spread.about(mean(values), values.len()),
+        Some(spread) => spread.interval_of_mean(mean(values), values.len()),
         None => Interval::unknown(mean(values)),
     }
 }
 
 /// Returns the interval of a proportion, `found` of `all`: Wilson's score interval ("Probable inference, the law of
 /// succession, and statistical inference", 1927). `found` may be a mean over models of the same images.
-pub fn of_part(found: f64, all: f64) -> Interval {
+pub fn proportion_interval(found: f64, all: f64) -> Interval {
     let beyond = Normal::standard().inverse_cdf(0.5 + LEVEL / 2.0);
     let (part, square) = (found / all, beyond.powi(2));
     let middle = (part + square / (2.0 * all)) / (1.0 + square / all);
@@ -138,7 +138,7 @@ pub fn of_part(found: f64, all: f64) -> Interval {
 /// with repetitions; whatever it compares on them is paired. If images belong to `groups`, whole groups are drawn:
 /// groups with a defect separately from groups without. The same seed gives the same resamples, whatever the
 /// statistic.
-pub fn of_images(
+pub fn interval_over_images(
     defects: &[bool],
     groups: Option<&[u32]>,
     rounds: usize,
@@ -208,12 +208,13 @@ mod tests {
 
     #[test]
     fn seeds_agree_with_scipy() {
-        let interval = of_seeds(&FIRST, Uncertainty::pooled([&FIRST[..]]));
+        let interval = interval_over_seeds(&FIRST, Uncertainty::pooled([&FIRST[..]]));
         close(interval.low, 0.6508172385395754);
         close(interval.high, 0.7758494281270911);
         let spread = Uncertainty::pooled([&FIRST[..], &SECOND]).unwrap();
         let error = spread.deviation * (1.0 / 3.0 + 1.0 / 4.0_f64).sqrt();
-        let difference = Uncertainty { deviation: error, ..spread }.about(mean(&FIRST) - mean(&SECOND), 1);
+        let difference =
+            Uncertainty { deviation: error, ..spread }.interval_of_mean(mean(&FIRST) - mean(&SECOND), 1);
         close(difference.estimate, 2.14 / 3.0 - 0.6875);
         close(difference.low, -0.05435870358494624);
         close(difference.high, 0.10602537025161277);
@@ -223,10 +224,10 @@ mod tests {
     #[test]
     fn parts_agree_with_scipy() {
         // scipy 1.17.1, `binomtest(8, 10).proportion_ci(method="wilson")` and of 0 of 5.
-        let interval = of_part(8.0, 10.0);
+        let interval = proportion_interval(8.0, 10.0);
         close(interval.low, 0.4901624715366418);
         close(interval.high, 0.9433178485456248);
-        let none = of_part(0.0, 5.0);
+        let none = proportion_interval(0.0, 5.0);
         close(none.low, 0.0);
         close(none.high, 0.43448246478317476);
     }
@@ -246,15 +247,15 @@ mod tests {
         for (freedom, expected) in
             [(1.0, 235.801), (2.0, 19.207), (5.0, 5.507), (22.0, 3.380), (120.0, 3.064)]
         {
-            let found = Uncertainty { deviation: 1.0, freedom }.beyond(THREE_DEVIATIONS);
+            let found = Uncertainty { deviation: 1.0, freedom }.tail_quantile(THREE_DEVIATIONS);
             assert!((found / expected - 1.0).abs() < 1e-3, "{freedom}: {found}, expected {expected}");
         }
     }
 
     #[test]
     fn one_seed_says_nothing_unless_others_do() {
-        assert_eq!(of_seeds(&[0.7], None).high, f64::INFINITY);
-        let known = of_seeds(&[0.7], Some(Uncertainty::known(0.01)));
+        assert_eq!(interval_over_seeds(&[0.7], None).high, f64::INFINITY);
+        let known = interval_over_seeds(&[0.7], Some(Uncertainty::known(0.01)));
         // 1.96 standard deviations.
         assert!((known.high - 0.7196).abs() < 1e-4, "{known:?}");
     }
@@ -279,18 +280,19 @@ mod tests {
     fn images_are_resampled_within_their_class_and_alike_for_all() {
         let defects: Vec<bool> = (0..300).map(|place| place % 3 == 0).collect();
         let share = |drawn: &[usize]| drawn.iter().filter(|&&place| defects[place]).count() as f64 / 300.0;
-        let interval = of_images(&defects, None, 50, Seed::root(0), share);
+        let interval = interval_over_images(&defects, None, 50, Seed::root(0), share);
         assert_eq!((interval.low, interval.high), (interval.estimate, interval.estimate));
 
         // A model compared with itself has no uncertainty. If half of its images are right, the deviation is binomial:
         // 1 / sqrt(4 n).
         let right = |drawn: &[usize]| drawn.iter().filter(|&&place| place % 2 == 0).count() as f64 / 300.0;
-        let same = of_images(&defects, None, 200, Seed::root(0), |drawn| right(drawn) - right(drawn));
+        let same =
+            interval_over_images(&defects, None, 200, Seed::root(0), |drawn| right(drawn) - right(drawn));
         assert_eq!((same.low, same.high), (0.0, 0.0));
-        let interval = of_images(&defects, None, 2_000, Seed::root(0), right);
+        let interval = interval_over_images(&defects, None, 2_000, Seed::root(0), right);
         let half = (interval.high - interval.low) / 2.0;
         assert!((half / 1.96 - 0.5 / 300_f64.sqrt()).abs() < 0.002, "{interval:?}");
-        assert_eq!(interval, of_images(&defects, None, 2_000, Seed::root(0), right), "repeated");
+        assert_eq!(interval, interval_over_images(&defects, None, 2_000, Seed::root(0), right), "repeated");
     }
 
     #[test]
@@ -301,7 +303,7 @@ mod tests {
         let right = |drawn: &[usize]| {
             drawn.iter().filter(|&&place| groups[place].is_multiple_of(2)).count() as f64 / drawn.len() as f64
         };
-        let interval = of_images(&defects, Some(&groups), 2_000, Seed::root(0), right);
+        let interval = interval_over_images(&defects, Some(&groups), 2_000, Seed::root(0), right);
         let half = (interval.high - interval.low) / 2.0;
         assert!((half / 1.96 - 0.5 / 30_f64.sqrt()).abs() < 0.01, "{interval:?}");
     }
@@ -315,7 +317,7 @@ mod tests {
         let share = |drawn: &[usize]| {
             drawn.iter().filter(|&&place| defects[place]).count() as f64 / drawn.len() as f64
         };
-        let found = of_images(&defects, Some(&groups), 50, Seed::root(0), share);
+        let found = interval_over_images(&defects, Some(&groups), 50, Seed::root(0), share);
         assert_eq!((found.low, found.estimate, found.high), (0.25, 0.25, 0.25));
     }
 
@@ -327,7 +329,7 @@ mod tests {
             let studies = 4_000;
             let held = (0..studies).filter(|_| {
                 let values: Vec<f64> = (0..seeds).map(|_| stream.normal()).collect();
-                let interval = of_seeds(&values, Uncertainty::pooled([values.as_slice()]));
+                let interval = interval_over_seeds(&values, Uncertainty::pooled([values.as_slice()]));
                 interval.low < 0.0 && interval.high > 0.0
             });
             let part = held.count() as f64 / f64::from(studies);

@@ -31,4 +31,4 @@ pub use frame::{Frame, Point};
 pub use intervals::Interval;
 pub use measure::Measure;
 pub use noise::Noise;
-pub use reading::{Filed, Reading, ReadingProblem};
+pub use reading::{FiledRecord, Reading, ReadingProblem};

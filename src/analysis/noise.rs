@@ -48,7 +48,7 @@ pub struct Weighed {
     /// Weight of its mean in the contrast.
     pub weight: f64,
     /// What is scored.
-    pub at: Scored,
+    pub scored: Scored,
     /// Number of seeds in its mean.
     pub seeds: usize,
 }
@@ -74,7 +74,7 @@ impl Redraw {
     /// Draws the means that new seeds could give: each is moved by its error, and its deviation is drawn too, since
     /// it is uncertain itself.
     pub fn draw(&self, stream: &mut Stream) -> Vec<f64> {
-        self.0.iter().map(|(spread, mean, seeds)| spread.redrawn(*mean, *seeds, stream)).collect()
+        self.0.iter().map(|(spread, mean, seeds)| spread.draw_mean(*mean, *seeds, stream)).collect()
     }
 }
 
@@ -96,8 +96,8 @@ impl Noise {
 
     /// Returns the standard deviation of one seed's score with its degrees of freedom; `None` if the spread is
     /// unknown.
-    pub fn of(&self, measure: &Measure, at: &Scored) -> Option<Uncertainty> {
-        self.error(measure, &[Weighed { weight: 1.0, at: *at, seeds: 1 }])
+    pub fn seed_spread(&self, measure: &Measure, at: &Scored) -> Option<Uncertainty> {
+        self.standard_error(measure, &[Weighed { weight: 1.0, scored: *at, seeds: 1 }])
     }
 
     /// Returns the standard error of a weighted sum of means; `None` if the spread of one of them is unknown.
@@ -107,12 +107,12 @@ impl Noise {
     /// by the sum of two terms: the sum of (c s^2)^2 2 d / (o + d)^2, since errors from own seeds are independent and
     /// add as squares (Welch 1947, Satterthwaite 1946), and the square of the sum of c s^2 sqrt(2 o) / (o + d), since
     /// errors of predictions from other cells are shared and add linearly.
-    pub fn error(&self, measure: &Measure, terms: &[Weighed]) -> Option<Uncertainty> {
+    pub fn standard_error(&self, measure: &Measure, terms: &[Weighed]) -> Option<Uncertainty> {
         let spreads = self.spreads(measure);
         let (mut variance, mut alone, mut together) = (0.0, 0.0, 0.0);
         for term in terms {
             let share = term.weight.powi(2) / term.seeds as f64;
-            let Some(found) = self.moderated(spreads.as_deref(), measure, &term.at)? else { continue };
+            let Some(found) = self.moderated(spreads.as_deref(), measure, &term.scored)? else { continue };
             let part = share * found.variance;
             variance += part;
             let total = found.own + found.others;
@@ -128,7 +128,8 @@ impl Noise {
 
     /// Prepares means for repeated draws; `None` if the spread of one of them is unknown.
     pub fn redraw(&self, measure: &Measure, means: &[(Scored, f64, usize)]) -> Option<Redraw> {
-        let known = |(at, mean, seeds): &(Scored, f64, usize)| Some((self.of(measure, at)?, *mean, *seeds));
+        let known =
+            |(at, mean, seeds): &(Scored, f64, usize)| Some((self.seed_spread(measure, at)?, *mean, *seeds));
         means.iter().map(known).collect::<Option<_>>().map(Redraw)
     }
 
@@ -166,8 +167,8 @@ impl Spreads {
         let mut cells: BTreeMap<Scored, (f64, f64)> = BTreeMap::new();
         for summary in frame.summaries(std::slice::from_ref(measure)) {
             let [aggregate] = summary.aggregates[..] else { continue };
-            if aggregate.count > 0 && !summary.at.cell.study.is_without_seeds() {
-                let (squares, freedom) = cells.entry(summary.at).or_default();
+            if aggregate.count > 0 && !summary.scored.cell.study.is_without_seeds() {
+                let (squares, freedom) = cells.entry(summary.scored).or_default();
                 let own = (aggregate.count - 1) as f64;
                 *squares += aggregate.deviation.unwrap_or_default().powi(2) * own;
                 *freedom += own;
@@ -276,15 +277,15 @@ mod tests {
     fn a_cell_has_its_own_seeds_and_what_others_let_expect() {
         // By hand: the variance of 0.6 and 0.62 is 0.0002, with one degree of freedom.
         let alone = noise(&[(LOW, &[0.6, 0.62])]);
-        let low = alone.of(&f1(), &LOW).unwrap();
+        let low = alone.seed_spread(&f1(), &LOW).unwrap();
         assert!((low.deviation - 0.0002_f64.sqrt()).abs() < 1e-12);
         assert_eq!(low.freedom, 1.0);
-        assert_eq!(alone.of(&f1(), &LOW.on(Share::percent(5))), None, "another validation share");
-        assert_eq!(alone.of(&Metric::Auroc.into(), &LOW), None, "another score");
+        assert_eq!(alone.seed_spread(&f1(), &LOW.on(Share::percent(5))), None, "another validation share");
+        assert_eq!(alone.seed_spread(&Metric::Auroc.into(), &LOW), None, "another score");
 
         let vit = Axes::table_1(Mae, ViTTiny, Share::percent(1)).in_training();
         let among = noise(&[(LOW, &[0.6, 0.62]), (vit, &[0.3, 0.36]), (HIGH, &[0.8, 0.81])]);
-        let [low, wide] = [LOW, vit].map(|at| among.of(&f1(), &at).unwrap());
+        let [low, wide] = [LOW, vit].map(|at| among.seed_spread(&f1(), &at).unwrap());
         assert!(low.freedom > 1.0 && low.deviation > 0.0002_f64.sqrt(), "drawn up: {low:?}");
         assert!(wide.freedom > 1.0 && wide.deviation < 0.0018_f64.sqrt(), "drawn down: {wide:?}");
         assert!(low.deviation < wide.deviation);
@@ -297,14 +298,14 @@ mod tests {
         // separately, and here each share has one cell.
         let high = HIGH.on(Share::percent(5));
         let noise = noise(&[(LOW, &[0.6, 0.7, 0.65]), (high, &[0.81, 0.82, 0.80, 0.83])]);
-        let weigh = |weight, at, seeds| Weighed { weight, at, seeds };
-        let error = noise.error(&f1(), &[weigh(1.0, LOW, 3), weigh(-1.0, high, 4)]).unwrap();
+        let weigh = |weight, at, seeds| Weighed { weight, scored: at, seeds };
+        let error = noise.standard_error(&f1(), &[weigh(1.0, LOW, 3), weigh(-1.0, high, 4)]).unwrap();
         let (first, second) = (0.0025 / 3.0, 0.000_166_666_666_666_666_67 / 4.0);
         assert!((error.deviation - f64::sqrt(first + second)).abs() < 1e-12);
         let expected = (first + second).powi(2) / (first.powi(2) / 2.0 + second.powi(2) / 3.0);
         assert!((error.freedom - expected).abs() < 1e-9, "{error:?}, expected {expected}");
-        assert_eq!(noise.error(&f1(), &[]), None);
-        assert_eq!(noise.error(&f1(), &[weigh(1.0, LOW.on(Share::percent(5)), 3)]), None);
+        assert_eq!(noise.standard_error(&f1(), &[]), None);
+        assert_eq!(noise.standard_error(&f1(), &[weigh(1.0, LOW.on(Share::percent(5)), 3)]), None);
     }
 
     #[test]
@@ -315,9 +316,9 @@ mod tests {
             [Mae, Byol, Dino].map(|method| Axes::table_1(method, ViTTiny, Share::percent(5)).in_training());
         rows.extend(others.map(|at| (at, &[0.5][..])));
         let noise = noise(&rows);
-        let one = noise.of(&f1(), &others[0]).unwrap();
-        let terms = others.map(|at| Weighed { weight: 1.0 / 3.0, at, seeds: 1 });
-        let mean = noise.error(&f1(), &terms).unwrap();
+        let one = noise.seed_spread(&f1(), &others[0]).unwrap();
+        let terms = others.map(|at| Weighed { weight: 1.0 / 3.0, scored: at, seeds: 1 });
+        let mean = noise.standard_error(&f1(), &terms).unwrap();
         assert!((mean.freedom - one.freedom).abs() < 1e-9, "{mean:?}, one has {one:?}");
         assert!((mean.deviation - one.deviation / 3_f64.sqrt()).abs() < 1e-9);
     }
@@ -326,38 +327,43 @@ mod tests {
     fn a_study_without_repeated_seeds_takes_what_others_let_expect() {
         let ablated = HIGH.cell.in_study(Study::Ablation(Ablation::ProbeUnderLars)).in_training();
         let once = noise(&[(HIGH, &[0.8, 0.81]), (ablated, &[0.5])]);
-        let [own, taken] = [HIGH, ablated].map(|at| once.of(&f1(), &at).unwrap());
+        let [own, taken] = [HIGH, ablated].map(|at| once.seed_spread(&f1(), &at).unwrap());
         assert!((own.deviation - taken.deviation).abs() < 1e-9, "{own:?} {taken:?}");
         let augmented = Scored { classifier: Classifier::InTrainingAugmented, ..ablated };
         let scored = noise(&[(HIGH, &[0.8, 0.81]), (augmented, &[0.5])]);
-        assert!(scored.of(&f1(), &augmented).is_some(), "trained as the classifier in training is");
+        assert!(scored.seed_spread(&f1(), &augmented).is_some(), "trained as the classifier in training is");
         let converged = ablated.cell.converged();
-        assert_eq!(once.of(&f1(), &converged), None, "another classifier");
+        assert_eq!(once.seed_spread(&f1(), &converged), None, "another classifier");
     }
 
     #[test]
     fn no_seed_moves_pixels() {
         let pixels = Axes { study: Study::Pixels, method: None, backbone: None, ..LOW.cell }.converged();
         let noise = noise(&[(LOW.cell.converged(), &[0.6, 0.62]), (pixels, &[0.4])]);
-        assert_eq!(noise.of(&f1(), &pixels), Some(Uncertainty::known(0.0)));
+        assert_eq!(noise.seed_spread(&f1(), &pixels), Some(Uncertainty::known(0.0)));
         let terms = [(1.0, LOW.cell.converged(), 2), (-1.0, pixels, 1)];
-        let error =
-            noise.error(&f1(), &terms.map(|(weight, at, seeds)| Weighed { weight, at, seeds })).unwrap();
+        let error = noise
+            .standard_error(&f1(), &terms.map(|(weight, at, seeds)| Weighed { weight, scored: at, seeds }))
+            .unwrap();
         assert!((error.deviation - 0.01).abs() < 1e-12, "{error:?}");
     }
 
     #[test]
     fn what_is_assumed_adds_the_draw_of_rare_defects() {
         let noise = Noise::assumed(0.005);
-        assert_eq!(noise.of(&f1(), &LOW), Some(Uncertainty::known(0.005)));
-        let rare = noise.of(&Metric::F2Oracle.into(), &LOW.on(Share::percent(1))).unwrap();
+        assert_eq!(noise.seed_spread(&f1(), &LOW), Some(Uncertainty::known(0.005)));
+        let rare = noise.seed_spread(&Metric::F2Oracle.into(), &LOW.on(Share::percent(1))).unwrap();
         assert!((rare.deviation - 0.005_f64.hypot(0.032)).abs() < 1e-15);
         // The fewer defects are drawn, the larger the deviation; all validation images, or half of them, add nothing.
-        let at =
-            |percent| noise.of(&Metric::F2Oracle.into(), &LOW.on(Share::percent(percent))).unwrap().deviation;
+        let at = |percent| {
+            noise.seed_spread(&Metric::F2Oracle.into(), &LOW.on(Share::percent(percent))).unwrap().deviation
+        };
         let found = [1, 2, 5, 15, 45].map(at);
         assert!(found.is_sorted_by(|rarer, next| rarer > next), "{found:?}");
-        assert_eq!((found[4], noise.of(&Metric::F2Oracle.into(), &LOW).unwrap().deviation), (0.005, 0.005));
+        assert_eq!(
+            (found[4], noise.seed_spread(&Metric::F2Oracle.into(), &LOW).unwrap().deviation),
+            (0.005, 0.005)
+        );
     }
 
     #[test]
@@ -396,7 +402,7 @@ mod tests {
                 builder.number(Metric::F1, Some(score));
             }
         }
-        let found = Noise::measured(&builder.frame()).of(&f1(), &LOW).unwrap();
+        let found = Noise::measured(&builder.frame()).seed_spread(&f1(), &LOW).unwrap();
         assert!((found.deviation - 0.0101_f64.sqrt()).abs() < 1e-12, "{found:?}");
         assert_eq!(found.freedom, 2.0);
     }
@@ -405,8 +411,8 @@ mod tests {
     #[test]
     fn weights_and_seeds_of_a_contrast_are_its_own() {
         let noise = Noise::assumed(0.1);
-        let weigh = |weight, at, seeds| Weighed { weight, at, seeds };
-        let error = noise.error(&f1(), &[weigh(3.0, LOW, 4), weigh(-2.0, HIGH, 2)]).unwrap();
+        let weigh = |weight, at, seeds| Weighed { weight, scored: at, seeds };
+        let error = noise.standard_error(&f1(), &[weigh(3.0, LOW, 4), weigh(-2.0, HIGH, 2)]).unwrap();
         assert!((error.deviation - 0.1 * 4.25_f64.sqrt()).abs() < 1e-12, "{error:?}");
         assert_eq!(error.freedom, f64::INFINITY);
     }

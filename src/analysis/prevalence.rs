@@ -22,7 +22,7 @@ pub struct Rates {
 
 /// Scores of one detector at one share of defects; `None` if not printed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AtShare {
+pub struct ScoresAtShare {
     /// Share of defects, 0..1.
     pub share: f64,
     /// F1 of defects.
@@ -77,14 +77,14 @@ impl Rates {
 impl Fit {
     /// Fits the rates to all printed scores by least squares, starting from the most balanced share: at few defects
     /// F1 hardly depends on T. `None` unless some share has both scores.
-    pub fn of(row: &[AtShare]) -> Option<Self> {
-        let both = |printed: &AtShare| Some((printed.share, printed.f1?, printed.f1_normal?));
+    pub fn least_squares(row: &[ScoresAtShare]) -> Option<Self> {
+        let both = |printed: &ScoresAtShare| Some((printed.share, printed.f1?, printed.f1_normal?));
         let (share, f1, f1_normal) = row.iter().filter_map(both).max_by(|a, b| a.0.total_cmp(&b.0))?;
         let mut rates = Rates::solve(share, f1, f1_normal);
         for _ in 0..20 {
             rates = newton(row, rates);
         }
-        let residuals = |of: fn(&AtShare) -> Option<f64>, model: fn(Rates, f64) -> f64| {
+        let residuals = |of: fn(&ScoresAtShare) -> Option<f64>, model: fn(Rates, f64) -> f64| {
             row.iter().map(|printed| Some(of(printed)? - model(rates, printed.share))).collect()
         };
         Some(Self {
@@ -95,7 +95,7 @@ impl Fit {
     }
 
     /// Returns the largest absolute residual.
-    pub fn worst(&self) -> f64 {
+    pub fn largest_residual(&self) -> f64 {
         self.residuals
             .iter()
             .chain(&self.residuals_normal)
@@ -105,7 +105,7 @@ impl Fit {
 
     /// Returns the fraction of the variance of F1 over shares that the fixed rates explain; `None` with fewer than
     /// two scores.
-    pub fn explained(&self, row: &[AtShare]) -> Option<f64> {
+    pub fn explained(&self, row: &[ScoresAtShare]) -> Option<f64> {
         let printed: Vec<f64> = row.iter().filter_map(|printed| printed.f1).collect();
         let middle = mean(&printed);
         let total: f64 = printed.iter().map(|f1| (f1 - middle).powi(2)).sum();
@@ -115,9 +115,9 @@ impl Fit {
 }
 
 /// One Gauss-Newton step, with numerical derivatives.
-fn newton(row: &[AtShare], rates: Rates) -> Rates {
+fn newton(row: &[ScoresAtShare], rates: Rates) -> Rates {
     const STEP: f64 = 1e-6;
-    type ByShare = (fn(&AtShare) -> Option<f64>, fn(Rates, f64) -> f64);
+    type ByShare = (fn(&ScoresAtShare) -> Option<f64>, fn(Rates, f64) -> f64);
     let models: [ByShare; 2] =
         [(|printed| printed.f1, Rates::f1), (|printed| printed.f1_normal, Rates::f1_normal)];
     // Normal equations of two unknowns.
@@ -172,7 +172,7 @@ mod tests {
     fn figure_2_is_arithmetic() {
         let cells = figure_2();
         for expected in figure_2_rates() {
-            let mut row: Vec<AtShare> = Vec::new();
+            let mut row: Vec<ScoresAtShare> = Vec::new();
             for cell in &cells {
                 if cell.method != expected.method || cell.train_share != expected.train_share {
                     continue;
@@ -180,7 +180,7 @@ mod tests {
                 let share = cell.validation_share.fraction().unwrap();
                 let place = row.iter().position(|printed| printed.share == share);
                 let place = place.unwrap_or_else(|| {
-                    row.push(AtShare { share, f1: None, f1_normal: None });
+                    row.push(ScoresAtShare { share, f1: None, f1_normal: None });
                     row.len() - 1
                 });
                 match cell.metric {
@@ -190,17 +190,20 @@ mod tests {
                 }
             }
             assert_eq!(row.len(), 5);
-            let fit = Fit::of(&row).unwrap();
+            let fit = Fit::least_squares(&row).unwrap();
             let name = format!("{} {}: {fit:?}", expected.method, expected.train_share);
             assert!((fit.rates.true_positive - expected.true_positive).abs() < 0.015, "{name}");
             assert!((fit.rates.false_positive - expected.false_positive).abs() < 0.005, "{name}");
-            assert!(fit.worst() < 0.007, "{name}");
+            assert!(fit.largest_residual() < 0.007, "{name}");
             assert!(fit.explained(&row).unwrap() > 0.999, "{name}");
         }
     }
 
     #[test]
     fn a_row_without_both_scores_has_no_fit() {
-        assert_eq!(Fit::of(&[AtShare { share: 0.45, f1: Some(0.7), f1_normal: None }]), None);
+        assert_eq!(
+            Fit::least_squares(&[ScoresAtShare { share: 0.45, f1: Some(0.7), f1_normal: None }]),
+            None
+        );
     }
 }

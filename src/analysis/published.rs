@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(frame.setting(TABLE_1).height(), 180 - 15 - 4);
         assert_eq!(frame.setting(FIGURE_2).height(), 225 - 13);
         let dino = |at: &Scored| (at.cell.method, at.cell.backbone) == (Some(Dino), Some(ResNet18));
-        let points = frame.setting(TABLE_1).only(dino).points(&Metric::F1.into());
+        let points = frame.setting(TABLE_1).filter_axes(dino).points(&Metric::F1.into());
         let mut f1: Vec<f64> = points.iter().map(|point| point.value).collect();
         f1.sort_by(f64::total_cmp);
         assert_eq!(f1, [0.032, 0.049, 0.673, 0.719, 0.727]);
@@ -88,7 +88,7 @@ mod tests {
             assert_eq!(found, [vec![f1], vec![4_140.0]], "{backbone}");
         }
         // Table 1 has MAE on ViT-Tiny only; Figure 2 is read the same way, although its caption says ResNet-18.
-        let mae = super::frame().setting(FIGURE_2).only(|at| at.cell.method == Some(Mae)).axes();
+        let mae = super::frame().setting(FIGURE_2).filter_axes(|at| at.cell.method == Some(Mae)).axes();
         assert!(!mae.is_empty() && mae.iter().all(|at| at.cell.backbone == Some(ViTTiny)));
     }
 

@@ -25,7 +25,7 @@ impl Ratio {
     ///
     /// # Errors
     /// If there are no pairs, the numbers of times differ, or a time is not positive and finite.
-    pub fn of(ours: &[f64], theirs: &[f64]) -> Result<Self> {
+    pub fn from_times(ours: &[f64], theirs: &[f64]) -> Result<Self> {
         ensure!(ours.len() == theirs.len(), "{} of our times, {} of theirs", ours.len(), theirs.len());
         ensure!(!ours.is_empty(), "no times to compare");
         for &time in ours.iter().chain(theirs) {
@@ -59,10 +59,10 @@ mod tests {
     #[test]
     fn ratios_are_taken_pair_by_pair() {
         // By hand: ratios 3, 1.5, 2, 1.25, 4. The machine was twice as slow in the second half, for both.
-        let ratio = Ratio::of(&[1.0, 2.0, 2.0, 4.0, 2.0], &[3.0, 3.0, 4.0, 5.0, 8.0]).unwrap();
+        let ratio = Ratio::from_times(&[1.0, 2.0, 2.0, 4.0, 2.0], &[3.0, 3.0, 4.0, 5.0, 8.0]).unwrap();
         let expected = Ratio { median: 2.0, quartiles: [1.5, 3.0], least: 1.25, largest: 4.0 };
         assert_eq!(ratio, expected);
-        assert_eq!(Ratio::of(&[2.0], &[3.0]).unwrap().quartiles, [1.5, 1.5]);
+        assert_eq!(Ratio::from_times(&[2.0], &[3.0]).unwrap().quartiles, [1.5, 1.5]);
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        let message = |ours: &[f64], theirs: &[f64]| Ratio::of(ours, theirs).unwrap_err().to_string();
+        let message = |ours: &[f64], theirs: &[f64]| Ratio::from_times(ours, theirs).unwrap_err().to_string();
         assert_eq!(message(&[], &[]), "no times to compare");
         assert_eq!(message(&[1.0], &[1.0, 2.0]), "1 of our times, 2 of theirs");
         assert_eq!(message(&[1.0, 0.0], &[1.0, 1.0]), "expected a positive time, found 0");

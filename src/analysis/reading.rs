@@ -32,14 +32,14 @@ pub struct Reading {
     /// One row per score of every record that is not left out.
     pub frame: Frame,
     /// The records in the frame.
-    pub records: Vec<Filed>,
+    pub records: Vec<FiledRecord>,
     /// All problems, ordered by kind.
     pub problems: Vec<ReadingProblem>,
 }
 
 /// A record, its axes, and the setting in which it may be compared.
 #[derive(Clone, Debug)]
-pub struct Filed {
+pub struct FiledRecord {
     /// The results folder that was read.
     pub folder: PathBuf,
     /// Path of its file, for opening.
@@ -62,7 +62,7 @@ pub struct ReadingProblem {
     /// The file, folder or setting.
     pub place: String,
     /// What is wrong.
-    pub what: String,
+    pub description: String,
 }
 
 /// Kind of problem, in the order of listing.
@@ -93,7 +93,7 @@ impl fmt::Display for ReadingProblem {
             ProblemKind::Mixed => "mixed",
             ProblemKind::Missing => "missing",
         };
-        write!(formatter, "{kind}: {}: {}", self.place, self.what)
+        write!(formatter, "{kind}: {}: {}", self.place, self.description)
     }
 }
 
@@ -115,9 +115,9 @@ impl Located {
 impl Reading {
     /// Returns the records of the accepted settings, without problems, which are reported for all records together.
     #[must_use]
-    pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+    pub fn in_settings(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let records = self.records.iter().filter(|filed| wanted(&filed.setting)).cloned().collect();
-        Self { frame: self.frame.of_settings(&wanted), records, problems: Vec::new() }
+        Self { frame: self.frame.in_settings(&wanted), records, problems: Vec::new() }
     }
 }
 
@@ -166,13 +166,13 @@ pub fn read(folders: &[PathBuf]) -> Reading {
 }
 
 /// Reads records that are already in memory, each with the name under which its problems are listed.
-pub fn of(records: Vec<(String, Record)>) -> Reading {
+pub fn from_memory(records: Vec<(String, Record)>) -> Reading {
     let memory = |(place, record)| (PathBuf::from("memory"), PathBuf::from(place), record);
     gather(records.into_iter().map(memory).collect(), Vec::new())
 }
 
 /// Groups records by axes, whatever their setting.
-pub fn by_cell<'a>(records: impl IntoIterator<Item = &'a Filed>) -> BTreeMap<Axes, Vec<&'a Record>> {
+pub fn by_cell<'a>(records: impl IntoIterator<Item = &'a FiledRecord>) -> BTreeMap<Axes, Vec<&'a Record>> {
     let mut cells: BTreeMap<Axes, Vec<&Record>> = BTreeMap::new();
     for filed in records {
         cells.entry(filed.cell).or_default().push(&filed.record);
@@ -212,7 +212,7 @@ fn mixed_code<'a>(records: impl Iterator<Item = (&'a Path, &'a Record)>) -> Vec<
 pub fn code_of(record: &Record) -> String {
     let made = &record.provenance;
     match &made.code {
-        Some(code) => format!("code {}", provenance::short(code)),
+        Some(code) => format!("code {}", provenance::digest_prefix(code)),
         None => format!("revision {}", made.revision),
     }
 }
@@ -229,7 +229,7 @@ fn not_its_own(
         Err(error) => return Some(problem(ProblemKind::Foreign, &place, &format!("{error:#}"))),
     };
     let (absent, foreign): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_missing);
-    missing.extend(absent.iter().map(|fault| fault.part.of(file).display().to_string()));
+    missing.extend(absent.iter().map(|fault| fault.part.path_beside(file).display().to_string()));
     let parts: Vec<&str> = foreign.iter().map(|fault| fault.part.id()).collect();
     let what = format!("the {} beside this record belong to another record or are damaged", parts.join(", "));
     (!parts.is_empty()).then(|| problem(ProblemKind::Foreign, &place, &what))
@@ -239,7 +239,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
     let mut found = Vec::new();
     for (folder, file, record) in records {
         let place = file.display().to_string();
-        match Axes::of(&record.cell).and_then(|cell| classifiers(&record).map(|()| cell)) {
+        match Axes::from_record(&record.cell).and_then(|cell| classifiers(&record).map(|()| cell)) {
             Ok(cell) => found.push(Located { folder, file, place, cell, record: Arc::new(record) }),
             Err(error) => {
                 let why = format!("{error:#}").replacen(&format!("{place}: "), "", 1);
@@ -273,13 +273,13 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
     problems.extend(mixed_code(kept.values().map(|found| (found.folder.as_path(), &*found.record))));
     let mut rows = FrameBuilder::default();
     for ((setting, _), found) in &kept {
-        let bad = add(&mut rows, setting, &found.cell, &found.record);
+        let bad = add_rows(&mut rows, setting, &found.cell, &found.record);
         if !bad.is_empty() {
             let list = bad.into_iter().collect::<Vec<_>>().join(", ");
             problems.push(problem(ProblemKind::NotANumber, &found.place, &format!("left out: {list}")));
         }
     }
-    let filed = |((setting, _), found): (&(&str, &str), &&Located)| Filed {
+    let filed = |((setting, _), found): (&(&str, &str), &&Located)| FiledRecord {
         folder: found.folder.clone(),
         file: found.file.clone(),
         place: found.place.clone(),
@@ -287,7 +287,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
         cell: found.cell,
         record: found.record.clone(),
     };
-    let records: Vec<Filed> = kept.iter().map(filed).collect();
+    let records: Vec<FiledRecord> = kept.iter().map(filed).collect();
     problems.extend(missing(&records));
     problems.sort();
     Reading { frame: rows.frame(), records, problems }
@@ -304,7 +304,7 @@ fn classifiers(record: &Record) -> anyhow::Result<()> {
 
 /// Reports cells of Table 1 that do not exist although their setting has other cells with that share and seed: one
 /// problem per setting.
-fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
+fn missing(records: &[FiledRecord]) -> Vec<ReadingProblem> {
     let mut settings: BTreeMap<&str, BTreeSet<(Axes, u64)>> = BTreeMap::new();
     for filed in records.iter().filter(|filed| filed.cell.study == Study::Table1) {
         settings.entry(&filed.setting).or_default().insert((filed.cell, filed.record.cell.seed));
@@ -341,13 +341,18 @@ fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
 }
 
 /// Adds a record's rows, one per score. Numbers that are not finite are left out, and their names are returned.
-pub(super) fn add(rows: &mut FrameBuilder, setting: &str, cell: &Axes, record: &Record) -> BTreeSet<String> {
+pub(super) fn add_rows(
+    rows: &mut FrameBuilder,
+    setting: &str,
+    cell: &Axes,
+    record: &Record,
+) -> BTreeSet<String> {
     let once = once(record);
     let mut bad = BTreeSet::new();
     for score in &record.scores {
         let Some(at) = scored(cell, score) else { continue };
         rows.begin(setting, at, Some(record.cell.seed));
-        let scores = Metric::ALL.map(|metric| (Measure::from(metric), metric.of(score)));
+        let scores = Metric::ALL.map(|metric| (Measure::from(metric), metric.value(score)));
         let counts = [(Measure::NORMALS, score.normals), (Measure::DEFECTS, score.defects)]
             .map(|(measure, count)| (measure, Some(count as f64)));
         let once = once.iter().map(|(measure, value)| (measure.clone(), Some(*value)));
@@ -406,7 +411,7 @@ fn unreadable(file: &Path, error: &str) -> ReadingProblem {
 }
 
 fn problem(kind: ProblemKind, place: &str, what: &str) -> ReadingProblem {
-    ReadingProblem { kind, place: place.to_owned(), what: what.to_owned() }
+    ReadingProblem { kind, place: place.to_owned(), description: what.to_owned() }
 }
 
 #[cfg(test)]

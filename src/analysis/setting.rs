@@ -163,7 +163,8 @@ mod tests {
     }
 
     fn settings(records: &[(&str, Record)]) -> Vec<String> {
-        let axes: Vec<Axes> = records.iter().map(|(_, record)| Axes::of(&record.cell).unwrap()).collect();
+        let axes: Vec<Axes> =
+            records.iter().map(|(_, record)| Axes::from_record(&record.cell).unwrap()).collect();
         let records = records.iter().zip(&axes);
         let placed: Vec<Placed> =
             records.map(|((folder, record), axes)| (Path::new(*folder), axes, record)).collect();

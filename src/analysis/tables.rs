@@ -10,7 +10,7 @@ use super::{
     frame::{Aggregate, Summary},
     intervals::mean,
     measure::Measure,
-    reading::{Filed, Reading, by_cell},
+    reading::{FiledRecord, Reading, by_cell},
 };
 use crate::{
     data::Share,
@@ -40,8 +40,8 @@ pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
     };
     let all_images = |at: &Scored| at.validation == Share::NATURAL;
     let of = |wanted: fn(Study) -> bool| move |at: &Scored| wanted(at.cell.study) && all_images(at);
-    let every: Vec<&Filed> = reading.records.iter().collect();
-    let arms: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.is_an_arm()).collect();
+    let every: Vec<&FiledRecord> = reading.records.iter().collect();
+    let arms: Vec<&FiledRecord> = every.iter().copied().filter(|filed| filed.cell.is_an_arm()).collect();
     let tables = [
         ("table1", scores(reading, of(|study| matches!(study, Table1 | Extension) || study.is_floor()))?),
         ("figures2_4_5", scores(reading, |at| at.cell.is_an_arm())?),
@@ -101,14 +101,14 @@ fn scores(reading: &Reading, wanted: impl Fn(&Scored) -> bool) -> Result<String>
     head.extend(["seconds_per_epoch".to_owned(), "images_per_second".to_owned()]);
     let paces: BTreeMap<Axes, [String; 2]> =
         by_cell(&reading.records).into_iter().map(|(cell, records)| (cell, pace(&records))).collect();
-    let row = |Summary { at, rows, aggregates }: Summary| {
+    let row = |Summary { scored: at, rows, aggregates }: Summary| {
         let mut row = group_columns(&at.cell, rows);
         row.extend([at.classifier.to_string(), at.validation.to_string()]);
         aggregates.iter().for_each(|aggregate| row.extend(statistics(aggregate)));
         row.extend(paces[&at.cell].clone());
         row
     };
-    let summaries = reading.frame.only(wanted).summaries(&Metric::ALL.map(Measure::from));
+    let summaries = reading.frame.filter_axes(wanted).summaries(&Metric::ALL.map(Measure::from));
     text(&head.iter().map(String::as_str).collect::<Vec<_>>(), summaries.into_iter().map(row).collect())
 }
 
@@ -130,10 +130,10 @@ fn median_epoch(record: &Record) -> f64 {
 }
 
 /// Table with one row per cell, epoch and monitor.
-fn monitors(records: &[&Filed]) -> Result<String> {
+fn monitors(records: &[&FiledRecord]) -> Result<String> {
     let head = ["cell", "epoch", "monitor", "value"];
     let mut rows = Vec::new();
-    for Filed { record, .. } in records {
+    for FiledRecord { record, .. } in records {
         for epoch in &record.curve {
             let own = [("loss", Some(epoch.loss)), ("probe_loss", epoch.probe_loss)];
             let own = own.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -150,9 +150,9 @@ fn monitors(records: &[&Filed]) -> Result<String> {
 
 /// Table with one row per cell: both definitions of rank after the last epoch, and F1 of both classifiers on all
 /// images.
-fn ranks(records: &[&Filed]) -> Result<String> {
+fn ranks(records: &[&FiledRecord]) -> Result<String> {
     let head = ["cell", "rankme", "rankme_bound", "rankme_released", "f1_in_training", "f1_converged"];
-    let row = |Filed { record, .. }: &&Filed| {
+    let row = |FiledRecord { record, .. }: &&FiledRecord| {
         let last = record.curve.last()?;
         let monitor = |name: &str| last.monitors.get(name).map_or_else(String::new, f64::to_string);
         let f1 = |classifier: Classifier| {
@@ -173,9 +173,9 @@ fn ranks(records: &[&Filed]) -> Result<String> {
 }
 
 /// Table with one row per cell and label-free metric.
-fn label_free(records: &[&Filed]) -> Result<String> {
+fn label_free(records: &[&FiledRecord]) -> Result<String> {
     let mut rows = Vec::new();
-    for Filed { record, .. } in records {
+    for FiledRecord { record, .. } in records {
         for (of, metrics) in &record.label_free {
             for (name, value) in metrics {
                 rows.push(vec![record.cell.id.clone(), of.clone(), name.clone(), value.to_string()]);
@@ -186,12 +186,12 @@ fn label_free(records: &[&Filed]) -> Result<String> {
 }
 
 /// Table with one row per cell: seconds, by purpose.
-fn cost(records: &[&Filed]) -> Result<String> {
+fn cost(records: &[&FiledRecord]) -> Result<String> {
     const PARTS: [&str; 7] =
         ["data", "updates", "monitors", "checkpoints", "features", "probe", "label_free"];
     let head =
         [&["cell", "images", "epochs", "images_per_second", "train_seconds", "evaluate_seconds"][..], &PARTS];
-    let row = |Filed { record, .. }: &&Filed| {
+    let row = |FiledRecord { record, .. }: &&FiledRecord| {
         let (cost, train) = (&record.cost, &record.data.train);
         let mut row = vec![
             record.cell.id.clone(),
@@ -234,7 +234,7 @@ mod tests {
             record("d", Some("side224"), 0.9),
         ];
         let named = records.map(|record| (record.cell.id.clone(), record));
-        let tables: BTreeMap<_, _> = all(&reading::of(named.into())).unwrap().into_iter().collect();
+        let tables: BTreeMap<_, _> = all(&reading::from_memory(named.into())).unwrap().into_iter().collect();
         let rows = |name: &str| -> Vec<Vec<String>> {
             tables[name].lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
         };
@@ -287,7 +287,7 @@ mod tests {
             monitors: monitors.map(|(name, value)| (name.to_owned(), value)).into(),
         }];
         let tables: BTreeMap<_, _> =
-            all(&reading::of(vec![("a".into(), record)])).unwrap().into_iter().collect();
+            all(&reading::from_memory(vec![("a".into(), record)])).unwrap().into_iter().collect();
         let ranks = by_head(&tables, "figure7");
         let expected = [
             ("rankme", "3.5"),
@@ -334,7 +334,7 @@ mod tests {
         (cost.train_seconds, cost.evaluate_seconds, cost.images_per_second) = (12.5, 3.25, 80.0);
         cost.parts = [("data", 1.5), ("probe", 0.75)].map(|(part, s)| (part.to_owned(), s)).into();
         let tables: BTreeMap<_, _> =
-            all(&reading::of(vec![("a".into(), record)])).unwrap().into_iter().collect();
+            all(&reading::from_memory(vec![("a".into(), record)])).unwrap().into_iter().collect();
         let lines: Vec<Vec<&str>> = tables["cost"].lines().map(|line| line.split(',').collect()).collect();
         let [head, row] = &lines[..] else { panic!("{lines:?}") };
         let found: Vec<(&str, &str)> =
@@ -364,7 +364,7 @@ mod tests {
                 record.cell.backbone = "pixels".to_owned();
             }
             record.scores = vec![example::score("converged", None), example::score("converged", Some(0.05))];
-            let tables = all(&reading::of(vec![("a".into(), record)])).unwrap();
+            let tables = all(&reading::from_memory(vec![("a".into(), record)])).unwrap();
             let rows = |text: &str| text.lines().filter(|line| line.contains(study)).count();
             let named = tables.iter().filter(|(name, text)| *name != "cost" && rows(text) > 0);
             named.map(|(name, text)| format!("{name} {}", rows(text))).collect()
@@ -413,7 +413,7 @@ mod tests {
         let mut floor = record.clone();
         (floor.cell.study, floor.cell.method) = ("random_weights".to_owned(), "none".to_owned());
         floor.cell.id = "random_weights/none-resnet18".to_owned();
-        let reading = reading::of(vec![("a".into(), record.clone()), ("b".into(), floor)]);
+        let reading = reading::from_memory(vec![("a".into(), record.clone()), ("b".into(), floor)]);
         let tables: BTreeMap<_, _> = all(&reading).unwrap().into_iter().collect();
         let (arm, floor) = (record.cell.id.as_str(), "random_weights/none-resnet18");
         let expected: Vec<String> = [floor, arm]
@@ -449,7 +449,7 @@ mod tests {
         }];
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
-        write(&folder, &reading::of(vec![("a".into(), record)])).unwrap();
+        write(&folder, &reading::from_memory(vec![("a".into(), record)])).unwrap();
         let head = |name: &str| -> String {
             let text = std::fs::read_to_string(root.path().join(format!("tables/{name}.csv"))).unwrap();
             text.lines().next().unwrap().to_owned()

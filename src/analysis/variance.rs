@@ -10,7 +10,7 @@ use faer::Mat;
 
 /// Sums of squares.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parts {
+pub struct SumsOfSquares {
     /// Total, around the mean.
     pub total: f64,
     /// For each factor, in the given order.
@@ -21,7 +21,7 @@ pub struct Parts {
     pub residual: f64,
 }
 
-impl Parts {
+impl SumsOfSquares {
     /// Returns fractions of the total: factors, interactions, residual. `None` if all values are equal.
     pub fn shares(&self) -> Option<(Vec<f64>, f64, f64)> {
         (self.total > 0.0).then(|| {
@@ -71,10 +71,10 @@ impl Design {
     }
 
     /// Decomposes the variance of `values`, which has one value per row.
-    pub fn parts(&self, values: &[f64]) -> Parts {
+    pub fn decompose(&self, values: &[f64]) -> SumsOfSquares {
         let [additive, full] = [&self.additive, &self.full].map(|space| space.left_of(values));
         let without = self.without.iter().map(|space| (space.left_of(values) - additive).max(0.0));
-        Parts {
+        SumsOfSquares {
             total: varying(self.constant.left_of(values), values),
             factors: without.collect(),
             interactions: (additive - full).max(0.0),
@@ -145,12 +145,12 @@ mod tests {
         let values = [0.0, 10.0, 1.0, 11.0];
         let levels = [vec!["a", "a", "b", "b"], vec!["x", "y", "x", "y"]];
         let levels = levels.map(|levels| levels.into_iter().map(str::to_owned).collect::<Vec<_>>());
-        let found = Design::new(values.len(), &levels).parts(&values);
+        let found = Design::new(values.len(), &levels).decompose(&values);
         close(found.total, 101.0);
         close(found.factors[0], 1.0);
         close(found.factors[1], 100.0);
         close(found.interactions + found.residual, 0.0);
-        assert_eq!(Design::new(2, &[vec!["a".into(), "b".into()]]).parts(&[1.0, 1.0]).shares(), None);
+        assert_eq!(Design::new(2, &[vec!["a".into(), "b".into()]]).decompose(&[1.0, 1.0]).shares(), None);
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
                 levels.push(level.to_string());
             }
         }
-        let found = Design::new(values.len(), &levels).parts(&values);
+        let found = Design::new(values.len(), &levels).decompose(&values);
         close(found.total, 0.18548781326662545);
         for (found, expected) in
             found.factors.iter().zip([0.11253585190169034, 0.01607017201646943, 0.004618920078036522])

@@ -15,7 +15,7 @@ const HALF: u32 = 1 << 23;
 
 /// Blurs in place with standard deviation `sigma` >= 0, in pixels; with 0 the image is unchanged.
 pub fn gaussian_blur(image: &mut Image, sigma: f64) {
-    let Some(kernel) = Kernel::of(sigma) else { return };
+    let Some(kernel) = Kernel::from_sigma(sigma) else { return };
     for _ in 0..PASSES {
         kernel.along_rows(image);
     }
@@ -44,7 +44,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Returns the box for a blur of `sigma`; `None` if it changes nothing.
-    pub(super) fn of(sigma: f64) -> Option<Self> {
+    pub(super) fn from_sigma(sigma: f64) -> Option<Self> {
         let radius = box_radius(sigma as f32);
         (radius != 0.0).then(|| Self::new(radius))
     }

@@ -49,18 +49,18 @@ Normalisation of pixels for the weights of a file; use the one that they were tr
     ///
     /// # Errors
     /// If only one of the notes exists, or they are not valid numbers for normalising.
-    pub fn of_notes<'a>(find: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Self>> {
+    pub fn from_notes<'a>(find: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Self>> {
         match Self::NOTES.map(find) {
             [None, None] => Ok(None),
             [Some(mean), Some(std)] => {
                 let bare = |list: &str| list.trim_matches(['[', ']']).to_owned();
-                Self::of_lists(&bare(mean), &bare(std)).map(Some)
+                Self::from_lists(&bare(mean), &bare(std)).map(Some)
             }
             _ => bail!("one of {} and {} is missing", Self::NOTES[0], Self::NOTES[1]),
         }
     }
 
-    fn of_lists(mean: &str, std: &str) -> Result<Self> {
+    fn from_lists(mean: &str, std: &str) -> Result<Self> {
         let three = |list: &str| -> Result<[f32; 3]> {
             let numbers = list.split(',').map(|number| number.trim().parse::<f32>());
             let numbers: Option<Vec<f32>> = numbers.map(Result::ok).collect();
@@ -85,7 +85,7 @@ impl FromStr for Normalisation {
         match (text, text.split_once('/')) {
             ("sewer-ml", _) => Ok(Self::SEWER_ML),
             ("imagenet", _) => Ok(Self::IMAGENET),
-            (_, Some((mean, std))) => Self::of_lists(mean, std),
+            (_, Some((mean, std))) => Self::from_lists(mean, std),
             _ => bail!("expected sewer-ml, imagenet or MEAN/DEVIATION, three numbers each, found '{text}'"),
         }
     }
@@ -125,11 +125,11 @@ mod tests {
     fn what_a_file_says_of_itself_is_read_back() {
         for given in [Normalisation::SEWER_ML, Normalisation::IMAGENET] {
             let notes = given.notes();
-            let found = Normalisation::of_notes(|name| notes.get(name).map(String::as_str));
+            let found = Normalisation::from_notes(|name| notes.get(name).map(String::as_str));
             assert_eq!(found.unwrap(), Some(given));
         }
-        assert_eq!(Normalisation::of_notes(|_| None).unwrap(), None);
-        let one = Normalisation::of_notes(|name| name.ends_with("mean").then_some("[0.5, 0.5, 0.5]"));
+        assert_eq!(Normalisation::from_notes(|_| None).unwrap(), None);
+        let one = Normalisation::from_notes(|name| name.ends_with("mean").then_some("[0.5, 0.5, 0.5]"));
         assert!(one.unwrap_err().to_string().contains("normalisation_std is missing"));
     }
 
@@ -170,6 +170,6 @@ mod tests {
         assert_eq!(notes["normalisation_std"], "[1.0, 2.0, 0.75]");
         assert_eq!(notes.len(), 2);
         let bad = |name: &str| Some(if name.ends_with("mean") { "[0, 0]" } else { "[1, 1, 1]" });
-        assert!(Normalisation::of_notes(bad).unwrap_err().to_string().contains("found '0, 0'"));
+        assert!(Normalisation::from_notes(bad).unwrap_err().to_string().contains("found '0, 0'"));
     }
 }

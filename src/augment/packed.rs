@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Maximum number of adjustments of a view: one of each kind.
-const MOST_ADJUSTMENTS: usize = 4;
+const MAX_ADJUSTMENTS: usize = 4;
 
 /// `View` of `views.cu`, field by field.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,8 @@ pub struct View {
     grey: i32,
     solarise: i32,
     adjustments: i32,
-    kinds: [i32; MOST_ADJUSTMENTS],
-    factors: [f32; MOST_ADJUSTMENTS],
+    kinds: [i32; MAX_ADJUSTMENTS],
+    factors: [f32; MAX_ADJUSTMENTS],
     blur: i32,
     radius: i32,
     full: u32,
@@ -48,8 +48,8 @@ pub struct Batch {
 impl View {
     /// Packs a view of an image that is `width` pixels wide and whose bytes begin at offset `source`.
     fn new(drawn: &Drawn, source: usize, width: usize) -> Self {
-        assert!(drawn.jitter.len() <= MOST_ADJUSTMENTS, "{} adjustments", drawn.jitter.len());
-        let (mut kinds, mut factors) = ([0; MOST_ADJUSTMENTS], [0.0; MOST_ADJUSTMENTS]);
+        assert!(drawn.jitter.len() <= MAX_ADJUSTMENTS, "{} adjustments", drawn.jitter.len());
+        let (mut kinds, mut factors) = ([0; MAX_ADJUSTMENTS], [0.0; MAX_ADJUSTMENTS]);
         for (place, adjustment) in drawn.jitter.iter().enumerate() {
             (kinds[place], factors[place]) = match *adjustment {
                 Adjustment::Brightness(factor) => (0, factor as f32),
@@ -59,7 +59,7 @@ impl View {
                 Adjustment::Hue(turn) => (3, f32::from((turn * 255.0) as i32 as u8)),
             };
         }
-        let kernel = drawn.blur.and_then(blur::Kernel::of);
+        let kernel = drawn.blur.and_then(blur::Kernel::from_sigma);
         let crop = drawn.crop;
         let [width, left, top, crop_width, crop_height] =
             [width, crop.left, crop.top, crop.width, crop.height].map(|size| size as i32);
@@ -109,7 +109,7 @@ impl Batch {
         for (drawn, ..) in views {
             assert_eq!(drawn.side, side, "all views have one side");
             let (width, height) = (drawn.crop.width, drawn.crop.height);
-            taps = taps.max(drawn.filter.most_taps(width.max(height), side));
+            taps = taps.max(drawn.filter.max_taps(width.max(height), side));
             scratch = scratch.max(3 * side * width.max(height));
         }
         let views = views.iter().map(|(drawn, source, width)| View::new(drawn, *source, *width)).collect();

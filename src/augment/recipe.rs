@@ -47,7 +47,7 @@ pub struct ViewRecipe {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Framing {
     /// The whole image, resized to a square.
-    Whole,
+    FullFrame,
     /// A random crop.
     Random {
         /// Smallest and largest share of the image's area, 0..1.
@@ -96,7 +96,7 @@ impl ViewSet {
     /// One deterministic view for scoring: the whole image, bicubic, without flip. The aspect ratio is not kept, as
     /// in the authors' test code and in Sewer-ML's baselines.
     pub fn evaluation(side: usize) -> Self {
-        Self { name: "evaluation", views: vec![ViewRecipe::whole(side)] }
+        Self { name: "evaluation", views: vec![ViewRecipe::full_frame(side)] }
     }
 
     /// Resize only: "no augmentation" according to the paper's Table 2.
@@ -106,7 +106,7 @@ impl ViewSet {
 
     /// Resize and flip: "no augmentation" as the authors' released code runs it for Table 2.
     pub fn flip(side: usize) -> Self {
-        Self { name: "flip", views: vec![ViewRecipe { flip: 0.5, ..ViewRecipe::whole(side) }] }
+        Self { name: "flip", views: vec![ViewRecipe { flip: 0.5, ..ViewRecipe::full_frame(side) }] }
     }
 
     /// SimCLR's two views.
@@ -173,11 +173,11 @@ impl ViewSet {
 
 impl ViewRecipe {
     /// The whole image, bicubic, without further steps.
-    pub fn whole(side: usize) -> Self {
+    pub fn full_frame(side: usize) -> Self {
         Self {
             side,
             filter: Filter::Bicubic,
-            framing: Framing::Whole,
+            framing: Framing::FullFrame,
             jitter: Jitter { probability: 0.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 },
             flip: 0.0,
             grey: 0.0,
@@ -188,13 +188,13 @@ impl ViewRecipe {
 
     /// A bicubic random crop of `scale` of the area, flipped half of the time, without further steps.
     pub fn cropped(side: usize, scale: (f64, f64)) -> Self {
-        Self { framing: Framing::Random { scale, ratio: RATIO }, flip: 0.5, ..Self::whole(side) }
+        Self { framing: Framing::Random { scale, ratio: RATIO }, flip: 0.5, ..Self::full_frame(side) }
     }
 
     /// Draws a view of an image of `width` x `height` pixels.
     pub fn draw(&self, width: usize, height: usize, stream: &mut Stream) -> Drawn {
         let crop = match self.framing {
-            Framing::Whole => CropBox::whole(width, height),
+            Framing::FullFrame => CropBox::full_frame(width, height),
             Framing::Random { scale, ratio } => draw_crop(width, height, scale, ratio, stream),
         };
         Drawn {
@@ -394,7 +394,7 @@ mod tests {
         assert_eq!((local.side, local.flip, local.grey), (96, 0.5, 0.2));
         assert_eq!(local.framing, Framing::Random { scale: (0.05, 0.4), ratio: (3.0 / 4.0, 4.0 / 3.0) });
         for whole in [ViewSet::evaluation(224), ViewSet::none(224), ViewSet::flip(224)] {
-            assert!(whole.views.len() == 1 && whole.views[0].framing == Framing::Whole, "{}", whole.name);
+            assert!(whole.views.len() == 1 && whole.views[0].framing == Framing::FullFrame, "{}", whole.name);
         }
         let filters = [ViewSet::simclr(224, 1.0), ViewSet::byol(224), ViewSet::mae(224), ViewSet::paper(224)]
             .map(|set| set.views[0].filter);
@@ -426,7 +426,7 @@ mod tests {
             }
         }
         let scored = ViewSet::evaluation(32).draw(72, 58, &mut Seed::root(13).stream());
-        assert_eq!(scored[0].crop, CropBox::whole(72, 58));
+        assert_eq!(scored[0].crop, CropBox::full_frame(72, 58));
         assert!(!scored[0].flip && scored[0].jitter.is_empty());
         assert_eq!(ViewSet::dino(224, 96, 8).views.len(), 10);
         assert_eq!(ViewSet::paper(224).first_view().views.len(), 1);

@@ -26,7 +26,7 @@ pub struct CropBox {
 
 impl CropBox {
     /// Returns the rectangle of a whole `width` x `height` image.
-    pub fn whole(width: usize, height: usize) -> Self {
+    pub fn full_frame(width: usize, height: usize) -> Self {
         Self { left: 0, top: 0, width, height }
     }
 }
@@ -50,12 +50,12 @@ impl Filter {
     }
 
     /// Maximum number of input pixels per output pixel when `input` pixels become `output` pixels.
-    pub(super) fn most_taps(self, input: usize, output: usize) -> usize {
+    pub(super) fn max_taps(self, input: usize, output: usize) -> usize {
         let widening = (input as f64 / output as f64).max(1.0);
         (2.0 * self.support() * widening).ceil() as usize + 1
     }
 
-    fn at(self, t: f64) -> f64 {
+    fn value_at(self, t: f64) -> f64 {
         const A: f64 = -0.5;
         let t = t.abs();
         match self {
@@ -97,13 +97,13 @@ pub fn resize(image: &Image, crop: CropBox, width: usize, height: usize, filter:
 }
 
 /// Returns the whole image, bicubically shrunk so that its shorter side has at most `side` pixels.
-pub fn shrunk(image: &Image, side: usize) -> Image {
+pub fn shrink_shorter_side(image: &Image, side: usize) -> Image {
     let shorter = image.width.min(image.height);
     if shorter <= side {
         return image.clone();
     }
     let scaled = |of: usize| (of * side + shorter / 2) / shorter;
-    let whole = CropBox::whole(image.width, image.height);
+    let whole = CropBox::full_frame(image.width, image.height);
     resize(image, whole, scaled(image.width), scaled(image.height), Filter::Bicubic)
 }
 
@@ -117,7 +117,7 @@ fn columns_first(crop: CropBox, width: usize, height: usize) -> bool {
 /// shorter), as in torchvision's `Resize(side)`.
 pub fn resize_shorter_side(image: &Image, side: usize, filter: Filter) -> Image {
     let shorter = image.width.min(image.height);
-    let crop = CropBox::whole(image.width, image.height);
+    let crop = CropBox::full_frame(image.width, image.height);
     resize(image, crop, side * image.width / shorter, side * image.height / shorter, filter)
 }
 
@@ -161,7 +161,7 @@ impl FilterWindows {
             let first = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(input);
             exact.clear();
-            exact.extend((first..end).map(|k| filter.at((k as f64 - centre + 0.5) * step)));
+            exact.extend((first..end).map(|k| filter.value_at((k as f64 - centre + 0.5) * step)));
             let sum: f64 = exact.iter().sum();
             let start = weights.len();
             weights.extend(exact.iter().map(|weight| fixed_point(weight / sum)));
@@ -209,7 +209,7 @@ impl<'a> Region<'a> {
     }
 
     fn all(image: &'a Image) -> Self {
-        Self::of(image, CropBox::whole(image.width, image.height))
+        Self::of(image, CropBox::full_frame(image.width, image.height))
     }
 
     fn row(&self, y: usize) -> &'a [u8] {
@@ -322,14 +322,15 @@ mod tests {
     #[test]
     fn images_shrink_in_proportion_and_never_grow() {
         let image = Image::new(72, 58, vec![7; 72 * 58 * 3]);
-        let small = shrunk(&image, 29);
+        let small = shrink_shorter_side(&image, 29);
         assert_eq!((small.width, small.height), (36, 29));
         assert!(small.pixels.iter().all(|&byte| byte == 7));
-        assert!(shrunk(&image, 58) == image && shrunk(&image, 500) == image);
+        assert!(shrink_shorter_side(&image, 58) == image && shrink_shorter_side(&image, 500) == image);
         // Half of 73 is 36.5, half of 71 is 35.5: rounded in both orientations.
         for (longer, rounded) in [(73, 37), (71, 36)] {
-            let [wide, tall] = [(longer, 58), (58, longer)]
-                .map(|(width, height)| shrunk(&Image::new(width, height, vec![7; width * height * 3]), 29));
+            let [wide, tall] = [(longer, 58), (58, longer)].map(|(width, height)| {
+                shrink_shorter_side(&Image::new(width, height, vec![7; width * height * 3]), 29)
+            });
             assert_eq!(
                 ((wide.width, wide.height), (tall.width, tall.height)),
                 ((rounded, 29), (29, rounded))
@@ -340,15 +341,15 @@ mod tests {
     #[test]
     fn taps_cover_the_widened_kernel() {
         // Four pixels become one: a bicubic kernel is 4 x 4 wide, a bilinear one 2 x 4.
-        assert_eq!([Filter::Bicubic, Filter::Bilinear].map(|filter| filter.most_taps(100, 25)), [17, 9]);
+        assert_eq!([Filter::Bicubic, Filter::Bilinear].map(|filter| filter.max_taps(100, 25)), [17, 9]);
         // Enlarged, a kernel keeps its width.
-        assert_eq!([Filter::Bicubic, Filter::Bilinear].map(|filter| filter.most_taps(10, 25)), [5, 3]);
+        assert_eq!([Filter::Bicubic, Filter::Bilinear].map(|filter| filter.max_taps(10, 25)), [5, 3]);
     }
     #[test]
     fn images_are_shrunk_bicubically() {
         let image = Image::new(20, 16, (0..20 * 16 * 3).map(|n: usize| (n * n * 7 % 251) as u8).collect());
-        let by = |filter| resize(&image, CropBox::whole(20, 16), 10, 8, filter);
-        assert!(shrunk(&image, 8) == by(Filter::Bicubic));
+        let by = |filter| resize(&image, CropBox::full_frame(20, 16), 10, 8, filter);
+        assert!(shrink_shorter_side(&image, 8) == by(Filter::Bicubic));
         assert!(by(Filter::Bicubic) != by(Filter::Bilinear), "they can be told apart");
     }
 }

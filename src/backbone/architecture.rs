@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Backbone, Builder, MobileNet, ResNet, Stem, Vit, VitSize, vit::Start};
+use super::{Backbone, Builder, MobileNet, ResNet, Stem, Vit, VitSize, vit::VitInitialisation};
 use crate::named::named;
 
 named! {
@@ -40,7 +40,7 @@ impl Name {
     }
 
     /// Returns why no method trains this encoder; `None` if it can be trained.
-    pub fn untrained(self) -> Option<&'static str> {
+    pub fn why_untrainable(self) -> Option<&'static str> {
         let trained = Self::STUDY.contains(&self);
         (!trained).then_some("not defined: MobileNetV2 is forward only; `--frozen FILE` scores given weights")
     }
@@ -63,7 +63,7 @@ pub struct Architecture {
 
 impl Architecture {
     /// Lower bound of the number of parameters; files with fewer can be rejected before memory is allocated.
-    pub fn fewest_numbers(&self) -> usize {
+    pub fn min_parameters(&self) -> usize {
         let product = |factors: &[usize]| {
             factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor.max(1)))
         };
@@ -84,7 +84,7 @@ impl Architecture {
     pub fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
         match self.name {
             Name::ResNet18 => Ok(Box::new(ResNet::new(builder, self.resnet_width, self.resnet_stem)?)),
-            Name::ViTTiny => Ok(Box::new(Vit::new(builder, self.vit, self.side, Start::TIMM)?)),
+            Name::ViTTiny => Ok(Box::new(Vit::new(builder, self.vit, self.side, VitInitialisation::TIMM)?)),
             Name::MobileNetV2 => Ok(Box::new(MobileNet::new(builder)?)),
         }
     }
@@ -99,7 +99,7 @@ mod tests {
 
     const VIT: VitSize = VitSize { patch: 8, width: 12, depth: 3, heads: 2 };
 
-    fn of(name: Name) -> Architecture {
+    fn small(name: Name) -> Architecture {
         Architecture { name, resnet_width: 5, resnet_stem: Stem::Small, vit: VIT, side: 32 }
     }
 
@@ -110,11 +110,13 @@ mod tests {
             ("vit_tiny", "ViT-Tiny", "ViT", true),
             ("mobilenet_v2", "MobileNetV2", "MN-V2", false),
         ];
-        let found =
-            Name::ALL.map(|name| (name.id(), name.label(), name.short_label(), name.untrained().is_none()));
+        let found = Name::ALL
+            .map(|name| (name.id(), name.label(), name.short_label(), name.why_untrainable().is_none()));
         assert_eq!(found, expected);
         assert_eq!(Name::STUDY, [Name::ResNet18, Name::ViTTiny]);
-        assert!(Name::MobileNetV2.untrained().unwrap().contains("`--frozen FILE` scores given weights"));
+        assert!(
+            Name::MobileNetV2.why_untrainable().unwrap().contains("`--frozen FILE` scores given weights")
+        );
     }
 
     /// By hand. ResNet: one 3 x 3 convolution of the first stage. ViT: three blocks of 12 width^2 weights, and sixteen
@@ -126,8 +128,8 @@ mod tests {
             (Name::ViTTiny, 12 * 3 * 12 * 12 + 4 * 4 * 12, 12),
             (Name::MobileNetV2, 0, 1280),
         ] {
-            let architecture = of(name);
-            assert_eq!(architecture.fewest_numbers(), fewest, "{name}");
+            let architecture = small(name);
+            assert_eq!(architecture.min_parameters(), fewest, "{name}");
             let mut parameters = Parameters::default();
             let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
             assert_eq!(architecture.build(&mut builder).unwrap().width(), width, "{name}");
@@ -135,9 +137,9 @@ mod tests {
         }
         // A file may state any sizes: they must cause neither overflow nor division by zero.
         let vit = VitSize { patch: 0, width: usize::MAX, depth: 2, heads: 0 };
-        assert_eq!(Architecture { vit, ..of(Name::ViTTiny) }.fewest_numbers(), usize::MAX);
+        assert_eq!(Architecture { vit, ..small(Name::ViTTiny) }.min_parameters(), usize::MAX);
         assert_eq!(
-            Architecture { resnet_width: usize::MAX, ..of(Name::ResNet18) }.fewest_numbers(),
+            Architecture { resnet_width: usize::MAX, ..small(Name::ResNet18) }.min_parameters(),
             usize::MAX
         );
     }
@@ -147,7 +149,7 @@ mod tests {
         for (stem, kernel) in [(Stem::ImageNet, 7), (Stem::Small, 3)] {
             let mut parameters = Parameters::default();
             let mut builder = parameters.builder("x", Seed::root(0), DType::F32, &Device::Cpu);
-            Architecture { resnet_stem: stem, ..of(Name::ResNet18) }.build(&mut builder).unwrap();
+            Architecture { resnet_stem: stem, ..small(Name::ResNet18) }.build(&mut builder).unwrap();
             let weight = &parameters.get("x.conv1.weight").unwrap().variable;
             assert_eq!(weight.dims(), [5, 3, kernel, kernel]);
         }

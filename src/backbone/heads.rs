@@ -6,7 +6,7 @@ use super::{
     Builder, Initialise, Mode, Role,
     layers::{BatchNorm, Linear},
 };
-use crate::tensor::{batch_norm::Then, gelu, linear, unit_rows, widen};
+use crate::tensor::{batch_norm::Epilogue, gelu, linear, unit_rows, widen};
 
 /// Sizes of heads. The paper's authors use hidden 2048, output 256, 8192 prototypes, and a decoder of width 192,
 /// depth 12 and 12 heads.
@@ -125,13 +125,13 @@ impl Perceptron {
         for (linear, norm) in &self.hidden {
             hidden = linear.forward(&hidden)?;
             hidden = match norm {
-                Some(norm) => norm.forward(&hidden, mode, Then { residual: None, relu: true })?,
+                Some(norm) => norm.forward(&hidden, mode, Epilogue { residual: None, relu: true })?,
                 None => hidden.relu()?,
             };
         }
         let output = self.last.forward(&hidden)?;
         match &self.last_norm {
-            Some(norm) => norm.forward(&output, mode, Then::default()),
+            Some(norm) => norm.forward(&output, mode, Epilogue::default()),
             None => Ok(output),
         }
     }
@@ -151,7 +151,7 @@ pub struct PrototypeHead {
 
 impl PrototypeHead {
     /// Full name of the variable that DINO freezes for the first epochs, if the head is built below `head`.
-    pub const LAST: &'static str = "head.last_layer.weight_v";
+    pub const LAST_LAYER: &'static str = "head.last_layer.weight_v";
 
     /// Initialises linear layers as truncated normal with standard deviation 0.02 and zero bias, prototypes like
     /// torch's linear layer.
@@ -191,7 +191,7 @@ impl PrototypeHead {
         for (linear, norm) in &self.hidden {
             hidden = linear.forward(&hidden)?;
             if let Some(norm) = norm {
-                hidden = norm.forward(&hidden, mode, Then::default())?;
+                hidden = norm.forward(&hidden, mode, Epilogue::default())?;
             }
             hidden = gelu(&hidden)?;
         }
@@ -200,7 +200,7 @@ impl PrototypeHead {
 
     /// Maps bottlenecks (rows, output) to cosine similarities with the prototypes (rows, prototypes), in f32 at
     /// least: after division by small temperatures, bf16 would leave few distinct values.
-    pub fn compare(&self, bottleneck: &Tensor) -> Result<Tensor> {
+    pub fn cosines(&self, bottleneck: &Tensor) -> Result<Tensor> {
         linear(&unit_rows(&widen(bottleneck)?)?, &unit_rows(&self.directions)?, None)
     }
 }
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(head.is_rowwise(), !hidden_norm);
             let names: Vec<&str> = parameters.all().iter().map(|parameter| parameter.name.as_str()).collect();
             let expected = expected.split_whitespace().map(|name| format!("head.{name}"));
-            assert_eq!(names, expected.chain([PrototypeHead::LAST.to_owned()]).collect::<Vec<_>>());
+            assert_eq!(names, expected.chain([PrototypeHead::LAST_LAYER.to_owned()]).collect::<Vec<_>>());
         }
         Ok(())
     }
@@ -286,7 +286,7 @@ mod tests {
         let head = PrototypeHead::new(&mut builder, 4, HEADS, false)?;
         head.directions.set(&Tensor::new(&[[3.0, 0.0], [0.0, -0.5], [4.0, 3.0]], &Device::Cpu)?)?;
         let cosines =
-            head.compare(&Tensor::new(&[[0.0, 7.0], [1.5, 2.0]], &Device::Cpu)?)?.to_vec2::<f64>()?;
+            head.cosines(&Tensor::new(&[[0.0, 7.0], [1.5, 2.0]], &Device::Cpu)?)?.to_vec2::<f64>()?;
         for (found, expected) in cosines.concat().iter().zip([0.0, -1.0, 0.6, 0.6, -0.8, 0.96]) {
             assert!((found - expected).abs() < 1e-12, "{cosines:?}");
         }

@@ -6,7 +6,7 @@ use candle_core::{D, Result, Tensor, Var};
 
 use super::{Builder, Initialise, Mode, Role};
 use crate::tensor::{
-    Geometry, Statistics, batch_norm, batch_norm::Then, convolution, layer_norm, linear, linear_of_gelu,
+    Geometry, Statistics, batch_norm, batch_norm::Epilogue, convolution, layer_norm, linear, linear_of_gelu,
 };
 
 /// A convolution without bias.
@@ -65,7 +65,7 @@ impl BatchNorm {
 
     /// Normalises `input` (..., channels), then applies `then`. In training, running statistics move towards the
     /// batch's mean and unbiased variance.
-    pub fn forward(&self, input: &Tensor, mode: Mode, then: Then) -> Result<Tensor> {
+    pub fn forward(&self, input: &Tensor, mode: Mode, then: Epilogue) -> Result<Tensor> {
         let (weight, bias) = match &self.affine {
             Some((weight, bias)) => (weight.as_tensor().clone(), bias.as_tensor().clone()),
             None => (self.running_mean.ones_like()?.detach(), self.running_mean.zeros_like()?.detach()),
@@ -112,7 +112,7 @@ impl LayerNorm {
     /// row's own mean and divides by the standard deviation of `whole`. This is linear: if the mean over rows is
     /// `whole`, the mean of the results is [`Self::forward`] of `whole`. For evaluation only, as weight and bias get no
     /// gradients.
-    pub fn forward_as(&self, parts: &Tensor, whole: &Tensor) -> Result<Tensor> {
+    pub fn forward_with_variance_of(&self, parts: &Tensor, whole: &Tensor) -> Result<Tensor> {
         let centred = whole.broadcast_sub(&whole.mean_keepdim(D::Minus1)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + Self::EPSILON)?.sqrt()?;
         let parts = parts.broadcast_sub(&parts.mean_keepdim(D::Minus1)?)?.broadcast_div(&deviation)?;

@@ -9,10 +9,10 @@ use super::{
     Backbone, Builder, Initialise, Mode, Role,
     layers::{BatchNorm, Convolution},
 };
-use crate::tensor::{Geometry, add, batch_norm::Then, depthwise, global_mean, relu6};
+use crate::tensor::{Geometry, add, batch_norm::Epilogue, depthwise, global_mean, relu6};
 
 /// Channels after the first convolution.
-pub const FIRST: usize = 32;
+pub const STEM_CHANNELS: usize = 32;
 /// Length of a feature vector.
 pub const WIDTH: usize = 1280;
 /// Groups of inverted residuals: expansion factor, output channels, number of blocks, and stride of the first block.
@@ -55,7 +55,7 @@ impl Residual {
 /// Returns the 17 inverted residuals, in order: `features.1` to `features.17`.
 pub fn residuals() -> Vec<Residual> {
     let mut residuals = Vec::new();
-    let mut inputs = FIRST;
+    let mut inputs = STEM_CHANNELS;
     for (times, outputs, blocks, stride) in GROUPS {
         for number in 0..blocks {
             let stride = if number == 0 { stride } else { 1 };
@@ -83,7 +83,7 @@ impl MobileNet {
         let residuals = residuals();
         let before = residuals[residuals.len() - 1].outputs;
         let first = Geometry { stride: 2, padding: 1 };
-        let first = Normed::convolution(&mut builder.scope("0"), ["0", "1"], (3, FIRST, 3), first)?;
+        let first = Normed::convolution(&mut builder.scope("0"), ["0", "1"], (3, STEM_CHANNELS, 3), first)?;
         let block = |(number, &sizes): (usize, &Residual)| {
             Block::new(&mut builder.scope(&(number + 1).to_string()).scope("conv"), sizes)
         };
@@ -109,7 +109,7 @@ impl Backbone for MobileNet {
         global_mean(&self.maps(images)?)
     }
 
-    fn places(&self, images: &Tensor) -> Result<Option<Tensor>> {
+    fn feature_map(&self, images: &Tensor) -> Result<Option<Tensor>> {
         self.maps(images).map(Some)
     }
 
@@ -150,7 +150,7 @@ impl Normed<Convolution> {
     }
 
     fn forward(&self, maps: &Tensor) -> Result<Tensor> {
-        self.norm.forward(&self.convolution.forward(maps)?, Mode::Evaluate, Then::default())
+        self.norm.forward(&self.convolution.forward(maps)?, Mode::Evaluate, Epilogue::default())
     }
 }
 
@@ -166,14 +166,14 @@ impl Normed<Depthwise> {
 
     fn forward(&self, maps: &Tensor) -> Result<Tensor> {
         let Depthwise { weight, geometry } = &self.convolution;
-        self.norm.forward(&depthwise(maps, weight, *geometry)?, Mode::Evaluate, Then::default())
+        self.norm.forward(&depthwise(maps, weight, *geometry)?, Mode::Evaluate, Epilogue::default())
     }
 }
 
 /// torchvision's `InvertedResidual`.
 struct Block {
     expand: Option<Normed<Convolution>>,
-    each: Normed<Depthwise>,
+    depthwise: Normed<Depthwise>,
     project: Normed<Convolution>,
     shortcut: bool,
 }
@@ -193,7 +193,7 @@ impl Block {
         let each = Normed::depthwise(&mut builder.scope(&part.to_string()), hidden, stride)?;
         let [conv, norm] = [part + 1, part + 2].map(|part| part.to_string());
         let project = Normed::convolution(builder, [&conv, &norm], (hidden, outputs, 1), POINTWISE)?;
-        Ok(Self { expand, each, project, shortcut: sizes.has_shortcut() })
+        Ok(Self { expand, depthwise: each, project, shortcut: sizes.has_shortcut() })
     }
 
     fn forward(&self, maps: &Tensor) -> Result<Tensor> {
@@ -201,7 +201,7 @@ impl Block {
             Some(expand) => relu6(&expand.forward(maps)?)?,
             None => maps.clone(),
         };
-        let inner = self.project.forward(&relu6(&self.each.forward(&inner)?)?)?;
+        let inner = self.project.forward(&relu6(&self.depthwise.forward(&inner)?)?)?;
         if self.shortcut { add(maps, &inner) } else { Ok(inner) }
     }
 }
@@ -300,7 +300,7 @@ mod tests {
     fn features_are_the_mean_over_places() {
         let (network, _) = build(DType::F32);
         let images = formula_images(96, DType::F32).unwrap();
-        let places = network.places(&images).unwrap().unwrap();
+        let places = network.feature_map(&images).unwrap().unwrap();
         assert_eq!(places.dims(), [2, 3, 3, WIDTH]);
         let (mean, features) =
             (places.mean((1, 2)).unwrap(), network.embed(&images, Mode::Evaluate).unwrap());

@@ -40,7 +40,7 @@ pub trait Backbone: Send + Sync {
     ///
     /// # Errors
     /// Those of [`Self::embed`].
-    fn places(&self, _images: &Tensor) -> Result<Option<Tensor>> {
+    fn feature_map(&self, _images: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
@@ -51,7 +51,7 @@ pub trait Backbone: Send + Sync {
     ///
     /// # Errors
     /// Those of [`Self::embed`].
-    fn middle(&self, _images: &Tensor) -> Result<Option<[Tensor; 2]>> {
+    fn intermediate_maps(&self, _images: &Tensor) -> Result<Option<[Tensor; 2]>> {
         Ok(None)
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 
-use super::safe::serialised;
+use super::safe::serialise;
 use crate::seed::{Seed, Stream};
 
 /// Role of a variable in optimisation and weight decay.
@@ -105,13 +105,13 @@ impl Parameters {
     }
 
     /// Serialises all variables under their names as safetensors, with `notes` in the header.
-    pub fn serialised(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    pub fn to_safetensors(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let tensors: Vec<(&str, Tensor)> =
             self.entries.iter().map(|p| (p.name.as_str(), p.variable.as_detached_tensor())).collect();
         let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
         // Some loaders of PyTorch weights require this note.
         let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
-        serialised(tensors, &notes).map_err(|error| Error::Msg(error.to_string()))
+        serialise(tensors, &notes).map_err(|error| Error::Msg(error.to_string()))
     }
 
     /// Parses all tensors of a safetensors file, in the order of their names. A variable's role is derived from its
@@ -270,7 +270,7 @@ mod tests {
         let parameters = matrix(3);
         let before = values(&parameters);
         let load = |bytes: &[u8]| tensors(bytes).and_then(|tensors| parameters.set(|name| tensors.get(name)));
-        let whole = parameters.serialised(&BTreeMap::new()).unwrap();
+        let whole = parameters.to_safetensors(&BTreeMap::new()).unwrap();
 
         // The bias fits, but there is no matrix.
         let mut other = Parameters::default();
@@ -279,8 +279,8 @@ mod tests {
         for (expected, bytes) in [
             ("truncated or not safetensors", whole[..whole.len() - 1].to_vec()),
             ("truncated or not safetensors", b"weights".to_vec()),
-            ("'fc.bias' has shape [4], expected [3]", matrix(4).serialised(&BTreeMap::new()).unwrap()),
-            ("no tensor named 'fc.weight'", other.serialised(&BTreeMap::new()).unwrap()),
+            ("'fc.bias' has shape [4], expected [3]", matrix(4).to_safetensors(&BTreeMap::new()).unwrap()),
+            ("no tensor named 'fc.weight'", other.to_safetensors(&BTreeMap::new()).unwrap()),
             ("truncated or not safetensors", Vec::new()),
         ] {
             let error = load(&bytes).unwrap_err().to_string();
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn a_file_s_variables_have_the_roles_of_their_names() {
         let notes = BTreeMap::from([("about".to_owned(), "x".to_owned())]);
-        let bytes = roles().serialised(&notes).unwrap();
+        let bytes = roles().to_safetensors(&notes).unwrap();
         let found = Parameters::parse(&bytes).unwrap();
         let found: Vec<(&str, Role)> =
             found.all().iter().map(|parameter| (parameter.name.as_str(), parameter.kind)).collect();

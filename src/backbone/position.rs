@@ -13,7 +13,7 @@ pub type Grid = (usize, usize);
 ///
 /// # Errors
 /// If the width is not a multiple of 4.
-pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+pub fn sinusoids((rows, columns): Grid, width: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     if !width.is_multiple_of(4) {
         bail!("position embedding: expected a width divisible by 4, found {width}")
     }
@@ -39,7 +39,7 @@ pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device)
 /// This is timm's variant: `interpolate(mode="bicubic", antialias=True)`, whose kernel is Keys' cubic with a = -1/2,
 /// as in Pillow.
 pub fn interpolation(from: Grid, to: Grid, dtype: DType, device: &Device) -> Result<Tensor> {
-    let (down, across) = (axis(from.0, to.0), axis(from.1, to.1));
+    let (down, across) = (axis_weights(from.0, to.0), axis_weights(from.1, to.1));
     let mut values = Vec::with_capacity(to.0 * to.1 * from.0 * from.1);
     for row in &down {
         for column in &across {
@@ -50,7 +50,7 @@ pub fn interpolation(from: Grid, to: Grid, dtype: DType, device: &Device) -> Res
 }
 
 /// Weights of all `from` positions for each of the `to` positions along one axis.
-fn axis(from: usize, to: usize) -> Vec<Vec<f64>> {
+fn axis_weights(from: usize, to: usize) -> Vec<Vec<f64>> {
     let ratio = from as f64 / to as f64;
     let stretch = ratio.max(1.0);
     let weights = |place: usize| -> Vec<f64> {
@@ -59,7 +59,7 @@ fn axis(from: usize, to: usize) -> Vec<Vec<f64>> {
         let last = ((centre + 2.0 * stretch + 0.5) as usize).min(from);
         let mut weights = vec![0.0; from];
         for (index, weight) in weights.iter_mut().enumerate().take(last).skip(first) {
-            *weight = keys((index as f64 - centre + 0.5) / stretch);
+            *weight = keys_cubic((index as f64 - centre + 0.5) / stretch);
         }
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= sum);
@@ -69,7 +69,7 @@ fn axis(from: usize, to: usize) -> Vec<Vec<f64>> {
 }
 
 /// Keys' cubic kernel with a = -1/2.
-fn keys(t: f64) -> f64 {
+fn keys_cubic(t: f64) -> f64 {
     let t = t.abs();
     if t < 1.0 {
         (1.5 * t - 2.5) * t * t + 1.0
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn waves_are_those_of_mae() -> Result<()> {
         // `get_2d_sincos_pos_embed(192, 14, cls_token=True)` of MAE's code.
-        let waves = waves((14, 14), 192, DType::F64, &Device::Cpu)?.squeeze(0)?.to_vec2::<f64>()?;
+        let waves = sinusoids((14, 14), 192, DType::F64, &Device::Cpu)?.squeeze(0)?.to_vec2::<f64>()?;
         assert_eq!((waves.len(), waves[0].len()), (197, 192));
         let expected = [0.8414710, 0.7348220, 0.6297972, 0.5331684];
         for (dimension, expected) in expected.into_iter().enumerate() {
@@ -141,7 +141,7 @@ mod tests {
     /// Two rows of three columns: the column's sinusoids come first, and a width of 4 has a single frequency, 1.
     #[test]
     fn waves_tell_rows_from_columns() -> Result<()> {
-        let waves = waves((2, 3), 4, DType::F64, &Device::Cpu)?.squeeze(0)?.to_vec2::<f64>()?;
+        let waves = sinusoids((2, 3), 4, DType::F64, &Device::Cpu)?.squeeze(0)?.to_vec2::<f64>()?;
         let mut expected = vec![[0.0; 4]];
         for row in [0.0_f64, 1.0] {
             for column in [0.0_f64, 1.0, 2.0] {
@@ -152,7 +152,7 @@ mod tests {
         for (found, expected) in waves.iter().zip(&expected) {
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15), "{found:?} {expected:?}");
         }
-        let error = super::waves((2, 3), 6, DType::F64, &Device::Cpu).unwrap_err().to_string();
+        let error = sinusoids((2, 3), 6, DType::F64, &Device::Cpu).unwrap_err().to_string();
         assert!(error.contains("expected a width divisible by 4, found 6"), "{error}");
         Ok(())
     }
@@ -176,7 +176,7 @@ mod tests {
                 .map(|weights| weights.iter().zip(values).map(|(weight, x)| weight * x).sum())
                 .collect()
         };
-        let (by_row, by_column) = (along(axis(3, 4)), along(axis(5, 2)));
+        let (by_row, by_column) = (along(axis_weights(3, 4)), along(axis_weights(5, 2)));
         for (place, (found_row, found_column)) in
             weigh(&|row, _| values[row]).iter().zip(weigh(&|_, column| values[column])).enumerate()
         {

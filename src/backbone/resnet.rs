@@ -11,7 +11,7 @@ use super::{
     Backbone, Builder, Mode,
     layers::{BatchNorm, Convolution},
 };
-use crate::tensor::{Geometry, batch_norm::Then, chain, global_mean, max_pool, pooling::Pool};
+use crate::tensor::{Geometry, batch_norm::Epilogue, chain, global_mean, max_pool, pooling::Pool};
 
 /// The layers before the first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,16 +63,16 @@ impl ResNet {
     /// Returns the feature maps before the global mean, of 8 x `width` channels: (batch, height / 32, width / 32) with
     /// the ImageNet stem, (batch, height / 8, width / 8) with the small stem, rounded up.
     pub fn maps(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
-        chain(images, |images| self.through(images, mode))
+        chain(images, |images| self.compute_maps(images, mode))
     }
 
-    fn through(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+    fn compute_maps(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         self.stage(&self.stem(images, mode)?, 0..4, mode)
     }
 
     fn stem(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         let maps = self.conv1.forward(images)?;
-        let maps = self.bn1.forward(&maps, mode, Then { residual: None, relu: true })?;
+        let maps = self.bn1.forward(&maps, mode, Epilogue { residual: None, relu: true })?;
         match self.stem {
             Stem::ImageNet => max_pool(&maps, Pool { kernel: 3, stride: 2, padding: 1 }),
             Stem::Small => Ok(maps),
@@ -91,12 +91,12 @@ impl Backbone for ResNet {
         global_mean(&self.maps(images, mode)?)
     }
 
-    fn places(&self, images: &Tensor) -> Result<Option<Tensor>> {
+    fn feature_map(&self, images: &Tensor) -> Result<Option<Tensor>> {
         self.maps(images, Mode::Evaluate).map(Some)
     }
 
     /// Returns the maps of the second and third stage.
-    fn middle(&self, images: &Tensor) -> Result<Option<[Tensor; 2]>> {
+    fn intermediate_maps(&self, images: &Tensor) -> Result<Option<[Tensor; 2]>> {
         let second = self.stage(&self.stem(images, Mode::Evaluate)?, 0..2, Mode::Evaluate)?;
         let third = self.stage(&second, 2..3, Mode::Evaluate)?;
         Ok(Some([second, third]))
@@ -145,13 +145,13 @@ impl BasicBlock {
 
     fn forward(&self, input: &Tensor, mode: Mode) -> Result<Tensor> {
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(&conv.forward(input)?, mode, Then::default())?,
+            Some((conv, bn)) => bn.forward(&conv.forward(input)?, mode, Epilogue::default())?,
             None => input.clone(),
         };
         let inner = self.conv1.forward(input)?;
-        let inner = self.bn1.forward(&inner, mode, Then { residual: None, relu: true })?;
+        let inner = self.bn1.forward(&inner, mode, Epilogue { residual: None, relu: true })?;
         let inner = self.conv2.forward(&inner)?;
-        self.bn2.forward(&inner, mode, Then { residual: Some(&shortcut), relu: true })
+        self.bn2.forward(&inner, mode, Epilogue { residual: Some(&shortcut), relu: true })
     }
 }
 
@@ -292,10 +292,10 @@ mod tests {
         let images = normal("images", &[2, 64, 64, 3], DType::F64)?.as_detached_tensor();
         let before: Vec<Vec<f64>> =
             parameters.all().iter().map(|p| p.variable.flatten_all()?.to_vec1()).collect::<Result<_>>()?;
-        let [second, third] = resnet.middle(&images)?.unwrap();
+        let [second, third] = resnet.intermediate_maps(&images)?.unwrap();
         assert_eq!(second.dims(), [2, sides[0], sides[0], 8]);
         assert_eq!(third.dims(), [2, sides[1], sides[1], 16]);
-        let places = resnet.places(&images)?.unwrap();
+        let places = resnet.feature_map(&images)?.unwrap();
         assert_eq!(places.dims(), [2, last, last, 32]);
         for (maps, stages) in [(&second, 2..4), (&third, 3..4)] {
             assert!(checks::distance(&resnet.stage(maps, stages, Mode::Evaluate)?, &places)? < 1e-12);

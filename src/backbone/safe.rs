@@ -12,7 +12,7 @@ use safetensors::{SafeTensorError, View};
 ///
 /// # Errors
 /// If two tensors have the same name, or the length of one contradicts its shape.
-pub fn serialised<S, V>(
+pub fn serialise<S, V>(
     tensors: impl IntoIterator<Item = (S, V)>,
     notes: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, SafeTensorError>
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn equal_tensors_and_notes_are_equal_bytes() {
         let tensor = Tensor::new(&[[1.5_f32, -2.0], [3.0, 0.25]], &Device::Cpu).unwrap();
-        let bytes = || serialised([("b", &tensor), ("a", &tensor)], &notes()).unwrap();
+        let bytes = || serialise([("b", &tensor), ("a", &tensor)], &notes()).unwrap();
         let first = bytes();
         assert!((0..20).all(|_| bytes() == first));
         let (length, head) = SafeTensors::read_metadata(&first).unwrap();
@@ -83,8 +83,8 @@ mod tests {
     fn no_notes_and_no_tensors_are_no_trouble() {
         let tensor = Tensor::new(&[1_u8], &Device::Cpu).unwrap();
         let plain = safetensors::serialize([("a", &tensor)], None).unwrap();
-        assert_eq!(serialised([("a", &tensor)], &BTreeMap::new()).unwrap(), plain);
-        let empty = serialised(Vec::<(&str, &Tensor)>::new(), &notes()).unwrap();
+        assert_eq!(serialise([("a", &tensor)], &BTreeMap::new()).unwrap(), plain);
+        let empty = serialise(Vec::<(&str, &Tensor)>::new(), &notes()).unwrap();
         assert_eq!(SafeTensors::read_metadata(&empty).unwrap().1.metadata().as_ref().unwrap().len(), 9);
     }
 }

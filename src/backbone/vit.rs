@@ -70,14 +70,14 @@ impl Weights {
 
 /// Initialisation of a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct VitInitialisation {
     /// Kind of position embeddings.
     pub position: PositionEmbedding,
     /// Initialisation of everything else.
     pub weights: Weights,
 }
 
-impl Start {
+impl VitInitialisation {
     /// As in timm's `vit_tiny_patch16_224`.
     pub const TIMM: Self = Self { position: PositionEmbedding::Learned, weights: Weights::Timm };
     /// As in MAE's original code.
@@ -111,7 +111,7 @@ impl Vit {
     ///
     /// # Errors
     /// If the side is not a multiple of the patch, or the width is not a multiple of the number of heads.
-    pub fn new(builder: &mut Builder, size: VitSize, side: usize, start: Start) -> Result<Self> {
+    pub fn new(builder: &mut Builder, size: VitSize, side: usize, start: VitInitialisation) -> Result<Self> {
         let VitSize { patch, width, depth, heads } = size;
         if patch == 0 || side == 0 || !side.is_multiple_of(patch) {
             bail!("vit: patches of {patch} px do not fill images of {side} px")
@@ -131,7 +131,7 @@ impl Vit {
             }
             PositionEmbedding::Fixed => {
                 let fixed = builder.variable("pos_embed", shape, Initialise::Constant(0.0), Role::Buffer)?;
-                fixed.set(&position::waves(grid, width, fixed.dtype(), fixed.device())?)?;
+                fixed.set(&position::sinusoids(grid, width, fixed.dtype(), fixed.device())?)?;
                 Positions::Fixed(fixed)
             }
         };
@@ -239,7 +239,7 @@ impl Backbone for Vit {
         self.norm.forward(&tokens.i((.., 0))?)
     }
 
-    fn places(&self, images: &Tensor) -> Result<Option<Tensor>> {
+    fn feature_map(&self, images: &Tensor) -> Result<Option<Tensor>> {
         self.patch_features(images).map(Some)
     }
 
@@ -344,7 +344,7 @@ mod tests {
 
     const SMALL: VitSize = VitSize { patch: 4, width: 12, depth: 2, heads: 3 };
 
-    fn vit(size: VitSize, side: usize, start: Start, dtype: DType) -> Result<(Parameters, Vit)> {
+    fn vit(size: VitSize, side: usize, start: VitInitialisation, dtype: DType) -> Result<(Parameters, Vit)> {
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("", Seed::root(0), dtype, &Device::Cpu);
         let vit = Vit::new(&mut builder, size, side, start)?;
@@ -391,7 +391,7 @@ mod tests {
         // n), where n counts (image, channel, row, column).
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu);
-        let vit = Vit::new(&mut builder, VitSize::TINY, 224, Start::TIMM)?;
+        let vit = Vit::new(&mut builder, VitSize::TINY, 224, VitInitialisation::TIMM)?;
         let classifier = Linear::new(&mut builder.scope("head"), 192, 1000, true)?;
         fill(&parameters)?;
         let images: Vec<f64> = (0..2 * 3 * 224 * 224)
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn parameters_are_those_of_timm() -> Result<()> {
         // timm's vit_tiny_patch16_224 without head: 5,524,416 parameters in 150 entries.
-        let (parameters, vit) = vit(VitSize::TINY, 224, Start::TIMM, DType::F32)?;
+        let (parameters, vit) = vit(VitSize::TINY, 224, VitInitialisation::TIMM, DType::F32)?;
         assert_eq!(vit.width(), 192);
         assert_eq!(parameters.trainable_count(), 5_524_416);
         assert_eq!(parameters.all().len(), 150);
@@ -443,8 +443,13 @@ mod tests {
         // Xavier's +-sqrt(6/(in + out)); within six standard errors of the draws.
         let uniform = |bound: f64| bound / 3.0_f64.sqrt();
         let cases = [
-            (Start::TIMM, 1e-6, uniform(0.03608439), 0.02),
-            (Start::MAE, 0.02, uniform((6.0_f64 / 960.0).sqrt()), uniform((6.0_f64 / 768.0).sqrt())),
+            (VitInitialisation::TIMM, 1e-6, uniform(0.03608439), 0.02),
+            (
+                VitInitialisation::MAE,
+                0.02,
+                uniform((6.0_f64 / 960.0).sqrt()),
+                uniform((6.0_f64 / 768.0).sqrt()),
+            ),
         ];
         for (start, class, patches, qkv) in cases {
             let (parameters, _) = vit(VitSize::TINY, 32, start, DType::F32)?;
@@ -462,7 +467,7 @@ mod tests {
             let fixed = start.position == PositionEmbedding::Fixed;
             assert_eq!(positions.kind, if fixed { Role::Buffer } else { Role::Weight });
             if fixed {
-                let waves = position::waves((2, 2), 192, DType::F32, &Device::Cpu)?;
+                let waves = position::sinusoids((2, 2), 192, DType::F32, &Device::Cpu)?;
                 assert_eq!(distance(positions.variable.as_tensor(), &waves)?, 0.0);
             }
         }
@@ -471,7 +476,7 @@ mod tests {
 
     #[test]
     fn keeping_every_patch_changes_nothing_and_order_is_kept() -> Result<()> {
-        let (_, vit) = vit(SMALL, 8, Start::MAE, DType::F64)?;
+        let (_, vit) = vit(SMALL, 8, VitInitialisation::MAE, DType::F64)?;
         let images = normal("images", &[2, 8, 8, 3], DType::F64)?.as_detached_tensor();
         let all = vit.tokens(&images, None)?;
         let order = Tensor::new(&[[0_u32, 1, 2, 3], [3, 1, 0, 2]], &Device::Cpu)?;
@@ -490,7 +495,7 @@ mod tests {
 
     #[test]
     fn features_are_the_first_of_the_tokens() -> Result<()> {
-        let (_, vit) = vit(SMALL, 16, Start::MAE, DType::F64)?;
+        let (_, vit) = vit(SMALL, 16, VitInitialisation::MAE, DType::F64)?;
         let images = normal("images", &[3, 16, 16, 3], DType::F64)?.as_detached_tensor();
         let tokens = vit.tokens(&images, None)?;
         let features = vit.embed(&images, Mode::Train)?;
@@ -499,12 +504,12 @@ mod tests {
     }
 
     #[rstest]
-    #[case::timm(Start::TIMM, 16, None)]
-    #[case::smaller(Start::TIMM, 8, None)]
-    #[case::larger(Start::TIMM, 20, None)]
-    #[case::mae(Start::MAE, 16, Some(3))]
+    #[case::timm(VitInitialisation::TIMM, 16, None)]
+    #[case::smaller(VitInitialisation::TIMM, 8, None)]
+    #[case::larger(VitInitialisation::TIMM, 20, None)]
+    #[case::mae(VitInitialisation::MAE, 16, Some(3))]
     fn every_trainable_variable_gets_a_gradient(
-        #[case] start: Start,
+        #[case] start: VitInitialisation,
         #[case] side: usize,
         #[case] kept: Option<u32>,
     ) -> Result<()> {
@@ -540,12 +545,12 @@ mod tests {
             let positions = &parameters.get("pos_embed").expect("a variable").variable;
             positions.set(&normal("positions", positions.dims(), DType::F64)?.as_detached_tensor())
         };
-        let (parameters, old) = vit(SMALL, 16, Start::TIMM, DType::F64)?;
+        let (parameters, old) = vit(SMALL, 16, VitInitialisation::TIMM, DType::F64)?;
         let before = old.embed(&images, Mode::Evaluate)?;
         learn(&parameters)?;
         let after = old.embed(&images, Mode::Evaluate)?;
         // A network that has cached no interpolation for images of this side.
-        let (parameters, new) = vit(SMALL, 16, Start::TIMM, DType::F64)?;
+        let (parameters, new) = vit(SMALL, 16, VitInitialisation::TIMM, DType::F64)?;
         learn(&parameters)?;
         assert_eq!(distance(&after, &new.embed(&images, Mode::Evaluate)?)?, 0.0);
         assert!(distance(&before, &after)? > 1e-3, "positions make no difference");
@@ -554,7 +559,7 @@ mod tests {
 
     #[test]
     fn images_that_patches_do_not_fill_are_named() -> Result<()> {
-        let (_, vit) = vit(SMALL, 8, Start::TIMM, DType::F32)?;
+        let (_, vit) = vit(SMALL, 8, VitInitialisation::TIMM, DType::F32)?;
         let images = normal("images", &[1, 8, 10, 3], DType::F32)?.as_detached_tensor();
         let error = vit.embed(&images, Mode::Evaluate).unwrap_err();
         assert!(error.to_string().contains("patches of 4 px"), "{error}");
@@ -563,7 +568,7 @@ mod tests {
     #[test]
     fn sizes_that_do_not_fit_each_other_are_named() {
         let error = |size: VitSize, side: usize| {
-            vit(size, side, Start::TIMM, DType::F32)
+            vit(size, side, VitInitialisation::TIMM, DType::F32)
                 .err()
                 .unwrap()
                 .to_string()
@@ -586,7 +591,7 @@ mod tests {
             error(VitSize { heads: 0, ..SMALL }, 8),
             "vit: a width of 12 is not a multiple of 0 heads"
         );
-        let (_, vit) = vit(SMALL, 8, Start::TIMM, DType::F32).unwrap();
+        let (_, vit) = vit(SMALL, 8, VitInitialisation::TIMM, DType::F32).unwrap();
         let images = |shape: [usize; 4]| Tensor::zeros(&shape, DType::F32, &Device::Cpu).unwrap();
         for shape in [[1, 8, 8, 1], [1, 6, 8, 3], [1, 2, 2, 3]] {
             let error = vit.embed(&images(shape), Mode::Evaluate).unwrap_err().to_string();
@@ -595,6 +600,6 @@ mod tests {
         let kept = Tensor::new(&[[0_u32]], &Device::Cpu).unwrap();
         let error = vit.tokens(&images([2, 8, 8, 3]), Some(&kept)).unwrap_err().to_string();
         assert!(error.contains("patches to keep are given for 1 of 2 images"), "{error}");
-        assert!(vit.middle(&images([1, 8, 8, 3])).unwrap().is_none() && !vit.mixes_images());
+        assert!(vit.intermediate_maps(&images([1, 8, 8, 3])).unwrap().is_none() && !vit.mixes_images());
     }
 }

@@ -68,7 +68,7 @@ impl Manifest {
     ///
     /// # Errors
     /// If the record does not state the size of its network, or has no score of the scorer.
-    pub fn of(
+    pub fn from_record(
         (record, scorer): (&Record, &str),
         usual_size: Option<[usize; 2]>,
         rate: f64,
@@ -197,7 +197,7 @@ pub(super) mod tests {
             values.insert(name.to_owned(), vec![0.5, 0.4, 0.3].into());
         }
         record.scores.push(example::score("converged", None));
-        Manifest::of((&record, "converged"), None, 0.1, calibration, threshold).unwrap()
+        Manifest::from_record((&record, "converged"), None, 0.1, calibration, threshold).unwrap()
     }
 
     #[test]
@@ -268,7 +268,8 @@ pub(super) mod tests {
     fn every_entry_is_the_records_own() {
         let (record, calibration) = (record(), Calibration { slope: 2.0, intercept: -0.5, error: 0.03 });
         let size = Some([720, 576]);
-        let found = Manifest::of((&record, "converged"), size, 0.02, calibration, threshold()).unwrap();
+        let found =
+            Manifest::from_record((&record, "converged"), size, 0.02, calibration, threshold()).unwrap();
         let sizes =
             [("resnet.width", 16), ("vit.depth", 2), ("vit.heads", 3), ("vit.patch", 8), ("vit.width", 24)];
         let expected = Manifest {
@@ -302,7 +303,8 @@ pub(super) mod tests {
         assert_eq!((read.name, read.vit, read.side), (backbone::Name::ViTTiny, vit, 32));
         // Another scorer has another score.
         let other =
-            Manifest::of((&record, "normals_patchcore"), None, 0.02, calibration, threshold()).unwrap();
+            Manifest::from_record((&record, "normals_patchcore"), None, 0.02, calibration, threshold())
+                .unwrap();
         assert_eq!((other.scorer.as_str(), other.auroc, other.classes.len()), ("normals_patchcore", 0.62, 0));
     }
 
@@ -310,7 +312,7 @@ pub(super) mod tests {
     fn what_a_record_does_not_state_is_named() {
         let calibration = Calibration { slope: 2.0, intercept: -0.5, error: 0.03 };
         let error = |record: &Record, scorer| {
-            let made = Manifest::of((record, scorer), None, 0.02, calibration, threshold());
+            let made = Manifest::from_record((record, scorer), None, 0.02, calibration, threshold());
             made.unwrap_err().to_string()
         };
         let without = |name: &str| {

@@ -20,14 +20,14 @@ pub use threshold::{FlagAt, Threshold};
 
 use crate::{
     augment::{Normalisation, to_normalised},
-    backbone::{Architecture, Backbone, Parameters, safe::serialised},
+    backbone::{Architecture, Backbone, Parameters, safe::serialise},
     data::{
         Image,
-        regular::{self, Most},
+        regular::{self, SizeLimit},
     },
     durable,
-    evaluate::scorer::{Scorer, Seen},
-    results::{Detector, detector::Numbers},
+    evaluate::scorer::{ScoredImage, Scorer},
+    results::{Detector, detector::RawTensor},
     seed::Seed,
 };
 
@@ -72,7 +72,7 @@ impl Bundle {
         );
         let mut tensors = detector.tensors()?;
         for parameter in encoder.all() {
-            let numbers = Numbers::of(&parameter.variable.to_dtype(DType::F32)?)?;
+            let numbers = RawTensor::from_tensor(&parameter.variable.to_dtype(DType::F32)?)?;
             tensors.push((format!("encoder.{}", parameter.name), numbers));
         }
         let text = serde_json::to_string(manifest)?;
@@ -80,7 +80,7 @@ impl Bundle {
             tensors.iter().map(|(name, numbers)| (name.clone(), numbers.bytes.as_slice())).collect();
         let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
         let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
-        let bytes = serialised(tensors, &notes)?;
+        let bytes = serialise(tensors, &notes)?;
         durable::write_whole(path, &bytes)
     }
 
@@ -89,13 +89,13 @@ impl Bundle {
     /// # Errors
     /// If it is torn, edited, of another version, or does not reproduce its stored logits.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = regular::read(path, Most::WEIGHTS).with_context(|| {
+        let bytes = regular::read(path, SizeLimit::WEIGHTS).with_context(|| {
             format!("{}: cannot be read; name a file that `cargo xtask bundle` wrote", path.display())
         })?;
-        Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be trusted", path.display()))
+        Self::parse(&bytes).with_context(|| format!("{}: this bundle cannot be trusted", path.display()))
     }
 
-    fn of(bytes: &[u8]) -> Result<Self> {
+    fn parse(bytes: &[u8]) -> Result<Self> {
         let (_, head) = safetensors::SafeTensors::read_metadata(bytes).context(
             "not a bundle that `cargo xtask bundle` wrote, or an incomplete one: copy it again, or make it again",
         )?;
@@ -145,7 +145,7 @@ impl Bundle {
     /// # Errors
     /// If one does not.
     fn check(&self) -> Result<()> {
-        let seen = self.see(&self.pictures, false)?;
+        let seen = self.score(&self.pictures, false)?;
         for (place, (seen, expected)) in seen.iter().zip(&self.logits).enumerate() {
             let apart = (seen.logit - expected).abs();
             if apart.is_nan() || apart > TOLERANCE * expected.abs().max(1.0) {
@@ -164,7 +164,7 @@ impl Bundle {
     ///
     /// # Errors
     /// If a picture has another size.
-    pub fn see(&self, pictures: &[Image], with_places: bool) -> Result<Vec<Seen>> {
+    pub fn score(&self, pictures: &[Image], with_places: bool) -> Result<Vec<ScoredImage>> {
         let side = self.manifest.side;
         let normalisation = self.normalisation();
         // Checked before memory is allocated: a manifest may state any size.
@@ -184,7 +184,7 @@ impl Bundle {
 
     /// Returns the number of trained or fitted parameters of encoder and scorer.
     pub fn parameters(&self) -> usize {
-        self.parameters.trainable_count() + self.scorer.numbers()
+        self.parameters.trainable_count() + self.scorer.fitted_count()
     }
 
     /// Returns the scorer.
@@ -210,7 +210,7 @@ fn build(
     let held = tensors.iter().filter(|(name, _)| name.starts_with("encoder."));
     let held: usize = held.map(|(_, tensor)| tensor.elem_count()).sum();
     ensure!(
-        architecture.fewest_numbers() <= held,
+        architecture.min_parameters() <= held,
         "its manifest describes an encoder with more than the {held} parameters in the file"
     );
     let mut parameters = Parameters::default();
@@ -259,7 +259,8 @@ mod tests {
         let source = synthetic::source(Seed::root(0), 4, 2, 64);
         let pictures: Vec<Image> = (0..4).map(|index| source.train.open(index).unwrap()).collect();
         let bundle = example(Name::ResNet18, Stem::ImageNet, 64);
-        let (plain, mapped) = (bundle.see(&pictures, false).unwrap(), bundle.see(&pictures, true).unwrap());
+        let (plain, mapped) =
+            (bundle.score(&pictures, false).unwrap(), bundle.score(&pictures, true).unwrap());
         for (plain, mapped) in plain.iter().zip(&mapped) {
             assert!(plain.places.is_empty() && mapped.places.len() == 2 && mapped.places[0].len() == 2);
             let mean = mapped.places.iter().flatten().sum::<f64>() / 4.0;
@@ -270,7 +271,7 @@ mod tests {
                 plain.logit
             );
         }
-        assert!(bundle.see(&[Image::new(1, 1, vec![0; 3])], false).is_err(), "another size");
+        assert!(bundle.score(&[Image::new(1, 1, vec![0; 3])], false).is_err(), "another size");
     }
 
     /// Opening a bundle requires every stored picture to give its stored logit.
@@ -279,7 +280,8 @@ mod tests {
         let source = synthetic::source(Seed::root(0), 4, 2, 64);
         let mut bundle = example(Name::ResNet18, Stem::ImageNet, 64);
         bundle.pictures = (0..3).map(|index| source.train.open(index).unwrap()).collect();
-        bundle.logits = bundle.see(&bundle.pictures, false).unwrap().iter().map(|seen| seen.logit).collect();
+        bundle.logits =
+            bundle.score(&bundle.pictures, false).unwrap().iter().map(|seen| seen.logit).collect();
         bundle.check().unwrap();
         for place in 0..3 {
             let own = bundle.logits[place];
@@ -300,7 +302,7 @@ mod tests {
         let Scorer::Probe { bias, .. } = &mut bundle.scorer else { panic!("a probe") };
         *bias = 100.0;
         bundle.pictures = vec![source.train.open(0).unwrap()];
-        let own = bundle.see(&bundle.pictures, false).unwrap()[0].logit;
+        let own = bundle.score(&bundle.pictures, false).unwrap()[0].logit;
         assert!(own > 50.0, "{own}");
         for (factor, passes) in [(-0.9, true), (0.9, true), (-1.1, false), (1.1, false)] {
             bundle.logits = vec![own / (1.0 + factor * TOLERANCE)];
@@ -315,7 +317,7 @@ mod tests {
         let source = synthetic::source(Seed::root(0), 4, 2, 64);
         let picture = source.train.open(0).unwrap();
         let logit = example(Name::ResNet18, Stem::ImageNet, 64)
-            .see(std::slice::from_ref(&picture), false)
+            .score(std::slice::from_ref(&picture), false)
             .unwrap()[0]
             .logit;
         for (logit, opens) in [(logit, true), (logit + 1.0, false)] {
@@ -362,7 +364,7 @@ mod tests {
             .collect();
         let images = Tensor::from_vec(values, (1, 32, 32, 3), &Device::Cpu).unwrap();
         let expected = bundle.scorer.score(&*bundle.encoder, &images, false).unwrap()[0].logit;
-        let found = bundle.see(&[picture], false).unwrap()[0].logit;
+        let found = bundle.score(&[picture], false).unwrap()[0].logit;
         assert!((found - expected).abs() < 1e-9 * expected.abs().max(1.0), "{found}, expected {expected}");
     }
 
@@ -372,7 +374,7 @@ mod tests {
         let path = folder.path().join("detector.bundle");
         let picture = synthetic::source(Seed::root(0), 4, 2, 32).train.open(0).unwrap();
         let bundle = example(Name::ResNet18, Stem::Small, 32);
-        let logit = bundle.see(std::slice::from_ref(&picture), false).unwrap()[0].logit;
+        let logit = bundle.score(std::slice::from_ref(&picture), false).unwrap()[0].logit;
         let Bundle { manifest, scorer, parameters, .. } = bundle;
         let scorers = vec![(scorer, vec![logit])];
         Bundle::write(
@@ -403,24 +405,24 @@ mod tests {
         let parts = file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data())).collect();
         let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
         let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
-        serialised(all.iter(), &notes).unwrap()
+        serialise(all.iter(), &notes).unwrap()
     }
 
     #[test]
     fn what_is_no_whole_bundle_is_refused() {
-        let error = |bytes: &[u8]| format!("{:#}", Bundle::of(bytes).err().unwrap());
+        let error = |bytes: &[u8]| format!("{:#}", Bundle::parse(bytes).err().unwrap());
         let starts = |bytes: &[u8], expected: &str| {
             let error = error(bytes);
             assert!(error.starts_with(expected), "found: {error}\nexpected: {expected}");
         };
         let same = changed(|_| (), |_| ());
-        assert!(Bundle::of(&same).is_ok());
+        assert!(Bundle::parse(&same).is_ok());
         let (_, head) = safetensors::SafeTensors::read_metadata(&same).unwrap();
-        assert_eq!(Bundle::of(&same).unwrap().digest, head.metadata().clone().unwrap()[DIGEST]);
+        assert_eq!(Bundle::parse(&same).unwrap().digest, head.metadata().clone().unwrap()[DIGEST]);
         starts(b"weights", "not a bundle that `cargo xtask bundle` wrote, or an incomplete one");
         starts(&same[..same.len() - 1], "not a bundle that `cargo xtask bundle` wrote, or an incomplete one");
         let weights =
-            example(Name::ResNet18, Stem::Small, 32).parameters.serialised(&BTreeMap::new()).unwrap();
+            example(Name::ResNet18, Stem::Small, 32).parameters.to_safetensors(&BTreeMap::new()).unwrap();
         starts(&weights, "safetensors without a manifest: weights alone are not a detector");
         starts(
             &changed(|manifest| manifest["version"] = 1.into(), |_| ()),

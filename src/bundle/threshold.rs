@@ -6,7 +6,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Calibration;
-use crate::analysis::intervals::of_part;
+use crate::analysis::intervals::proportion_interval;
 
 /// How a threshold is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,7 +76,7 @@ impl Threshold {
         };
         let flagged = |of: &[f64]| {
             let found = of.iter().filter(|other| **other > logit).count();
-            let part = of_part(found as f64, of.len() as f64);
+            let part = proportion_interval(found as f64, of.len() as f64);
             [part.estimate, part.low, part.high]
         };
         Ok(Self {
@@ -206,7 +206,7 @@ mod tests {
             Threshold::choose(FlagAt::FalseAlarms(0.05), logits, defects, &calibration, 0.5)
         };
         let of = |found: f64| {
-            let part = of_part(found, 100.0);
+            let part = proportion_interval(found, 100.0);
             assert!(part.low < part.estimate && part.estimate < part.high);
             [found / 100.0, part.low, part.high]
         };

@@ -2,7 +2,7 @@
 
 use super::{
     Yardstick,
-    evidence::{Evidence, of_its_own},
+    evidence::{Evidence, own_classifier},
 };
 use crate::{
     analysis::{
@@ -21,7 +21,7 @@ pub struct Term {
     /// Weight of the mean in the contrast.
     pub weight: f64,
     /// What is scored.
-    pub at: Scored,
+    pub scored: Scored,
     /// One score per seed; empty if nothing was measured.
     pub scores: Vec<f64>,
 }
@@ -45,7 +45,7 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeanContrast {
     /// Description of the contrast, in words.
-    pub what: String,
+    pub description: String,
     /// The measure that is compared.
     pub measure: Measure,
     /// The estimate with its 95 % interval, not corrected for other comparisons.
@@ -62,7 +62,7 @@ pub struct MeanContrast {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unmeasured {
     /// Description of the comparison, in words.
-    pub what: String,
+    pub description: String,
     /// True if the paper prints no legible value, so it can never be measured.
     pub unprinted: bool,
 }
@@ -72,18 +72,25 @@ pub type Contrasts = Vec<Result<MeanContrast, Unmeasured>>;
 
 impl From<String> for Unmeasured {
     fn from(what: String) -> Self {
-        Self { what, unprinted: false }
+        Self { description: what, unprinted: false }
     }
 }
 
 impl MeanContrast {
     fn new(what: String, measure: Measure, estimate: f64, error: Uncertainty, parts: Vec<Part>) -> Self {
-        Self { what, measure, value: error.about(estimate, 1), error, parts, fixed: 0.0 }
+        Self {
+            description: what,
+            measure,
+            value: error.interval_of_mean(estimate, 1),
+            error,
+            parts,
+            fixed: 0.0,
+        }
     }
 
     /// Returns the contrast with an additional independent deviation that is known exactly.
     #[must_use]
-    pub fn also_spread(self, deviation: f64) -> Self {
+    pub fn with_known_deviation(self, deviation: f64) -> Self {
         let own = self.error.deviation.powi(2);
         let whole = own + deviation.powi(2);
         if whole <= own {
@@ -92,16 +99,16 @@ impl MeanContrast {
         // A deviation that is known exactly adds variance, but no uncertainty about the variance (Satterthwaite 1946).
         let error =
             Uncertainty { deviation: whole.sqrt(), freedom: self.error.freedom * (whole / own).powi(2) };
-        Self { value: error.about(self.value.estimate, 1), error, fixed: deviation, ..self }
+        Self { value: error.interval_of_mean(self.value.estimate, 1), error, fixed: deviation, ..self }
     }
 
     /// Returns the one-sided p-value of an estimate this high if the truth were 0.
-    pub fn not_above(&self) -> f64 {
+    pub fn p_value_above(&self) -> f64 {
         self.one_side(self.value.estimate > 0.0)
     }
 
     /// Returns the one-sided p-value of an estimate this low if the truth were 0.
-    pub fn not_below(&self) -> f64 {
+    pub fn p_value_below(&self) -> f64 {
         self.one_side(self.value.estimate < 0.0)
     }
 
@@ -119,7 +126,7 @@ impl MeanContrast {
 impl Evidence {
     /// Returns a weighted score as a term of a contrast.
     pub fn term(&self, weight: f64, measure: impl Into<Measure>, at: &Scored) -> Term {
-        Term { weight, at: of_its_own(at), scores: self.seeds(measure, at) }
+        Term { weight, scored: own_classifier(at), scores: self.scores(measure, at) }
     }
 
     /// Returns the contrast of weighted scores.
@@ -134,23 +141,24 @@ impl Evidence {
     ) -> Result<MeanContrast, Unmeasured> {
         let (what, measure, unprinted) = (what.into(), measure.into(), self.noise().is_assumed());
         if terms.iter().any(|term| term.scores.is_empty()) {
-            return Err(Unmeasured { what, unprinted });
+            return Err(Unmeasured { description: what, unprinted });
         }
-        let weigh = |term: &Term| Weighed { weight: term.weight, at: term.at, seeds: term.scores.len() };
+        let weigh =
+            |term: &Term| Weighed { weight: term.weight, scored: term.scored, seeds: term.scores.len() };
         let weighed: Vec<Weighed> = terms.iter().map(weigh).collect();
         let part = |term: &Term| {
-            let spread = self.noise().of(&measure, &term.at)?;
+            let spread = self.noise().seed_spread(&measure, &term.scored)?;
             let (weight, seeds) = (term.weight, term.scores.len());
-            Some(Part { cells: vec![term.at], weight, mean: mean(&term.scores), seeds, spread })
+            Some(Part { cells: vec![term.scored], weight, mean: mean(&term.scores), seeds, spread })
         };
         let parts: Option<Vec<Part>> = terms.iter().map(part).collect();
-        match self.noise().error(&measure, &weighed).zip(parts) {
+        match self.noise().standard_error(&measure, &weighed).zip(parts) {
             Some((error, parts)) => {
                 let estimate = parts.iter().map(|part| part.weight * part.mean).sum();
                 Ok(MeanContrast::new(what, measure, estimate, error, parts))
             }
             None => Err(Unmeasured {
-                what: format!("{what} (one seed: the spread over seeds is unknown)"),
+                description: format!("{what} (one seed: the spread over seeds is unknown)"),
                 unprinted,
             }),
         }
@@ -164,16 +172,16 @@ impl Evidence {
     ///
     /// # Errors
     /// If either was not measured, or the spread over seeds is unknown.
-    pub fn paired(
+    pub fn paired_difference(
         &self,
         what: impl Into<String>,
         measure: impl Into<Measure>,
         [first, second]: [&Scored; 2],
     ) -> Result<MeanContrast, Unmeasured> {
         let measure = measure.into();
-        let others = self.runs(&measure, second);
+        let others = self.seed_scores(&measure, second);
         let other = |seed: Option<u64>| others.iter().find(|run| run.0 == seed && seed.is_some());
-        let runs = self.runs(&measure, first);
+        let runs = self.seed_scores(&measure, first);
         let differences: Vec<f64> =
             runs.iter().filter_map(|run| other(run.0).map(|other| run.1 - other.1)).collect();
         match Uncertainty::pooled([differences.as_slice()]).filter(|spread| spread.deviation > 0.0) {
@@ -194,7 +202,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Those of [`Self::contrast`].
-    pub fn above(
+    pub fn difference(
         &self,
         metric: impl Into<Measure>,
         first: &Scored,
@@ -217,10 +225,11 @@ impl Evidence {
         let measure = yardstick.measure(papers);
         let mut contrasts = Contrasts::new();
         for pair in pairs {
-            let at = |place: usize, share| yardstick.at(Axes { share, ..pair[place] }.in_training());
+            let at = |place: usize, share| yardstick.scored(Axes { share, ..pair[place] }.in_training());
             if !yardstick.averages() {
-                contrasts
-                    .extend(shares.iter().map(|&share| self.above(&measure, &at(0, share), &at(1, share))));
+                contrasts.extend(
+                    shares.iter().map(|&share| self.difference(&measure, &at(0, share), &at(1, share))),
+                );
                 continue;
             }
             let weight = 1.0 / shares.len() as f64;
@@ -266,7 +275,7 @@ pub(super) fn name(at: &Scored) -> String {
 mod tests {
     use super::*;
     use crate::{
-        analysis::{Axes, frame::of_f1 as frame},
+        analysis::{Axes, frame::f1_frame as frame},
         backbone::Name::ResNet18,
         data::Share,
         method::Name::{Byol, SimClr},
@@ -293,17 +302,18 @@ mod tests {
             (second, 1, 0.5),
         ];
         let evidence = Evidence::measured("test", &frame(&rows));
-        let contrast = evidence.paired("x", Metric::F1, [&first, &second]).unwrap();
+        let contrast = evidence.paired_difference("x", Metric::F1, [&first, &second]).unwrap();
         let half = 4.302_653 * 0.01 / 3_f64.sqrt();
         let Interval { estimate, low, high } = contrast.value;
         for (found, expected) in [estimate, low, high].into_iter().zip([0.04, 0.04 - half, 0.04 + half]) {
             assert!((found - expected).abs() < 1e-7, "found {found}, expected {expected}");
         }
         let pair = frame(&[rows[0], rows[5]]);
-        let alone = Evidence::measured("test", &pair).paired("x", Metric::F1, [&first, &second]);
+        let alone = Evidence::measured("test", &pair).paired_difference("x", Metric::F1, [&first, &second]);
         assert!(alone.is_err(), "one pair, and nothing known of seeds");
-        let known =
-            Evidence::assumed("test", &pair, 0.01).paired("x", Metric::F1, [&first, &second]).unwrap();
+        let known = Evidence::assumed("test", &pair, 0.01)
+            .paired_difference("x", Metric::F1, [&first, &second])
+            .unwrap();
         assert!((known.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
     }
 
@@ -313,10 +323,10 @@ mod tests {
     fn what_is_known_of_images_widens_what_seeds_say() {
         let error = Uncertainty { deviation: 3.0, freedom: 4.0 };
         let contrast = MeanContrast::new("x".to_owned(), Metric::F1.into(), 0.5, error, Vec::new());
-        let wider = contrast.clone().also_spread(4.0);
+        let wider = contrast.clone().with_known_deviation(4.0);
         assert_eq!((wider.error.deviation, wider.fixed, wider.value.estimate), (5.0, 4.0, 0.5));
         assert!((wider.error.freedom - 4.0 * (25.0_f64 / 9.0).powi(2)).abs() < 1e-9, "{:?}", wider.error);
-        assert_eq!(contrast.clone().also_spread(0.0), contrast);
+        assert_eq!(contrast.clone().with_known_deviation(0.0), contrast);
     }
 
     /// scipy 1.17.1, `norm.sf(2)`.
@@ -327,8 +337,12 @@ mod tests {
             |estimate| MeanContrast::new(String::new(), Metric::F1.into(), estimate, error, Vec::new());
         for (estimate, not_above) in [(0.2, 0.022_750_13), (-0.2, 1.0 - 0.022_750_13)] {
             let contrast = contrast(estimate);
-            assert!((contrast.not_above() - not_above).abs() < 1e-6, "{}", contrast.not_above());
-            assert!((contrast.not_below() - (1.0 - not_above)).abs() < 1e-6, "{}", contrast.not_below());
+            assert!((contrast.p_value_above() - not_above).abs() < 1e-6, "{}", contrast.p_value_above());
+            assert!(
+                (contrast.p_value_below() - (1.0 - not_above)).abs() < 1e-6,
+                "{}",
+                contrast.p_value_below()
+            );
         }
     }
 
@@ -349,7 +363,7 @@ mod tests {
         assert!(near(&found(Yardstick::Paper), &[0.4, 0.2]), "{:?}", found(Yardstick::Paper));
         assert!(near(&found(Yardstick::PaperAverage), &[0.3]), "{:?}", found(Yardstick::PaperAverage));
         let pair = [&rows[0].0, &rows[2].0];
-        let alone = evidence.above(Metric::F1, pair[0], pair[1]).unwrap();
+        let alone = evidence.difference(Metric::F1, pair[0], pair[1]).unwrap();
         assert!((alone.value.estimate - 0.4).abs() < 1e-12);
         // Two models of one seed each.
         assert!((alone.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
@@ -361,30 +375,30 @@ mod tests {
         let evidence = Evidence::assumed("test", &frame(&[]), 0.01);
         let said = |contrast: Result<MeanContrast, Unmeasured>| contrast.unwrap_err();
         let at = |cell: Axes| cell.in_training().on(Share::percent(1));
-        let plain = said(evidence.above(Metric::F1, &at(CELL), &OTHER.in_training()));
+        let plain = said(evidence.difference(Metric::F1, &at(CELL), &OTHER.in_training()));
         assert_eq!(
             plain,
             Unmeasured {
-                what: "f1: simclr on resnet18 at 45 %, validation 1 % minus byol on resnet18 at 45 %"
+                description: "f1: simclr on resnet18 at 45 %, validation 1 % minus byol on resnet18 at 45 %"
                     .to_owned(),
                 unprinted: true
             }
         );
-        let converged = said(evidence.above(Metric::Auroc, &OTHER.converged(), &CELL.converged()));
+        let converged = said(evidence.difference(Metric::Auroc, &OTHER.converged(), &CELL.converged()));
         assert_eq!(
-            converged.what,
+            converged.description,
             "auroc of the converged probe: byol on resnet18 at 45 % minus simclr on resnet18 at 45 %"
         );
         let shares = [Share::percent(1), Share::percent(2), Share::percent(15)];
         let average = evidence.compare(Yardstick::AurocAverage, Metric::F1, [[CELL, OTHER]], &shares);
         assert_eq!(average.len(), 1);
         assert_eq!(
-            average.into_iter().next().unwrap().unwrap_err().what,
+            average.into_iter().next().unwrap().unwrap_err().description,
             "auroc of the converged probe: simclr on resnet18 minus byol on resnet18, average over 3 shares"
         );
         let each =
             evidence.compare(Yardstick::Paper, Metric::Recall, [[CELL, OTHER], [OTHER, CELL]], &shares[1..]);
-        let each: Vec<String> = each.into_iter().map(|contrast| contrast.unwrap_err().what).collect();
+        let each: Vec<String> = each.into_iter().map(|contrast| contrast.unwrap_err().description).collect();
         assert_eq!(
             each,
             [
@@ -420,11 +434,11 @@ mod tests {
         assert!(!rank.is_of_a_score());
         // With one measured seed of each, the spread over seeds is unknown.
         let alone = Evidence::measured("test", &frame(&[rows[0], rows[2]]));
-        let why = alone.above(Metric::F1, &first, &second).unwrap_err();
+        let why = alone.difference(Metric::F1, &first, &second).unwrap_err();
         assert_eq!(
             why,
             Unmeasured {
-                what: "f1: simclr on resnet18 at 45 % minus byol on resnet18 at 45 % (one seed: the spread over seeds is unknown)"
+                description: "f1: simclr on resnet18 at 45 % minus byol on resnet18 at 45 % (one seed: the spread over seeds is unknown)"
                     .to_owned(),
                 unprinted: false
             }
@@ -437,12 +451,12 @@ mod tests {
         let (first, second) = (CELL.in_training(), OTHER.in_training());
         let rows = [(first, 0, 0.8), (first, 1, 0.9), (second, 0, 0.5), (second, 1, 0.2), (second, 2, 0.1)];
         let evidence = Evidence::measured("test", &frame(&rows));
-        let found = evidence.paired("x", Metric::F1, [&first, &second]).unwrap();
+        let found = evidence.paired_difference("x", Metric::F1, [&first, &second]).unwrap();
         let [part] = &found.parts[..] else { panic!("{found:?}") };
         assert_eq!((&part.cells[..], part.weight, part.seeds), (&[first, second][..], 1.0, 2));
         // Differences 0.3 and 0.7: a deviation of 0.4 / sqrt 2, an error of 0.2.
         assert!((part.mean - 0.5).abs() < 1e-12 && (part.spread.deviation - 0.08_f64.sqrt()).abs() < 1e-12);
         assert!((found.error.deviation - 0.2).abs() < 1e-12 && found.error.freedom == 1.0, "{found:?}");
-        assert_eq!((found.what.as_str(), found.measure.id()), ("x", "f1"));
+        assert_eq!((found.description.as_str(), found.measure.id()), ("x", "f1"));
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     analysis::{
         Axes, Frame, Interval, Measure, Noise, Scored,
         correlation::Correlation,
-        intervals::{Uncertainty, mean, of_seeds},
+        intervals::{Uncertainty, interval_over_seeds, mean},
     },
     results::Classifier,
     study::{Ablation, Study},
@@ -59,7 +59,7 @@ impl Evidence {
 
     /// Evidence from another table of the same setting. For the paper, the assumed deviation applies to each of its
     /// numbers.
-    pub(super) fn about(&self, frame: &Frame) -> Self {
+    pub(super) fn with_frame(&self, frame: &Frame) -> Self {
         let about = match self.noise.is_assumed() {
             true => Self::assumed(&self.name, frame, std::f64::consts::SQRT_2 * ASSUMED_DEVIATION),
             false => Self::measured(&self.name, frame),
@@ -80,7 +80,7 @@ impl Evidence {
 
     /// Returns the seconds per seed for training and scoring a cell; `None` if no record states them.
     pub fn seconds(&self, cell: &Axes) -> Option<f64> {
-        let at = self.frame.only(|at| at.cell == *cell);
+        let at = self.frame.filter_axes(|at| at.cell == *cell);
         let parts = [Measure::TRAIN_SECONDS, Measure::EVALUATE_SECONDS].map(|part| at.points(&part));
         let average = |points: &Vec<crate::analysis::Point>| {
             mean(&points.iter().map(|point| point.value).collect::<Vec<_>>())
@@ -113,31 +113,31 @@ impl Evidence {
     }
 
     /// Returns the scores of a cell with their seeds.
-    pub fn runs(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<SeedScore> {
-        self.cells(&measure.into()).get(&of_its_own(at)).cloned().unwrap_or_default()
+    pub fn seed_scores(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<SeedScore> {
+        self.cells(&measure.into()).get(&own_classifier(at)).cloned().unwrap_or_default()
     }
 
     /// Returns the scores of a cell, one per seed.
-    pub fn seeds(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<f64> {
-        self.runs(measure, at).into_iter().map(|(_, score)| score).collect()
+    pub fn scores(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<f64> {
+        self.seed_scores(measure, at).into_iter().map(|(_, score)| score).collect()
     }
 
     /// Returns the mean over seeds; `None` if nothing was measured.
     pub fn mean(&self, measure: impl Into<Measure>, at: &Scored) -> Option<f64> {
-        let seeds = self.seeds(measure, at);
+        let seeds = self.scores(measure, at);
         (!seeds.is_empty()).then(|| mean(&seeds))
     }
 
     /// Returns the mean over seeds with its interval; `None` if nothing was measured.
     pub fn interval(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Interval> {
         let measure = measure.into();
-        let seeds = self.seeds(&measure, at);
-        (!seeds.is_empty()).then(|| of_seeds(&seeds, self.spread(measure, at)))
+        let seeds = self.scores(&measure, at);
+        (!seeds.is_empty()).then(|| interval_over_seeds(&seeds, self.spread(measure, at)))
     }
 
     /// Returns the deviation of one seed's score; `None` if unknown.
     pub fn spread(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Uncertainty> {
-        self.noise.of(&measure.into(), &of_its_own(at))
+        self.noise.seed_spread(&measure.into(), &own_classifier(at))
     }
 
     fn cells(&self, measure: &Measure) -> Rc<Cells> {
@@ -152,7 +152,7 @@ impl Evidence {
 
 /// Gives the ablation on augmented validation images a classifier of its own: the same model is also scored on
 /// unchanged images.
-pub(super) fn of_its_own(at: &Scored) -> Scored {
+pub(super) fn own_classifier(at: &Scored) -> Scored {
     let augmented = Study::Ablation(Ablation::AugmentedValidation);
     if (at.cell.study, at.classifier) == (augmented, Classifier::InTraining) {
         Scored { classifier: Classifier::InTrainingAugmented, ..*at }
@@ -165,7 +165,7 @@ pub(super) fn of_its_own(at: &Scored) -> Scored {
 mod tests {
     use super::*;
     use crate::{
-        analysis::frame::of_f1 as frame, backbone::Name::ResNet18, data::Share, method::Name::SimClr,
+        analysis::frame::f1_frame as frame, backbone::Name::ResNet18, data::Share, method::Name::SimClr,
         results::Metric,
     };
 
@@ -182,9 +182,9 @@ mod tests {
             (augmented, 0, 0.6),
         ]);
         let evidence = Evidence::measured("test", &rows);
-        assert_eq!(evidence.seeds(Metric::F1, &CELL.in_training()), [0.7]);
-        assert_eq!(evidence.seeds(Metric::F1, &AUGMENTED.in_training()), [0.6]);
-        assert_eq!(evidence.seeds(Metric::F1, &CELL.converged()), [0.8]);
+        assert_eq!(evidence.scores(Metric::F1, &CELL.in_training()), [0.7]);
+        assert_eq!(evidence.scores(Metric::F1, &AUGMENTED.in_training()), [0.6]);
+        assert_eq!(evidence.scores(Metric::F1, &CELL.converged()), [0.8]);
         assert_eq!(evidence.spread(Metric::F1, &CELL.in_training()), None, "one seed");
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let evidence = Evidence::assumed("test", &frame(&rows), 0.04).with_margin(0.07);
         let at = CELL.in_training();
         assert_eq!(
-            evidence.runs(Metric::F1, &at),
+            evidence.seed_scores(Metric::F1, &at),
             [(Some(3), 0.5), (Some(1), 0.7), (Some(2), 0.9), (Some(9), 0.3)]
         );
         assert!((evidence.mean(Metric::F1, &at).unwrap() - 0.6).abs() < 1e-12);
@@ -227,13 +227,13 @@ mod tests {
     fn another_table_of_the_same_setting_has_its_name_and_margin() {
         let rows = frame(&[(CELL.in_training(), 0, 0.5), (CELL.in_training(), 1, 0.7)]);
         let other = frame(&[(CELL.in_training(), 0, 0.1), (CELL.in_training(), 1, 0.4)]);
-        let assumed = Evidence::assumed("paper", &rows, 0.3).with_margin(0.11).about(&other);
+        let assumed = Evidence::assumed("paper", &rows, 0.3).with_margin(0.11).with_frame(&other);
         let deviation =
             |evidence: &Evidence| evidence.spread(Metric::F1, &CELL.in_training()).unwrap().deviation;
         assert!((deviation(&assumed) - 2_f64.sqrt() * 0.005).abs() < 1e-12);
         assert_eq!((assumed.name.as_str(), assumed.margin()), ("paper", 0.11));
-        assert_eq!(assumed.seeds(Metric::F1, &CELL.in_training()), [0.1, 0.4]);
-        let measured = Evidence::measured("ours", &rows).with_margin(0.12).about(&other);
+        assert_eq!(assumed.scores(Metric::F1, &CELL.in_training()), [0.1, 0.4]);
+        let measured = Evidence::measured("ours", &rows).with_margin(0.12).with_frame(&other);
         assert!((deviation(&measured) - 0.045_f64.sqrt()).abs() < 1e-12, "{}", deviation(&measured));
         assert_eq!((measured.name.as_str(), measured.margin()), ("ours", 0.12));
     }

@@ -8,7 +8,7 @@ use crate::{
     analysis::{
         Axes, Measure, Scored,
         cell::percent,
-        prevalence::{AtShare, Fit},
+        prevalence::{Fit, ScoresAtShare},
     },
     backbone,
     data::Share,
@@ -89,7 +89,7 @@ pub static CLAIMS: [Claim; 6] = [
             let (measure, gaps) = change(evidence, Metric::F1, [LEAST, MOST]);
             let wider = SHARES.map(|train| {
                 let at = |method| Axes::table_1(method, backbone::Name::ResNet18, train).in_training();
-                gaps.above(&measure, &at(Supervised), &at(SimClr))
+                gaps.difference(&measure, &at(Supervised), &at(SimClr))
             });
             gaps.all_above(wider.into())
         },
@@ -101,13 +101,13 @@ fn arithmetic(evidence: &Evidence) -> Finding {
     let (mut lines, mut left, mut total) = (Vec::new(), 0.0, 0.0);
     for at in rows(evidence, Metric::F1) {
         // The first seed only: one confusion matrix, not a mean of several.
-        let first = |metric, at: Scored| evidence.seeds(metric, &at).first().copied();
+        let first = |metric, at: Scored| evidence.scores(metric, &at).first().copied();
         let scores = |share: Share| {
             let (f1, f1_normal) = (first(Metric::F1, at.on(share)), first(Metric::F1Normal, at.on(share)));
-            Some(AtShare { share: share.fraction()?, f1, f1_normal })
+            Some(ScoresAtShare { share: share.fraction()?, f1, f1_normal })
         };
-        let row: Vec<AtShare> = SHARES.into_iter().filter_map(scores).collect();
-        if let Some(fit) = Fit::of(&row)
+        let row: Vec<ScoresAtShare> = SHARES.into_iter().filter_map(scores).collect();
+        if let Some(fit) = Fit::least_squares(&row)
             && let Some(explained) = fit.explained(&row)
         {
             let squares: f64 = fit.residuals.iter().flatten().map(|residual| residual.powi(2)).sum();
@@ -119,7 +119,7 @@ fn arithmetic(evidence: &Evidence) -> Finding {
                 at.cell.backbone_id(),
                 percent(at.cell.share),
                 100.0 * explained,
-                100.0 * fit.worst()
+                100.0 * fit.largest_residual()
             );
             lines.push((explained, line));
         }
@@ -131,7 +131,7 @@ fn arithmetic(evidence: &Evidence) -> Finding {
     let all = 1.0 - left / total;
     let verdict = if all >= 0.99 { Verdict::Holds } else { Verdict::Fails };
     let first = format!("all rows together: {:.2} % explained", 100.0 * all);
-    Finding::of(verdict, std::iter::once(first).chain(lines.into_iter().map(|(_, line)| line)).collect())
+    Finding::new(verdict, std::iter::once(first).chain(lines.into_iter().map(|(_, line)| line)).collect())
 }
 
 /// Models of the paper's methods that have a score at 45 % defects in validation.
@@ -141,7 +141,7 @@ fn rows(evidence: &Evidence, metric: Metric) -> impl Iterator<Item = Scored> {
             SHARES.into_iter().map(move |train| Axes::table_1(method, backbone, train).in_training())
         })
     });
-    cells.filter(move |at| !evidence.seeds(metric, &at.on(MOST)).is_empty())
+    cells.filter(move |at| !evidence.scores(metric, &at.on(MOST)).is_empty())
 }
 
 /// A score at every other validation share minus the score at 45 %.
@@ -154,15 +154,15 @@ fn moves(evidence: &Evidence, metric: Metric) -> Contrasts {
 /// are illegible in print do not count as missing.
 fn moved(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> Contrasts {
     let (measure, changes) = change(evidence, metric, shares);
-    let both = rows(evidence, metric).filter(|at| !changes.seeds(&measure, at).is_empty());
+    let both = rows(evidence, metric).filter(|at| !changes.scores(&measure, at).is_empty());
     let contrast = |at: Scored| {
         if evidence.noise().is_assumed() {
             // The assumed deviation of a score depends on its validation share.
-            return evidence.above(metric, &at.on(shares[0]), &at.on(shares[1]));
+            return evidence.difference(metric, &at.on(shares[0]), &at.on(shares[1]));
         }
         let term = [changes.term(1.0, &measure, &at)];
         let contrast = changes.contrast(format!("{measure}: {}", name(&at)), &measure, &term)?;
-        Ok(contrast.also_spread(sampling(evidence, metric, &at.on(shares[0]))))
+        Ok(contrast.with_known_deviation(sampling(evidence, metric, &at.on(shares[0]))))
     };
     let mut contrasts: Contrasts = both.map(contrast).collect();
     if contrasts.is_empty() {
@@ -189,8 +189,8 @@ fn sampling(evidence: &Evidence, metric: Metric, at: &Scored) -> f64 {
 /// The change of a score between two validation shares, model by model. Two scores of one model share the effect of
 /// its seed, so their difference spreads less than either.
 fn change(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> (Measure, Evidence) {
-    let (measure, frame) = evidence.frame().moved(&metric.into(), shares);
-    (measure, evidence.about(&frame))
+    let (measure, frame) = evidence.frame().change_between(&metric.into(), shares);
+    (measure, evidence.with_frame(&frame))
 }
 
 #[cfg(test)]
@@ -238,14 +238,14 @@ mod tests {
             found.clone()
         };
         let found = of(Metric::Recall, [LEAST, MOST]);
-        assert_eq!(found.what, "recall at 1 % minus at 45 %: simclr on resnet18 at 5 %");
+        assert_eq!(found.description, "recall at 1 % minus at 45 %: simclr on resnet18 at 5 %");
         // -0.3, -0.2 and -0.4: a deviation of 0.1, and sqrt(0.6 x 0.4 / 20) of the defects drawn.
         assert!((found.value.estimate + 0.3).abs() < 1e-12, "{found:?}");
         assert!((found.fixed - 0.012_f64.sqrt()).abs() < 1e-12, "{found:?}");
         assert!((found.error.deviation - (0.01 / 3.0 + 0.012_f64).sqrt()).abs() < 1e-9, "{found:?}");
         let other = of(Metric::F1, [MOST, LEAST]);
         assert_eq!(
-            (other.what.as_str(), other.fixed),
+            (other.description.as_str(), other.fixed),
             ("f1 at 45 % minus at 1 %: simclr on resnet18 at 5 %", 0.0)
         );
         assert!((other.value.estimate - 0.15).abs() < 1e-12, "{other:?}");
@@ -253,7 +253,7 @@ mod tests {
         let all = moves(&evidence, Metric::Recall);
         let told: Vec<String> = all
             .into_iter()
-            .map(|found| found.map_or_else(|missing| missing.what, |found| found.what))
+            .map(|found| found.map_or_else(|missing| missing.description, |found| found.description))
             .collect();
         assert_eq!(
             told,

@@ -18,7 +18,7 @@ pub(super) const TAIL: f64 = (1.0 - LEVEL) / 2.0;
 
 /// What a claim asserts about all its comparisons.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Says {
+pub enum Assertion {
     /// They are above 0.
     Above,
     /// They are within this distance of 0.
@@ -27,9 +27,9 @@ pub enum Says {
 
 /// Comparisons that do not settle the claim.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Open {
+pub struct OpenComparisons {
     /// What the claim asserts about them.
-    pub(super) says: Says,
+    pub(super) says: Assertion,
     pub(super) contrasts: Vec<MeanContrast>,
     /// Margin within which they are considered equal; `None` if it does not apply.
     pub(super) margin: Option<f64>,
@@ -47,7 +47,10 @@ pub struct Reach {
 impl Reach {
     /// Computes the reach of one of `count` contrasts.
     fn of(contrast: &MeanContrast, count: usize) -> Self {
-        Self { alone: contrast.error.beyond(TAIL), among_all: contrast.error.beyond(TAIL / count as f64) }
+        Self {
+            alone: contrast.error.tail_quantile(TAIL),
+            among_all: contrast.error.tail_quantile(TAIL / count as f64),
+        }
     }
 }
 
@@ -55,7 +58,13 @@ impl Reach {
 ///
 /// `margin` is the distance within which comparisons are considered equal, if that applies. `whole` is whether no
 /// comparison is missing; otherwise a claim about all comparisons cannot hold.
-pub fn decide(says: Says, estimates: &[f64], reaches: &[Reach], margin: Option<f64>, whole: bool) -> Verdict {
+pub fn decide(
+    says: Assertion,
+    estimates: &[f64],
+    reaches: &[Reach],
+    margin: Option<f64>,
+    whole: bool,
+) -> Verdict {
     let all = |is: &dyn Fn(f64, Reach) -> bool| {
         !estimates.is_empty()
             && whole
@@ -65,32 +74,34 @@ pub fn decide(says: Says, estimates: &[f64], reaches: &[Reach], margin: Option<f
         estimates.iter().zip(reaches).any(|(&estimate, &reach)| is(estimate, reach))
     };
     match says {
-        Says::Above if any(&|estimate, reach| estimate + reach.among_all < 0.0) => Verdict::Fails,
-        Says::Above if all(&|estimate, reach| estimate - reach.alone > 0.0) => Verdict::Holds,
-        Says::Above => match margin {
+        Assertion::Above if any(&|estimate, reach| estimate + reach.among_all < 0.0) => Verdict::Fails,
+        Assertion::Above if all(&|estimate, reach| estimate - reach.alone > 0.0) => Verdict::Holds,
+        Assertion::Above => match margin {
             Some(margin) if all(&|estimate, reach| estimate.abs() + reach.alone < margin) => Verdict::Same,
             _ => Verdict::Undecided,
         },
-        Says::Within(bound) if any(&|estimate, reach| estimate.abs() - reach.among_all > bound) => {
+        Assertion::Within(bound) if any(&|estimate, reach| estimate.abs() - reach.among_all > bound) => {
             Verdict::Fails
         }
-        Says::Within(bound) if all(&|estimate, reach| estimate.abs() + reach.alone < bound) => Verdict::Holds,
-        Says::Within(_) => Verdict::Undecided,
+        Assertion::Within(bound) if all(&|estimate, reach| estimate.abs() + reach.alone < bound) => {
+            Verdict::Holds
+        }
+        Assertion::Within(_) => Verdict::Undecided,
     }
 }
 
 impl Evidence {
     /// Judges the claim that all these contrasts are above 0.
     pub fn all_above(&self, contrasts: Contrasts) -> Finding {
-        self.judged(contrasts, Says::Above)
+        self.judged(contrasts, Assertion::Above)
     }
 
     /// Judges the claim that all these contrasts lie within `bound` of 0.
     pub fn all_within(&self, contrasts: Contrasts, bound: f64) -> Finding {
-        self.judged(contrasts, Says::Within(bound))
+        self.judged(contrasts, Assertion::Within(bound))
     }
 
-    fn judged(&self, contrasts: Contrasts, says: Says) -> Finding {
+    fn judged(&self, contrasts: Contrasts, says: Assertion) -> Finding {
         let (mut found, missing, gaps) = sorted(contrasts);
         let reaches: Vec<Reach> = found.iter().map(|contrast| Reach::of(contrast, found.len())).collect();
         let estimates: Vec<f64> = found.iter().map(|contrast| contrast.value.estimate).collect();
@@ -98,15 +109,18 @@ impl Evidence {
         let verdict = decide(says, &estimates, &reaches, margin, !gaps);
         // The strongest evidence against the claim comes first.
         let against = |contrast: &MeanContrast| match says {
-            Says::Above => contrast.not_above(),
-            Says::Within(_) => contrast.value.estimate.abs(),
+            Assertion::Above => contrast.p_value_above(),
+            Assertion::Within(_) => contrast.value.estimate.abs(),
         };
         let count = found.len();
         found.sort_by(|a, b| against(b).total_cmp(&against(a)));
         let evidence =
             found.iter().map(|contrast| line(contrast, Reach::of(contrast, count), says, count)).collect();
-        let open =
-            (verdict == Verdict::Undecided && !gaps).then_some(Open { says, contrasts: found, margin });
+        let open = (verdict == Verdict::Undecided && !gaps).then_some(OpenComparisons {
+            says,
+            contrasts: found,
+            margin,
+        });
         Finding { verdict, evidence, missing, open }
     }
 }
@@ -125,20 +139,22 @@ fn sorted(contrasts: Contrasts) -> (Vec<MeanContrast>, Vec<String>, bool) {
     let gaps = !missing.is_empty()
         && (missing.len() >= found.len() || missing.iter().any(|missing| !missing.unprinted));
     let words = missing.into_iter().map(|missing| match missing.unprinted {
-        true => format!("{} (no legible number in print)", missing.what),
-        false => missing.what,
+        true => format!("{} (no legible number in print)", missing.description),
+        false => missing.description,
     });
     (found, words.collect(), gaps)
 }
 
 /// Formats a comparison, its interval, and the corrected end that decides against the claim if there are several.
-fn line(contrast: &MeanContrast, reach: Reach, says: Says, count: usize) -> String {
-    let text = format!("{}: {}", contrast.what, interval(&contrast.value));
+fn line(contrast: &MeanContrast, reach: Reach, says: Assertion, count: usize) -> String {
+    let text = format!("{}: {}", contrast.description, interval(&contrast.value));
     let Interval { estimate, .. } = contrast.value;
     match says {
         _ if count == 1 => text,
-        Says::Above => format!("{text}; for {count} comparisons up to {:.3}", estimate + reach.among_all),
-        Says::Within(_) => {
+        Assertion::Above => {
+            format!("{text}; for {count} comparisons up to {:.3}", estimate + reach.among_all)
+        }
+        Assertion::Within(_) => {
             let (low, high) = (estimate - reach.among_all, estimate + reach.among_all);
             format!("{text}; for {count} comparisons [{low:.3}, {high:.3}]")
         }
@@ -155,7 +171,7 @@ mod tests {
     use super::super::contrast::{Term, Unmeasured};
     use super::*;
     use crate::{
-        analysis::{Axes, frame::of_f1 as frame},
+        analysis::{Axes, frame::f1_frame as frame},
         backbone::Name::ResNet18,
         data::Share,
         method::Name::SimClr,
@@ -172,11 +188,12 @@ mod tests {
         let (first, second) = (CELL.in_training(), RELEASED.in_training());
         let rows = [(first, 0, 0.75), (first, 1, 0.25), (second, 0, 0.5), (second, 1, 0.0)];
         let evidence = Evidence::measured("test", &frame(&rows));
-        let contrast = evidence.paired("x", Metric::F1, [&first, &second]).unwrap();
+        let contrast = evidence.paired_difference("x", Metric::F1, [&first, &second]).unwrap();
         assert_eq!(contrast.value.estimate, 0.25);
         assert_eq!(evidence.all_above(vec![Ok(contrast)]).verdict, Verdict::Undecided);
         let still = [(first, 0, 0.75), (first, 1, 0.75), (second, 0, 0.5), (second, 1, 0.5)];
-        let still = Evidence::measured("test", &frame(&still)).paired("x", Metric::F1, [&first, &second]);
+        let still =
+            Evidence::measured("test", &frame(&still)).paired_difference("x", Metric::F1, [&first, &second]);
         assert!(still.is_err(), "no seed moved anything");
     }
 
@@ -194,7 +211,7 @@ mod tests {
         assert_eq!(evidence.all_above(vec![above(0.65)]).verdict, Verdict::Holds);
         assert_eq!(evidence.all_above(vec![above(0.75)]).verdict, Verdict::Fails);
         assert_eq!(evidence.all_above(vec![above(0.695)]).verdict, Verdict::Undecided);
-        let gap = |unprinted| Err(Unmeasured { what: "y".to_owned(), unprinted });
+        let gap = |unprinted| Err(Unmeasured { description: "y".to_owned(), unprinted });
         assert_eq!(evidence.all_above(vec![above(0.65), gap(false)]).verdict, Verdict::Undecided, "a gap");
         let most = evidence.all_above(vec![above(0.65), above(0.66), gap(true)]);
         assert_eq!((most.verdict, most.missing.len()), (Verdict::Holds, 1), "lost in print");
@@ -232,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_verdict_never_contradicts_what_is_printed() {
-        let (says, margin) = (Says::Above, Some(0.02));
+        let (says, margin) = (Assertion::Above, Some(0.02));
         let reach = |alone, among_all| Reach { alone, among_all };
         // Below 0 alone, but not after correction: undecided, and the line says so.
         let reaches = [reach(0.02, 0.04), reach(0.02, 0.04)];
@@ -240,7 +257,7 @@ mod tests {
         assert_eq!(decide(says, &[-0.05, 0.1], &reaches, margin, true), Verdict::Fails);
         assert_eq!(decide(says, &[0.03, 0.1], &reaches, margin, true), Verdict::Holds);
         assert_eq!(decide(says, &[0.03, 0.1], &reaches, margin, false), Verdict::Undecided, "a gap");
-        let within = Says::Within(0.05);
+        let within = Assertion::Within(0.05);
         assert_eq!(decide(within, &[0.01, -0.02], &reaches, None, true), Verdict::Holds);
         assert_eq!(decide(within, &[0.01, -0.08], &reaches, None, true), Verdict::Undecided);
         assert_eq!(decide(within, &[0.01, -0.1], &reaches, None, true), Verdict::Fails);
@@ -275,8 +292,8 @@ mod tests {
             ]
         );
         let open = within.open.unwrap();
-        let words: Vec<&str> = open.contrasts.iter().map(|contrast| contrast.what.as_str()).collect();
-        assert_eq!((open.says, open.margin, words), (Says::Within(0.06), Some(0.033), vec!["b", "a"]));
+        let words: Vec<&str> = open.contrasts.iter().map(|contrast| contrast.description.as_str()).collect();
+        assert_eq!((open.says, open.margin, words), (Assertion::Within(0.06), Some(0.033), vec!["b", "a"]));
         assert_eq!(evidence.all_above(vec![by("a", 0.1)]).evidence, ["a: 0.100 [0.072, 0.128]"]);
     }
 
@@ -288,11 +305,11 @@ mod tests {
         let term = evidence.term(1.0, Metric::F1, &at);
         let other = Term { weight: -1.0, ..term.clone() };
         let equal = || evidence.contrast("x", Metric::F1, &[term.clone(), other.clone()]);
-        let gap = |what: &str, unprinted| Err(Unmeasured { what: what.to_owned(), unprinted });
+        let gap = |what: &str, unprinted| Err(Unmeasured { description: what.to_owned(), unprinted });
         let found = evidence.all_above(vec![gap("y", true), equal(), gap("z", false)]);
         assert_eq!(found.missing, ["y (no legible number in print)", "z"]);
         assert_eq!((found.verdict, found.open), (Verdict::Undecided, None));
         let whole = evidence.all_above(vec![equal(), equal(), gap("y", true)]);
-        assert!(whole.open.is_some_and(|open| open.says == Says::Above && open.contrasts.len() == 2));
+        assert!(whole.open.is_some_and(|open| open.says == Assertion::Above && open.contrasts.len() == 2));
     }
 }

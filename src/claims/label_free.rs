@@ -9,7 +9,7 @@ use crate::{
         Axes, Measure, Point, Scored,
         cell::percent,
         comparison::holm,
-        correlation::{Coefficient, Correlation, LEAST, within},
+        correlation::{Coefficient, Correlation, LEAST, within_groups},
         variance::Design,
     },
     backbone,
@@ -109,10 +109,13 @@ fn pairs(evidence: &Evidence, yardstick: Yardstick, metric: &Measure) -> Vec<(Po
     let models = evidence.frame().axes().into_iter().filter(is_a_model);
     let scores: HashMap<(Scored, Option<u64>), f64> = models
         .flat_map(|at| {
-            evidence.runs(&score, &yardstick.at(at)).into_iter().map(move |(seed, score)| ((at, seed), score))
+            evidence
+                .seed_scores(&score, &yardstick.scored(at))
+                .into_iter()
+                .map(move |(seed, score)| ((at, seed), score))
         })
         .collect();
-    let with_score = |point: Point| scores.get(&(point.at, point.seed)).map(|&score| (point, score));
+    let with_score = |point: Point| scores.get(&(point.scored, point.seed)).map(|&score| (point, score));
     evidence.frame().points_of(metric, is_a_model).into_iter().filter_map(with_score).collect()
 }
 
@@ -150,7 +153,7 @@ fn correlate(
 ) -> Option<Correlation> {
     let mut groups: Vec<(_, Vec<(f64, f64)>)> = Vec::new();
     for (point, score) in pairs(evidence, yardstick, metric) {
-        let name = inside.then_some((point.at.cell.method, point.at.cell.backbone));
+        let name = inside.then_some((point.scored.cell.method, point.scored.cell.backbone));
         match groups.iter_mut().find(|(known, _)| *known == name) {
             Some((_, group)) => group.push((point.value, score)),
             None => groups.push((name, vec![(point.value, score)])),
@@ -158,7 +161,7 @@ fn correlate(
     }
     let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
     let rounds = rounds(groups.iter().map(Vec::len).sum());
-    within(&groups, coefficient, rounds, Seed::root(0).child(metric.id()))
+    within_groups(&groups, coefficient, rounds, Seed::root(0).child(metric.id()))
 }
 
 /// Number of resamples: fewer for thousands of models, whose intervals are narrow anyway.
@@ -185,7 +188,7 @@ fn uncorrelated(evidence: &Evidence, yardstick: Yardstick, metric: &Measure, ins
     } else {
         Verdict::Undecided
     };
-    Finding::of(verdict, vec![line(metric, &found)])
+    Finding::new(verdict, vec![line(metric, &found)])
 }
 
 fn line(metric: &Measure, found: &Correlation) -> String {
@@ -211,7 +214,7 @@ fn leaderboard_claim(evidence: &Evidence, yardstick: Yardstick) -> Finding {
     let corrected = holm(&found.iter().map(|(_, found)| found.p_value).collect::<Vec<_>>());
     let verdict = if corrected.iter().any(|&p| p < 0.05) { Verdict::Fails } else { Verdict::Undecided };
     found.sort_by(|a, b| b.1.value.estimate.abs().total_cmp(&a.1.value.estimate.abs()));
-    Finding::of(verdict, found.iter().map(|(metric, found)| line(metric, found)).collect())
+    Finding::new(verdict, found.iter().map(|(metric, found)| line(metric, found)).collect())
 }
 
 /// ResNet-18 minus ViT-Tiny, by method and training share.
@@ -236,17 +239,18 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
     let rows: Vec<Point> = rows
         .into_iter()
         .filter(|point| {
-            point.at.cell.method.is_some_and(|method| method.is_the_papers() && !method.is_supervised())
+            point.scored.cell.method.is_some_and(|method| method.is_from_paper() && !method.is_supervised())
         })
         .collect();
-    let methods: Vec<String> = rows.iter().map(|point| point.at.cell.method_id().to_owned()).collect();
+    let methods: Vec<String> = rows.iter().map(|point| point.scored.cell.method_id().to_owned()).collect();
     if methods.iter().all(|method| Some(method) == methods.first()) {
         return Finding::unmeasured("RankMe of several methods");
     }
-    let backbones: Vec<String> = rows.iter().map(|point| point.at.cell.backbone_id().to_owned()).collect();
+    let backbones: Vec<String> =
+        rows.iter().map(|point| point.scored.cell.backbone_id().to_owned()).collect();
     let values: Vec<f64> = rows.iter().map(|point| point.value).collect();
     let part = |methods: Vec<String>| {
-        let parts = Design::new(values.len(), &[methods, backbones.clone()]).parts(&values);
+        let parts = Design::new(values.len(), &[methods, backbones.clone()]).decompose(&values);
         if parts.total > 0.0 { parts.factors[0] / parts.total } else { 0.0 }
     };
     let found = part(methods.clone());
@@ -257,7 +261,7 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
         // Names are shuffled within their backbone only.
         for backbone in backbone::Name::STUDY {
             let places: Vec<usize> =
-                (0..rows.len()).filter(|&place| rows[place].at.cell.backbone == Some(backbone)).collect();
+                (0..rows.len()).filter(|&place| rows[place].scored.cell.backbone == Some(backbone)).collect();
             let mut names: Vec<String> = places.iter().map(|&place| methods[place].clone()).collect();
             stream.shuffle(&mut names);
             places.into_iter().zip(names).for_each(|(place, name)| shuffled[place] = name);
@@ -266,7 +270,7 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
     });
     let p = (as_large.count() + 1) as f64 / (rounds + 1) as f64;
     let verdict = if p < 0.05 { Verdict::Holds } else { Verdict::Undecided };
-    Finding::of(verdict, vec![format!("method makes {:.0} % of RankMe's variance, p {p:.3}", 100.0 * found)])
+    Finding::new(verdict, vec![format!("method makes {:.0} % of RankMe's variance, p {p:.3}", 100.0 * found)])
 }
 
 #[cfg(test)]

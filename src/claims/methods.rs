@@ -51,7 +51,7 @@ pub static CLAIMS: [Claim; 13] = [
             let released = sound.in_study(Study::Ablation(Ablation::MaeAsReleased));
             let what = "auroc of the converged probe: MAE without faults minus MAE as released";
             let pair = [&sound.converged(), &released.converged()];
-            evidence.all_above(vec![evidence.paired(what, Metric::Auroc, pair)])
+            evidence.all_above(vec![evidence.paired_difference(what, Metric::Auroc, pair)])
         },
     },
     Claim {
@@ -77,7 +77,7 @@ pub static CLAIMS: [Claim; 13] = [
         judge: |evidence, yardstick| {
             let measure = yardstick.measure(Metric::F1);
             let gap = |share: Share, sign: f64| {
-                let at = |method| yardstick.at(Axes { share, ..vit(method) }.in_training());
+                let at = |method| yardstick.scored(Axes { share, ..vit(method) }.in_training());
                 let mut terms: Vec<Term> =
                     others_than(Mae).map(|method| evidence.term(sign / 4.0, &measure, &at(method))).collect();
                 terms.push(evidence.term(-sign, &measure, &at(Mae)));
@@ -146,7 +146,7 @@ pub static CLAIMS: [Claim; 13] = [
             let mut contrasts = evidence.compare(yardstick, Metric::F1, pairs, low);
             for &share in low {
                 let gap = |on: fn(Name) -> Axes, sign: f64| {
-                    let at = |method| yardstick.at(Axes { share, ..on(method) }.in_training());
+                    let at = |method| yardstick.scored(Axes { share, ..on(method) }.in_training());
                     let term = |weight, method| evidence.term(weight, &measure, &at(method));
                     let mut terms = others.map(|method| term(sign / 3.0, method)).to_vec();
                     terms.push(term(-sign, Dino));
@@ -253,9 +253,9 @@ fn no_backbone_is_always_better(evidence: &Evidence, yardstick: Yardstick) -> Fi
         let corrected = holm(&found.iter().map(p).collect::<Vec<_>>());
         corrected.iter().filter(|&&p| p < TAIL).count()
     };
-    let (resnet_wins, vit_wins) = (wins(MeanContrast::not_above), wins(MeanContrast::not_below));
-    let consistent = found.iter().all(|contrast| contrast.not_above() < TAIL)
-        || found.iter().all(|contrast| contrast.not_below() < TAIL);
+    let (resnet_wins, vit_wins) = (wins(MeanContrast::p_value_above), wins(MeanContrast::p_value_below));
+    let consistent = found.iter().all(|contrast| contrast.p_value_above() < TAIL)
+        || found.iter().all(|contrast| contrast.p_value_below() < TAIL);
     let verdict = match (found.is_empty(), resnet_wins > 0 && vit_wins > 0, consistent) {
         (false, true, _) => Verdict::Holds,
         (false, _, true) => Verdict::Fails,
@@ -265,7 +265,7 @@ fn no_backbone_is_always_better(evidence: &Evidence, yardstick: Yardstick) -> Fi
         "of {} pairs, ResNet-18 is significantly higher in {resnet_wins}, ViT-Tiny in {vit_wins}",
         found.len()
     );
-    Finding::of(verdict, vec![line])
+    Finding::new(verdict, vec![line])
 }
 
 /// Mean scores of these methods on both backbones, with the number of seeds in each.
@@ -274,8 +274,8 @@ fn means(evidence: &Evidence, yardstick: Yardstick, methods: &[Name]) -> Vec<(Sc
     for &method in methods {
         for backbone in backbone::Name::STUDY {
             for share in SHARES {
-                let at = yardstick.at(Axes { share, ..on(method, backbone) }.in_training());
-                let seeds = evidence.seeds(yardstick.measure(Metric::F1), &at);
+                let at = yardstick.scored(Axes { share, ..on(method, backbone) }.in_training());
+                let seeds = evidence.scores(yardstick.measure(Metric::F1), &at);
                 if !seeds.is_empty() {
                     means.push((at, mean(&seeds), seeds.len()));
                 }
@@ -302,7 +302,7 @@ fn method_against_backbone(evidence: &Evidence, yardstick: Yardstick, methods: &
     let design = Design::new(means.len(), &levels);
     let freedom = (methods.len() - 1) as f64;
     let more = |values: &[f64]| {
-        let parts = design.parts(values);
+        let parts = design.decompose(values);
         (parts.factors[0] / freedom - parts.factors[1], parts)
     };
     let Some(redraw) = evidence.noise().redraw(&measure, &means) else {
@@ -332,5 +332,5 @@ fn method_against_backbone(evidence: &Evidence, yardstick: Yardstick, methods: &
         "mean squares: method minus backbone {difference:.3}; above 0 in {:.0} % of draws of new seeds",
         100.0 * chance
     );
-    Finding::of(verdict, vec![variance, draws])
+    Finding::new(verdict, vec![variance, draws])
 }

@@ -31,7 +31,7 @@ pub use outlook::{Outlook, Plan};
 pub use yardstick::Yardstick;
 
 use crate::analysis::published;
-use judging::Open;
+use judging::OpenComparisons;
 
 /// Verdict on a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +88,7 @@ pub struct Finding {
     /// What would be needed but was not measured.
     pub missing: Vec<String>,
     /// Comparisons that do not settle the claim.
-    open: Option<Open>,
+    open: Option<OpenComparisons>,
 }
 
 impl Claim {
@@ -120,11 +120,11 @@ impl Finding {
 
     /// Undecided, because nothing was measured.
     fn unmeasured(what: impl Into<String>) -> Self {
-        Self { missing: vec![what.into()], ..Self::of(Verdict::Undecided, Vec::new()) }
+        Self { missing: vec![what.into()], ..Self::new(Verdict::Undecided, Vec::new()) }
     }
 
     /// A verdict with its numbers, without missing comparisons.
-    fn of(verdict: Verdict, evidence: Vec<String>) -> Self {
+    fn new(verdict: Verdict, evidence: Vec<String>) -> Self {
         Self { verdict, evidence, missing: Vec::new(), open: None }
     }
 }

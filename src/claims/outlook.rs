@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{
     Evidence, Verdict,
     contrast::{MeanContrast, Part},
-    judging::{Open, Reach, TAIL, decide},
+    judging::{OpenComparisons, Reach, TAIL, decide},
 };
 use crate::{
     analysis::{Axes, Scored, intervals::Uncertainty},
@@ -26,7 +26,7 @@ pub(super) const CONSIDERED: [usize; 9] = [3, 4, 5, 6, 8, 10, 15, 20, 30];
 pub struct Outlook {
     /// The largest minimum detectable difference among its comparisons: a true difference of this size is detected in
     /// four of five such studies.
-    pub could_have_shown: f64,
+    pub detectable_difference: f64,
     /// The seeds that would probably decide it; `None` if even the largest considered number probably would not.
     pub plan: Option<Plan>,
 }
@@ -53,7 +53,7 @@ impl Plan {
 
 impl Outlook {
     /// Computes the outlook; `None` if there are no open comparisons, or their noise is only assumed.
-    pub(super) fn of(evidence: &Evidence, open: &Open) -> Option<Self> {
+    pub(super) fn of(evidence: &Evidence, open: &OpenComparisons) -> Option<Self> {
         let could_have_shown = open.contrasts.iter().map(detectable).max_by(f64::total_cmp)?;
         if evidence.noise().is_assumed() {
             return None;
@@ -64,14 +64,14 @@ impl Outlook {
             let chance = forecast.chance(seeds);
             (chance >= CHANCE).then(|| Plan::new(evidence, forecast.cells(), seeds, chance))
         });
-        Some(Self { could_have_shown, plan })
+        Some(Self { detectable_difference: could_have_shown, plan })
     }
 
     /// Formats the outlook as one sentence.
     pub fn sentence(&self) -> String {
         let shown = format!(
             "these records show differences of {:.3} or more in four cases of five",
-            self.could_have_shown
+            self.detectable_difference
         );
         let Some(plan) = &self.plan else {
             return format!(
@@ -109,12 +109,12 @@ pub(super) fn minutes(evidence: &Evidence, cells: &[(Axes, usize)], seeds: usize
 /// Minimum detectable difference: the true difference that a contrast with this error detects in four of five
 /// studies.
 fn detectable(contrast: &MeanContrast) -> f64 {
-    contrast.error.beyond(TAIL) + contrast.error.beyond(1.0 - CHANCE)
+    contrast.error.tail_quantile(TAIL) + contrast.error.tail_quantile(1.0 - CHANCE)
 }
 
 /// Open comparisons with more seeds.
 struct Forecast<'a> {
-    open: &'a Open,
+    open: &'a OpenComparisons,
     /// The distinct means of all comparisons.
     parts: Vec<&'a Part>,
     /// For each comparison, its weights with the indices of their means.
@@ -124,7 +124,7 @@ struct Forecast<'a> {
 impl<'a> Forecast<'a> {
     const ROUNDS: usize = 200;
 
-    fn new(open: &'a Open) -> Self {
+    fn new(open: &'a OpenComparisons) -> Self {
         let mut places: BTreeMap<&[Scored], usize> = BTreeMap::new();
         let mut parts = Vec::new();
         let mut place = |part: &'a Part| {
@@ -155,7 +155,7 @@ impl<'a> Forecast<'a> {
             let means: Vec<f64> = self
                 .parts
                 .iter()
-                .map(|part| foretold(part.mean, part.seeds, part.spread, seeds, &mut stream))
+                .map(|part| draw_future_mean(part.mean, part.seeds, part.spread, seeds, &mut stream))
                 .collect();
             let sum = |weights: &Vec<(f64, usize)>| {
                 weights.iter().map(|&(weight, part)| weight * means[part]).sum()
@@ -178,13 +178,19 @@ impl<'a> Forecast<'a> {
         let error =
             Uncertainty { deviation: variance.sqrt(), freedom: contrast.error.freedom + added as f64 };
         let count = self.open.contrasts.len() as f64;
-        Reach { alone: error.beyond(TAIL), among_all: error.beyond(TAIL / count) }
+        Reach { alone: error.tail_quantile(TAIL), among_all: error.tail_quantile(TAIL / count) }
     }
 }
 
 /// Draws the mean of `seeds` seeds, given the mean of the first `old`: new seeds are drawn around a true mean that is
 /// itself drawn around the old one.
-pub(super) fn foretold(mean: f64, old: usize, spread: Uncertainty, seeds: usize, stream: &mut Stream) -> f64 {
+pub(super) fn draw_future_mean(
+    mean: f64,
+    old: usize,
+    spread: Uncertainty,
+    seeds: usize,
+    stream: &mut Stream,
+) -> f64 {
     let (old, new) = (old as f64, seeds.saturating_sub(old) as f64);
     let truth = mean + spread.deviation / old.sqrt() * stream.normal();
     let added = new * truth + new.sqrt() * spread.deviation * stream.normal();
@@ -194,7 +200,7 @@ pub(super) fn foretold(mean: f64, old: usize, spread: Uncertainty, seeds: usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{analysis::Measure, claims::judging::Says, results::Metric};
+    use crate::{analysis::Measure, claims::judging::Assertion, results::Metric};
 
     /// With a known error: 1.96 errors for significance on either side, and 0.8416 more for detection in four of five
     /// studies (scipy, `norm.isf(0.025)` and `norm.isf(0.2)`).
@@ -202,9 +208,9 @@ mod tests {
     fn what_could_have_been_shown_is_found_in_four_cases_of_five() {
         let error = Uncertainty::known(0.01);
         let contrast = MeanContrast {
-            what: String::new(),
+            description: String::new(),
             measure: Measure::from(Metric::F1),
-            value: error.about(0.0, 1),
+            value: error.interval_of_mean(0.0, 1),
             error,
             parts: Vec::new(),
             fixed: 0.0,
@@ -226,7 +232,14 @@ mod tests {
     fn contrast(parts: Vec<Part>, error: Uncertainty, fixed: f64) -> MeanContrast {
         let estimate = parts.iter().map(|part| part.weight * part.mean).sum();
         let (what, measure) = (String::new(), Measure::from(Metric::F1));
-        MeanContrast { what, measure, value: error.about(estimate, 1), error, parts, fixed }
+        MeanContrast {
+            description: what,
+            measure,
+            value: error.interval_of_mean(estimate, 1),
+            error,
+            parts,
+            fixed,
+        }
     }
 
     #[test]
@@ -239,7 +252,7 @@ mod tests {
         };
         assert_eq!(plan.trainings(), 5 + 3);
         let shown = "these records show differences of 0.043 or more in four cases of five";
-        let outlook = |plan| Outlook { could_have_shown: 0.0429, plan }.sentence();
+        let outlook = |plan| Outlook { detectable_difference: 0.0429, plan }.sentence();
         assert_eq!(
             outlook(Some(plan.clone())),
             format!(
@@ -259,11 +272,15 @@ mod tests {
     fn more_seeds_shorten_the_reach_of_their_own_cells() {
         let error = Uncertainty { deviation: 0.5, freedom: 6.0 };
         let parts = vec![part(0, 2.0, 0.5, 3, 0.02), part(1, -1.0, 0.4, 5, 0.04)];
-        let open = Open { says: Says::Above, contrasts: vec![contrast(parts, error, 0.01); 3], margin: None };
+        let open = OpenComparisons {
+            says: Assertion::Above,
+            contrasts: vec![contrast(parts, error, 0.01); 3],
+            margin: None,
+        };
         let forecast = Forecast::new(&open);
         let expected = |variance: f64, freedom: f64| {
             let error = Uncertainty { deviation: variance.sqrt(), freedom };
-            Reach { alone: error.beyond(0.025), among_all: error.beyond(0.025 / 3.0) }
+            Reach { alone: error.tail_quantile(0.025), among_all: error.tail_quantile(0.025 / 3.0) }
         };
         for (seeds, variance, freedom) in
             [(4, 0.0004 + 0.0016 / 5.0 + 0.0001, 6.0), (8, 0.0002 + 0.0002 + 0.0001, 9.0)]
@@ -283,7 +300,7 @@ mod tests {
         let error = Uncertainty::known(0.1);
         let first = contrast(vec![part(2, 1.0, 0.5, 3, 0.1), part(0, -1.0, 0.4, 4, 0.1)], error, 0.0);
         let second = contrast(vec![part(1, 1.0, 0.5, 5, 0.1), part(0, -0.5, 0.4, 4, 0.1)], error, 0.0);
-        let open = Open { says: Says::Above, contrasts: vec![first, second], margin: None };
+        let open = OpenComparisons { says: Assertion::Above, contrasts: vec![first, second], margin: None };
         let forecast = Forecast::new(&open);
         assert_eq!(forecast.weights, [[(1.0, 0), (-1.0, 1)], [(1.0, 2), (-0.5, 1)]]);
         assert_eq!(forecast.parts.iter().map(|part| part.seeds).collect::<Vec<_>>(), [3, 4, 5]);
@@ -307,11 +324,12 @@ mod tests {
             }
         }
         let evidence = Evidence::measured("x", &rows.frame());
-        let made = evidence.above(Metric::F1, &at(0), &at(1)).unwrap();
+        let made = evidence.difference(Metric::F1, &at(0), &at(1)).unwrap();
         let certain = contrast(vec![part(0, 1.0, 0.5, 3, 0.001)], Uncertainty::known(0.001), 0.0);
-        let open = Open { says: Says::Above, contrasts: vec![made.clone(), certain], margin: None };
+        let open =
+            OpenComparisons { says: Assertion::Above, contrasts: vec![made.clone(), certain], margin: None };
         let outlook = Outlook::of(&evidence, &open).unwrap();
-        assert_eq!(outlook.could_have_shown, detectable(&made));
+        assert_eq!(outlook.detectable_difference, detectable(&made));
         let plan = outlook.plan.unwrap();
         assert_eq!(plan.cells, [(at(0).cell, 3), (at(1).cell, 3)]);
         let place = CONSIDERED.iter().position(|seeds| *seeds == plan.seeds).unwrap();
@@ -322,7 +340,7 @@ mod tests {
         assert_eq!(plan.minutes, Some(6.0 * (plan.seeds - 3) as f64));
         let assumed = Evidence::assumed("x", evidence.frame(), 0.1);
         assert_eq!(Outlook::of(&assumed, &open), None);
-        let nothing = Open { says: Says::Above, contrasts: Vec::new(), margin: None };
+        let nothing = OpenComparisons { says: Assertion::Above, contrasts: Vec::new(), margin: None };
         assert_eq!(Outlook::of(&evidence, &nothing), None);
     }
 
@@ -333,12 +351,12 @@ mod tests {
     fn new_seeds_stray_about_a_truth_that_is_not_known() {
         let mut stream = Seed::root(5).stream();
         let spread = Uncertainty::known(0.1);
-        let draws: Vec<f64> = (0..20_000).map(|_| foretold(0.7, 2, spread, 8, &mut stream)).collect();
+        let draws: Vec<f64> = (0..20_000).map(|_| draw_future_mean(0.7, 2, spread, 8, &mut stream)).collect();
         let middle = crate::analysis::intervals::mean(&draws);
         let found = crate::analysis::intervals::deviation(&draws).unwrap();
         let expected = (0.75_f64.powi(2) * 0.01 / 2.0 + 0.01 * 6.0 / 64.0).sqrt();
         assert!((middle - 0.7).abs() < 4.0 * expected / 20_000_f64.sqrt(), "{middle}");
         assert!((found / expected - 1.0).abs() < 4.0 / 40_000_f64.sqrt(), "{found}, expected {expected}");
-        assert_eq!(foretold(0.7, 5, spread, 3, &mut stream), 0.7, "no new seed");
+        assert_eq!(draw_future_mean(0.7, 5, spread, 3, &mut stream), 0.7, "no new seed");
     }
 }

@@ -30,7 +30,7 @@ pub static CLAIMS: [Claim; 7] = [
             let contrasts = steps.map(|(backbone, small, large)| {
                 let what = format!("{measure}: {large} minus {small} on {backbone}");
                 let term =
-                    |weight, side| evidence.term(weight, &measure, &yardstick.at(sized(backbone, side)));
+                    |weight, side| evidence.term(weight, &measure, &yardstick.scored(sized(backbone, side)));
                 evidence.contrast(what, &measure, &[term(1.0, large), term(-1.0, small)])
             });
             evidence.all_above(contrasts.collect())
@@ -104,7 +104,7 @@ pub static CLAIMS: [Claim; 7] = [
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, _| {
             let cell = Axes::table_1(Dino, backbone::Name::ResNet18, Share::percent(1)).in_training();
-            let score = |metric| evidence.seeds(metric, &cell).first().copied();
+            let score = |metric| evidence.scores(metric, &cell).first().copied();
             let (Some(f1), Some(f1_normal), Some(f2)) =
                 (score(Metric::F1), score(Metric::F1Normal), score(Metric::F2Oracle))
             else {
@@ -120,7 +120,7 @@ pub static CLAIMS: [Claim; 7] = [
                 "F1 and F1_Normal give a recall of {:.3}; F2_CIW can then be {bound:.3} at most, printed is {f2:.3}",
                 rates.true_positive
             );
-            Finding::of(verdict, vec![line])
+            Finding::new(verdict, vec![line])
         },
     },
 ];
@@ -166,15 +166,15 @@ fn soundly(evidence: &Evidence, yardstick: Yardstick, cell: Axes, [sound, releas
     let soundly = if sound == Table1 { "corrected" } else { sound.id() };
     let (method, backbone) = (cell.method_id(), cell.backbone_id());
     let what = format!("{measure}: {method} on {backbone} {soundly} minus {}", released.id());
-    let [first, second] = [sound, released].map(|study| yardstick.at(cell.in_study(study).in_training()));
-    evidence.all_above(vec![evidence.paired(what, measure, [&first, &second])])
+    let [first, second] = [sound, released].map(|study| yardstick.scored(cell.in_study(study).in_training()));
+    evidence.all_above(vec![evidence.paired_difference(what, measure, [&first, &second])])
 }
 
 /// The region of Figure 3 that the paper calls best, minus the rest of the grid.
 fn optimum(evidence: &Evidence, yardstick: Yardstick) -> Finding {
     let measure = yardstick.measure(Metric::F1);
     let whole = |at: &Scored| (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
-    let cells = evidence.frame().only(whole).axes();
+    let cells = evidence.frame().filter_axes(whole).axes();
     let cells: Vec<(bool, Scored)> = cells
         .into_iter()
         .filter_map(|at| match at.cell.study {
@@ -190,7 +190,7 @@ fn optimum(evidence: &Evidence, yardstick: Yardstick) -> Finding {
     let weight = |is_inside| if is_inside { 1.0 / inside as f64 } else { -1.0 / outside as f64 };
     let terms: Vec<Term> = cells
         .iter()
-        .map(|(inside, at)| evidence.term(weight(*inside), &measure, &yardstick.at(*at)))
+        .map(|(inside, at)| evidence.term(weight(*inside), &measure, &yardstick.scored(*at)))
         .collect();
     let what = format!("{measure}: inside minus outside the region");
     evidence.all_above(vec![evidence.contrast(what, measure, &terms)])
@@ -229,8 +229,8 @@ fn knee_on(evidence: &Evidence, yardstick: Yardstick, backbone: backbone::Name) 
     let measure = yardstick.measure(Metric::F1);
     let (mut scores, mut seconds) = (Vec::new(), Vec::new());
     for side in Study::SIDES {
-        let at = yardstick.at(sized(backbone, side));
-        let (f1, pace) = (evidence.seeds(&measure, &at), evidence.mean(Measure::EPOCH_SECONDS, &at));
+        let at = yardstick.scored(sized(backbone, side));
+        let (f1, pace) = (evidence.scores(&measure, &at), evidence.mean(Measure::EPOCH_SECONDS, &at));
         let (false, Some(pace)) = (f1.is_empty(), pace) else {
             return Finding::unmeasured(format!("{measure} and seconds an epoch at five sides"));
         };
@@ -255,7 +255,7 @@ fn knee_on(evidence: &Evidence, yardstick: Yardstick, backbone: backbone::Name) 
     let list = Study::SIDES.iter().enumerate();
     let list: Vec<String> =
         list.map(|(place, side)| format!("{side} px {} %", (1e4 * chance(place)).round() / 100.0)).collect();
-    Finding::of(verdict, vec![format!("{backbone}: the knee lies at {}", list.join(", "))])
+    Finding::new(verdict, vec![format!("{backbone}: the knee lies at {}", list.join(", "))])
 }
 
 /// Index of the score that lies highest above the line from the fastest to the slowest, with each axis scaled to
@@ -376,7 +376,7 @@ mod tests {
         use Verdict::{Fails, Holds, Same, Undecided};
         let of = |verdict: Verdict, line: &str| Finding {
             missing: vec![format!("{line} missing")],
-            ..Finding::of(verdict, vec![line.to_owned()])
+            ..Finding::new(verdict, vec![line.to_owned()])
         };
         for (first, second, expected) in [
             (Holds, Holds, Holds),

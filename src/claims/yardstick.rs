@@ -55,7 +55,7 @@ impl Yardstick {
     }
 
     /// Returns what is scored in place of the paper's classifier in training.
-    pub fn at(self, papers: Scored) -> Scored {
+    pub fn scored(self, papers: Scored) -> Scored {
         if self.is_auroc() { Scored { classifier: Classifier::Converged, ..papers } } else { papers }
     }
 }
@@ -73,7 +73,7 @@ mod tests {
         let told: Vec<_> = Yardstick::ALL
             .iter()
             .map(|yardstick| {
-                let found = yardstick.at(at);
+                let found = yardstick.scored(at);
                 assert_eq!((found.cell, found.validation), (at.cell, at.validation));
                 let measure = yardstick.measure(Metric::Recall);
                 (yardstick.id(), yardstick.averages(), measure.id().to_owned(), found.classifier.id())

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::regular::{self, Most};
+use super::regular::{self, SizeLimit};
 
 /// One table in memory, as bytes.
 pub struct Annotations {
@@ -32,13 +32,13 @@ pub struct Column {
 }
 
 /// How a table's header was interpreted.
-pub struct Form {
+pub struct HeaderLayout {
     delimiter: u8,
     positions: Vec<Option<usize>>,
     names: Vec<&'static str>,
     fields: usize,
     /// Messages for the user, one per line: columns that were renamed or are not used, and the delimiter.
-    pub told: Vec<String>,
+    pub messages: Vec<String>,
 }
 
 impl Annotations {
@@ -47,7 +47,7 @@ impl Annotations {
     /// # Errors
     /// If the file cannot be read, or is empty.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = regular::read(path, Most::TABLE)
+        let bytes = regular::read(path, SizeLimit::TABLE)
             .with_context(|| format!("cannot read annotations {}", path.display()))?;
         ensure!(!bytes.is_empty(), "{}: the file has 0 bytes, expected a header and rows", path.display());
         Ok(Self { path: path.to_owned(), bytes })
@@ -82,7 +82,8 @@ impl Annotations {
         let positions = locate(&header, &names, required.len())
             .with_context(|| format!("{}: unexpected header", self.path.display()))?;
 
-        let form = Form { delimiter: b',', positions, names, fields: header.len(), told: Vec::new() };
+        let form =
+            HeaderLayout { delimiter: b',', positions, names, fields: header.len(), messages: Vec::new() };
         self.rows(text, &form, visit)
     }
 
@@ -90,7 +91,7 @@ impl Annotations {
     ///
     /// # Errors
     /// If no accepted name of a required column is in the header; the message lists the names that are.
-    pub fn understand(&self, columns: &[Column]) -> Result<Form> {
+    pub fn read_header(&self, columns: &[Column]) -> Result<HeaderLayout> {
         let text = text_of(&self.bytes).with_context(|| self.path.display().to_string())?;
         let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let count = |delimiter: u8| first.iter().filter(|&&byte| byte == delimiter).count();
@@ -110,12 +111,17 @@ impl Annotations {
     /// # Errors
     /// If a row has too many or too few fields, there are no rows, or `visit` fails; the message names the file and
     /// row.
-    pub fn for_each(&self, form: &Form, visit: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+    pub fn for_each(&self, form: &HeaderLayout, visit: impl FnMut(&Row) -> Result<()>) -> Result<()> {
         let text = text_of(&self.bytes).with_context(|| self.path.display().to_string())?;
         self.rows(&text, form, visit)
     }
 
-    fn rows(&self, text: &[u8], form: &Form, mut visit: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+    fn rows(
+        &self,
+        text: &[u8],
+        form: &HeaderLayout,
+        mut visit: impl FnMut(&Row) -> Result<()>,
+    ) -> Result<()> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(form.delimiter).from_reader(text);
         reader.byte_headers().with_context(|| self.path.display().to_string())?;
         let mut fields = csv::ByteRecord::new();
@@ -220,7 +226,7 @@ fn text_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
 ///
 /// # Errors
 /// If a required one is missing.
-fn form(header: &[String], columns: &[Column], delimiter: u8) -> Result<Form> {
+fn form(header: &[String], columns: &[Column], delimiter: u8) -> Result<HeaderLayout> {
     let lower: Vec<String> = header.iter().map(|name| name.to_lowercase()).collect();
     let place =
         |column: &Column| column.known.iter().find_map(|known| lower.iter().position(|name| name == known));
@@ -256,7 +262,7 @@ fn form(header: &[String], columns: &[Column], delimiter: u8) -> Result<Form> {
         told.push(format!("fields separated by {}", if delimiter == b';' { "semicolons" } else { "tabs" }));
     }
     let names = columns.iter().map(|column| column.name).collect();
-    Ok(Form { delimiter, positions, names, fields: header.len(), told })
+    Ok(HeaderLayout { delimiter, positions, names, fields: header.len(), messages: told })
 }
 
 /// Position of each of `names` in the header; the first `required` names must exist.
@@ -371,13 +377,13 @@ mod tests {
         let mut rows = Vec::new();
         let mut read = || -> Result<Vec<String>> {
             let table = Annotations::read(&path)?;
-            let form = table.understand(&TWO)?;
+            let form = table.read_header(&TWO)?;
             table.for_each(&form, |row| {
                 let class = row.text(2)?.unwrap_or("none");
                 rows.push(format!("{} {} {} {class}", row.line(), row.filled(0)?, row.filled(1)?));
                 Ok(())
             })?;
-            Ok(form.told)
+            Ok(form.messages)
         };
         let told =
             read().map_err(|error| format!("{error:#}").replace(&format!("{}", path.display()), "t.csv"))?;

@@ -10,7 +10,7 @@ use std::sync::{
 
 use anyhow::Result;
 
-use super::{Dataset, Head, Image, Labels, Mask, files::Files};
+use super::{Dataset, Header, Image, Labels, Mask, files::Files};
 
 /// Caches the first images that fit into a budget; other images are opened again each time.
 pub struct Cached {
@@ -49,12 +49,12 @@ impl Dataset for Cached {
         Ok(image)
     }
 
-    fn head(&self, index: usize) -> Result<Head> {
-        self.inner.head(index)
+    fn header(&self, index: usize) -> Result<Header> {
+        self.inner.header(index)
     }
 
-    fn place(&self, index: usize) -> String {
-        self.inner.place(index)
+    fn location(&self, index: usize) -> String {
+        self.inner.location(index)
     }
 
     fn digest(&self) -> String {
@@ -95,7 +95,7 @@ mod tests {
             Ok(Image::new(1, 1, vec![index as u8; 3]))
         }
 
-        fn place(&self, index: usize) -> String {
+        fn location(&self, index: usize) -> String {
             index.to_string()
         }
 
@@ -113,7 +113,7 @@ mod tests {
     fn all_but_the_pixels_is_what_the_data_set_says() {
         let labels = vec![Labels { defect: true, classes: ClassSet::EMPTY, stratum: 0 }; 2];
         let cached = Cached::new(Box::new(Counting { labels, opened: Default::default() }), 7);
-        assert_eq!((cached.digest(), cached.place(1)), ("counting".to_owned(), "1".to_owned()));
+        assert_eq!((cached.digest(), cached.location(1)), ("counting".to_owned(), "1".to_owned()));
         assert!(cached.mask(0).unwrap().is_some() && cached.labels()[0].defect);
     }
 
@@ -135,12 +135,12 @@ mod tests {
         let listing = super::super::listing::Listing::of_normals(&["jpeg-orientation6.jpg", "bmp-1.bmp"]);
         let mut files = Files::new(listing, &[pixels], None, "of files".to_owned()).unwrap();
         files.group_by(|name| Ok(name[..3].to_owned())).unwrap();
-        let (head, mask) = (files.head(0).unwrap(), files.mask(0).unwrap());
+        let (head, mask) = (files.header(0).unwrap(), files.mask(0).unwrap());
         let mut cached = Cached::new(Box::new(files), 0);
-        assert_eq!((cached.head(0).unwrap(), cached.mask(0).unwrap()), (head, mask));
+        assert_eq!((cached.header(0).unwrap(), cached.mask(0).unwrap()), (head, mask));
         assert!(head.turned, "as only the file knows");
         assert_eq!(
-            (cached.name(1), cached.group(1), cached.kind(1)),
+            (cached.name(1), cached.group(1), cached.class_name(1)),
             ("bmp-1.bmp".to_owned(), Some("bmp"), None)
         );
         assert_eq!(cached.files().map(Files::len), Some(2));

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     examine::sketch::Sketch,
-    regular::{self, Most},
+    regular::{self, SizeLimit},
 };
 
 /// The first 16 bytes of a file's BLAKE3.
@@ -34,7 +34,7 @@ pub enum Content {
 
 /// A file's digest, with its size and modification time when the digest was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct FileDigest {
     /// Size and time of the file when its digest was computed.
     pub stamp: Stamp,
     /// Digest of all its bytes.
@@ -54,7 +54,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Stamp of an archive member with this many bytes.
-    pub(super) fn of_part(metadata: &Metadata, bytes: u64) -> Self {
+    pub(super) fn for_archive_member(metadata: &Metadata, bytes: u64) -> Self {
         Self { bytes, ..Self::of(metadata) }
     }
 
@@ -66,12 +66,12 @@ impl Stamp {
 }
 
 /// What this process knows about the files of one data set, by position.
-pub struct Memory(Mutex<Entries>);
+pub struct DigestCache(Mutex<Entries>);
 
 struct Entries {
     states: Vec<State>,
     /// Empty until anything is known, then one entry per file: for a million unread files it would use 100 MB.
-    known: Vec<Option<Known>>,
+    known: Vec<Option<FileDigest>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -89,11 +89,11 @@ enum State {
 }
 
 impl Entries {
-    fn known(&self, index: usize) -> Option<Known> {
+    fn known(&self, index: usize) -> Option<FileDigest> {
         self.known.get(index).copied().flatten()
     }
 
-    fn know(&mut self, index: usize, known: Known) {
+    fn know(&mut self, index: usize, known: FileDigest) {
         if self.known.is_empty() {
             self.known = vec![None; self.states.len()];
         }
@@ -109,7 +109,7 @@ impl Entries {
     }
 }
 
-impl Memory {
+impl DigestCache {
     /// Creates an empty memory for `files` files.
     pub fn new(files: usize) -> Self {
         Self(Mutex::new(Entries { states: vec![State::default(); files], known: Vec::new() }))
@@ -121,7 +121,7 @@ impl Memory {
     }
 
     /// Stores what an earlier process knew about the file at `index`. [`Self::look`] checks whether it still holds.
-    pub fn remember(&self, index: usize, known: Known) {
+    pub fn remember(&self, index: usize, known: FileDigest) {
         self.with(|entries| {
             if entries.states[index] != State::Used {
                 entries.know(index, known);
@@ -131,12 +131,12 @@ impl Memory {
     }
 
     /// Returns what is known about the file at `index`, if its bytes were ever read.
-    pub fn known(&self, index: usize) -> Option<Known> {
+    pub fn file_digest(&self, index: usize) -> Option<FileDigest> {
         self.with(|entries| entries.known(index))
     }
 
     /// Stores a sketch of the file at `index`, whose bytes are known.
-    pub fn draw(&self, index: usize, sketch: Sketch) {
+    pub fn set_sketch(&self, index: usize, sketch: Sketch) {
         self.with(|entries| {
             if let Some(Some(known)) = entries.known.get_mut(index) {
                 known.sketch = Some(sketch);
@@ -145,7 +145,7 @@ impl Memory {
     }
 
     /// Whether this process has used the bytes of the file at `index`.
-    pub fn used(&self, index: usize) -> bool {
+    pub fn is_used(&self, index: usize) -> bool {
         self.with(|entries| entries.states[index] == State::Used)
     }
 
@@ -159,7 +159,7 @@ impl Memory {
     }
 
     /// Returns the content of the file at `index`. Calls `stamp` for its size and time at most once per process.
-    pub fn look(&self, index: usize, stamp: impl FnOnce() -> Result<Stamp>) -> Content {
+    pub fn content(&self, index: usize, stamp: impl FnOnce() -> Result<Stamp>) -> Content {
         let before = self.with(|entries| (entries.states[index], entries.content(index)));
         if before.0 != State::Untouched {
             return before.1;
@@ -185,7 +185,7 @@ impl Memory {
         let read = || {
             let file = regular::open(path)?;
             let stamp = Stamp::of(&file.metadata()?);
-            Ok((regular::read_open(&file, Most::IMAGE)?, stamp))
+            Ok((regular::read_open(&file, SizeLimit::IMAGE)?, stamp))
         };
         self.read_by(index, path, read)
     }
@@ -201,7 +201,7 @@ impl Memory {
         read: impl FnOnce() -> std::io::Result<(Vec<u8>, Stamp)>,
     ) -> Result<Vec<u8>> {
         let (bytes, stamp) = read().with_context(|| format!("cannot read image {}", path.display()))?;
-        if self.known(index).is_some_and(|known| known.stamp == stamp) {
+        if self.file_digest(index).is_some_and(|known| known.stamp == stamp) {
             self.with(|entries| entries.states[index] = State::Used);
             return Ok(bytes);
         }
@@ -217,7 +217,7 @@ impl Memory {
                     stamp.bytes
                 )
             }
-            entries.know(index, Known { stamp, digest, sketch: None });
+            entries.know(index, FileDigest { stamp, digest, sketch: None });
             entries.states[index] = State::Used;
             Ok(())
         })?;
@@ -251,38 +251,38 @@ mod tests {
     fn bytes_are_known_once_read_and_as_long_as_size_and_time_stay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
-        let memory = Memory::new(1);
-        assert_eq!(memory.look(0, || stamp(&path)), Content::Missing);
+        let memory = DigestCache::new(1);
+        assert_eq!(memory.content(0, || stamp(&path)), Content::Missing);
 
         fs::write(&path, b"abc").unwrap();
-        let memory = Memory::new(1);
-        assert_eq!(memory.look(0, || stamp(&path)), Content::Unread);
+        let memory = DigestCache::new(1);
+        assert_eq!(memory.content(0, || stamp(&path)), Content::Unread);
         assert_eq!(memory.read(0, &path).unwrap(), b"abc");
         // printf abc | b3sum
         let digest =
             [0x64, 0x37, 0xb3, 0xac, 0x38, 0x46, 0x51, 0x33, 0xff, 0xb6, 0x3b, 0x75, 0x27, 0x3a, 0x8d, 0xb5];
-        assert_eq!(memory.look(0, || panic!("looked twice")), Content::Bytes(digest));
+        assert_eq!(memory.content(0, || panic!("looked twice")), Content::Bytes(digest));
 
         // Another process needs only size and time, until the file changes.
-        let known = memory.known(0).unwrap();
-        let later = Memory::new(1);
+        let known = memory.file_digest(0).unwrap();
+        let later = DigestCache::new(1);
         later.remember(0, known);
-        assert_eq!(later.look(0, || stamp(&path)), Content::Bytes(digest));
+        assert_eq!(later.content(0, || stamp(&path)), Content::Bytes(digest));
         fs::write(&path, b"abcd").unwrap();
-        let later = Memory::new(1);
+        let later = DigestCache::new(1);
         later.remember(0, known);
-        assert_eq!(later.look(0, || stamp(&path)), Content::Unread);
+        assert_eq!(later.content(0, || stamp(&path)), Content::Unread);
         later.read(0, &path).unwrap();
-        assert_ne!(later.look(0, || panic!("looked twice")), Content::Bytes(digest));
+        assert_ne!(later.content(0, || panic!("looked twice")), Content::Bytes(digest));
 
         // Same length, but a later modification time: the bytes are read again.
         fs::write(&path, b"xyz").unwrap();
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(60)).unwrap();
-        let later = Memory::new(1);
+        let later = DigestCache::new(1);
         later.remember(0, known);
         assert_eq!(later.read(0, &path).unwrap(), b"xyz");
-        assert_eq!(later.known(0).unwrap().digest, super::digest(b"xyz"));
+        assert_eq!(later.file_digest(0).unwrap().digest, super::digest(b"xyz"));
         fs::write(&path, b"abcd").unwrap();
 
         // A file must not change once this process has used it.
@@ -295,16 +295,19 @@ mod tests {
 
     #[test]
     fn only_known_bytes_count_as_used() {
-        let known =
-            |byte| Known { stamp: Stamp { bytes: 1, modified: 2 }, digest: digest(&[byte]), sketch: None };
-        let memory = Memory::new(2);
+        let known = |byte| FileDigest {
+            stamp: Stamp { bytes: 1, modified: 2 },
+            digest: digest(&[byte]),
+            sketch: None,
+        };
+        let memory = DigestCache::new(2);
         memory.remember(0, known(1));
-        assert!(!memory.used(0), "known is not used");
+        assert!(!memory.is_used(0), "known is not used");
         (0..2).for_each(|index| memory.confirm(index));
-        assert!(memory.used(0) && !memory.used(1), "nothing is known of the second");
+        assert!(memory.is_used(0) && !memory.is_used(1), "nothing is known of the second");
         // The knowledge of an earlier process does not replace bytes that this process has used.
         memory.remember(0, known(3));
-        assert_eq!(memory.known(0), Some(known(1)));
+        assert_eq!(memory.file_digest(0), Some(known(1)));
     }
 
     fn sketch() -> Sketch {
@@ -317,23 +320,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         fs::write(&path, b"abc").unwrap();
-        let memory = Memory::new(3);
-        memory.draw(1, sketch());
-        assert_eq!(memory.known(1), None, "nothing is known that it could be a sketch of");
+        let memory = DigestCache::new(3);
+        memory.set_sketch(1, sketch());
+        assert_eq!(memory.file_digest(1), None, "nothing is known that it could be a sketch of");
         memory.read(1, &path).unwrap();
-        memory.draw(1, sketch());
-        memory.draw(2, sketch());
-        let known = memory.known(1).unwrap();
-        assert_eq!((known.sketch, memory.known(0), memory.known(2)), (Some(sketch()), None, None));
-        let later = Memory::new(3);
+        memory.set_sketch(1, sketch());
+        memory.set_sketch(2, sketch());
+        let known = memory.file_digest(1).unwrap();
+        assert_eq!(
+            (known.sketch, memory.file_digest(0), memory.file_digest(2)),
+            (Some(sketch()), None, None)
+        );
+        let later = DigestCache::new(3);
         later.remember(1, known);
         later.read(1, &path).unwrap();
-        assert_eq!(later.known(1), Some(known), "the same bytes");
+        assert_eq!(later.file_digest(1), Some(known), "the same bytes");
         fs::write(&path, b"abcd").unwrap();
-        let later = Memory::new(3);
+        let later = DigestCache::new(3);
         later.remember(1, known);
         later.read(1, &path).unwrap();
-        assert_eq!(later.known(1).unwrap().sketch, None);
+        assert_eq!(later.file_digest(1).unwrap().sketch, None);
     }
 
     #[test]
@@ -345,10 +351,10 @@ mod tests {
         file.set_modified(UNIX_EPOCH + std::time::Duration::new(1_234_567, 89_000_000)).unwrap();
         let modified = 1_234_567_089_000_000;
         assert_eq!(stamp(&path).unwrap(), Stamp { bytes: 5, modified });
-        assert_eq!(Stamp::of_part(&file.metadata().unwrap(), 77), Stamp { bytes: 77, modified });
-        let memory = Memory::new(1);
+        assert_eq!(Stamp::for_archive_member(&file.metadata().unwrap(), 77), Stamp { bytes: 77, modified });
+        let memory = DigestCache::new(1);
         memory.read(0, &path).unwrap();
-        assert_eq!(memory.known(0).unwrap().stamp, Stamp { bytes: 5, modified });
+        assert_eq!(memory.file_digest(0).unwrap().stamp, Stamp { bytes: 5, modified });
         let error = stamp(&folder.path().join("b.png")).unwrap_err().to_string();
         assert_eq!(error, format!("cannot read image {}", folder.path().join("b.png").display()));
     }
@@ -356,13 +362,13 @@ mod tests {
     /// What an earlier process knew is trusted only after size and time of the file were checked.
     #[test]
     fn a_look_decides_whether_what_was_known_holds() {
-        let known = Known { stamp: Stamp { bytes: 1, modified: 2 }, digest: digest(b"x"), sketch: None };
+        let known = FileDigest { stamp: Stamp { bytes: 1, modified: 2 }, digest: digest(b"x"), sketch: None };
         let after = |found: Result<Stamp>| {
-            let memory = Memory::new(2);
+            let memory = DigestCache::new(2);
             memory.remember(1, known);
-            let seen = memory.look(1, || found);
-            assert_eq!(memory.look(1, || panic!("looked twice")), seen);
-            assert!(!memory.used(1));
+            let seen = memory.content(1, || found);
+            assert_eq!(memory.content(1, || panic!("looked twice")), seen);
+            assert!(!memory.is_used(1));
             seen
         };
         assert_eq!(after(Ok(known.stamp)), Content::Bytes(known.digest));

@@ -17,42 +17,42 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::{
-    content::{self, Content, Known, Memory, Stamp},
+    content::{self, Content, DigestCache, FileDigest, Stamp},
     listing::Listing,
-    names::Places,
-    packed::{self, Packed},
+    names::NameIndex,
+    packed::{self, ArchiveMember},
 };
-use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode};
+use crate::data::{Dataset, Header, Image, Labels, SampleBits, decode};
 
 /// Maximum number of folders and archives together: a byte identifies one, and 0 means that it is unknown.
 pub const MOST_ROOTS: usize = u8::MAX as usize - 1;
 
 /// Locations of files that were found by listing folders and archives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Locations {
     /// Zip archives that hold some of the files; they are numbered after the folders.
     pub archives: Vec<PathBuf>,
     /// For each file, the number of its folder or archive plus one; 0 if it was not found.
     at: Vec<u8>,
     /// Locations of files inside archives; empty if there are no archives.
-    packed: Vec<Packed>,
+    packed: Vec<ArchiveMember>,
 }
 
-impl Found {
+impl Locations {
     /// Creates a table for `files` files, all without a location.
-    pub fn nowhere(files: usize) -> Self {
+    pub fn unknown(files: usize) -> Self {
         Self { archives: Vec::new(), at: vec![0; files], packed: Vec::new() }
     }
 
     /// Stores that the file at `index` is in the folder or archive with this number (less than [`MOST_ROOTS`]);
     /// `packed` is its location inside an archive. The first location is kept; returns whether this is the first.
-    pub fn note(&mut self, index: usize, number: usize, packed: Option<Packed>) -> bool {
+    pub fn insert(&mut self, index: usize, number: usize, packed: Option<ArchiveMember>) -> bool {
         if self.at[index] != 0 {
             return false;
         }
         self.at[index] = number as u8 + 1;
         if let Some(packed) = packed {
-            self.packed.resize(self.at.len(), Packed::default());
+            self.packed.resize(self.at.len(), ArchiveMember::default());
             self.packed[index] = packed;
         }
         true
@@ -65,14 +65,14 @@ impl Found {
 }
 
 /// Location of a file.
-enum Lies {
+enum Location {
     /// A file of its own.
     Alone(PathBuf),
     /// A member of an archive; `path` is the path it would have if the archive were a folder.
-    Packed { archive: PathBuf, packed: Packed, path: PathBuf },
+    Packed { archive: PathBuf, packed: ArchiveMember, path: PathBuf },
 }
 
-impl Lies {
+impl Location {
     /// Path for messages.
     fn path(&self) -> &Path {
         match self {
@@ -89,7 +89,7 @@ impl Lies {
     }
 
     /// Reads its bytes, and stores their digest in `memory` at `index`.
-    fn read(&self, memory: &Memory, index: usize) -> Result<Vec<u8>> {
+    fn read(&self, memory: &DigestCache, index: usize) -> Result<Vec<u8>> {
         match self {
             Self::Alone(path) => memory.read(index, path),
             Self::Packed { archive, packed, path } => {
@@ -99,16 +99,16 @@ impl Lies {
     }
 
     /// Reads its header. If its samples have 16 bits and `bits` is set, also returns the number of significant bits.
-    fn head(&self, bits: bool) -> Result<(Head, Option<SampleBits>)> {
+    fn head(&self, bits: bool) -> Result<(Header, Option<SampleBits>)> {
         match self {
             Self::Alone(path) => {
                 let used = if bits { decode::bits_in_use(path)? } else { None };
-                Ok((decode::head(path)?, used))
+                Ok((decode::read_header(path)?, used))
             }
             Self::Packed { archive, packed, path } => {
                 let read = packed::read(archive, *packed);
                 let (bytes, _) = read.with_context(|| format!("cannot read image {}", path.display()))?;
-                let head = decode::head_of_bytes(&bytes, path)?;
+                let head = decode::read_header_from_bytes(&bytes, path)?;
                 let used = (bits && head.sixteen).then(|| decode::bits_in_bytes(&bytes, path)).transpose()?;
                 Ok((head, used))
             }
@@ -125,9 +125,9 @@ pub struct Files {
     /// For each image, the number of its root or archive plus one; 0 while unknown.
     found: Vec<AtomicU8>,
     /// Locations of images inside archives; empty if there are no archives.
-    packed: Vec<Packed>,
+    packed: Vec<ArchiveMember>,
     /// What is known about each file's bytes.
-    pub(super) memory: Memory,
+    pub(super) memory: DigestCache,
     /// Files that could not be decoded when they were examined, with the reason.
     unreadable: Mutex<BTreeMap<usize, String>>,
     /// The annotation table that row numbers refer to.
@@ -152,7 +152,7 @@ impl Files {
             ensure!(root.is_dir(), "{}: no such image folder", root.display());
         }
         let found = std::iter::repeat_with(AtomicU8::default).take(listing.len()).collect();
-        let memory = Memory::new(listing.len());
+        let memory = DigestCache::new(listing.len());
         let (roots, table, sample_bits) = (roots.to_vec(), table.map(Path::to_owned), OnceLock::new());
         let (archives, packed) = Default::default();
         let unreadable = Mutex::default();
@@ -163,8 +163,8 @@ impl Files {
     ///
     /// # Errors
     /// If there are too many folders and archives.
-    pub fn with_found(self, found: Found) -> Result<Self> {
-        let Found { archives, at, packed } = found;
+    pub fn with_locations(self, found: Locations) -> Result<Self> {
+        let Locations { archives, at, packed } = found;
         let places = self.roots.len() + archives.len();
         ensure!(
             places <= MOST_ROOTS,
@@ -184,10 +184,10 @@ impl Files {
         let digest = listing.digest();
         let selected = Self::new(listing, &self.roots, self.table.as_deref(), digest)?;
         for (place, &index) in indices.iter().enumerate() {
-            if let Some(known) = self.memory.known(index) {
+            if let Some(known) = self.memory.file_digest(index) {
                 selected.memory.remember(place, known);
             }
-            if self.memory.used(index) {
+            if self.memory.is_used(index) {
                 selected.memory.confirm(place);
             }
         }
@@ -195,13 +195,13 @@ impl Files {
         let places = indices.iter().enumerate();
         let unreadable = places.filter_map(|(place, index)| Some((place, unreadable.get(index)?.clone())));
         let unreadable = Mutex::new(unreadable.collect());
-        let found = Found {
+        let found = Locations {
             archives: self.archives.clone(),
             at: indices.iter().map(|&index| self.found[index].load(Relaxed)).collect(),
             packed: indices.iter().filter_map(|&index| self.packed.get(index).copied()).collect(),
         };
         let sample_bits = self.sample_bits.clone();
-        Ok(Self { sample_bits, unreadable, ..selected.with_found(found)? })
+        Ok(Self { sample_bits, unreadable, ..selected.with_locations(found)? })
     }
 
     /// Assigns images to groups, such as pipes, by their names.
@@ -225,8 +225,8 @@ impl Files {
     }
 
     /// Returns the name of the class of the image at `index`; `None` if it has none.
-    pub fn kind(&self, index: usize) -> Option<&str> {
-        self.listing.kind(index)
+    pub fn class_name(&self, index: usize) -> Option<&str> {
+        self.listing.class_name(index)
     }
 
     /// Returns the files that could not be decoded when they were examined, with the reason.
@@ -256,14 +256,14 @@ impl Files {
     ///
     /// # Errors
     /// If it cannot be found or read.
-    pub fn pixels(&self, index: usize) -> Result<(Head, Option<SampleBits>)> {
+    pub fn header_and_sample_bits(&self, index: usize) -> Result<(Header, Option<SampleBits>)> {
         let lies = self.locate(index)?;
         self.explain(index, lies.head(true))
     }
 
     /// Returns a lookup of positions by name.
-    pub fn places(&self) -> Places<'_> {
-        Places::new(&self.listing)
+    pub fn name_index(&self) -> NameIndex<'_> {
+        NameIndex::new(&self.listing)
     }
 
     /// Returns the number of files.
@@ -283,30 +283,30 @@ impl Files {
 
     /// Returns the content of each file, in the order of `indices`, without reading files. Size and time of each file
     /// are checked at most once per process.
-    pub fn look(&self, indices: &[usize]) -> Vec<Content> {
+    pub fn contents(&self, indices: &[usize]) -> Vec<Content> {
         let look =
-            |&index: &usize| self.memory.look(index, || self.locate(index).and_then(|lies| lies.stamp()));
+            |&index: &usize| self.memory.content(index, || self.locate(index).and_then(|lies| lies.stamp()));
         indices.par_iter().map(look).collect()
     }
 
     /// Returns the content of each file, in the order of `indices`, reading files whose bytes are not known.
     ///
     /// A file that cannot be read stays [`Content::Unread`]: training has left it out or stopped at it.
-    pub fn read(&self, indices: &[usize]) -> Vec<Content> {
+    pub fn read_contents(&self, indices: &[usize]) -> Vec<Content> {
         let unread =
-            indices.iter().zip(self.look(indices)).filter(|(_, content)| *content == Content::Unread);
+            indices.iter().zip(self.contents(indices)).filter(|(_, content)| *content == Content::Unread);
         let unread: Vec<usize> = unread.map(|(&index, _)| index).collect();
         unread.par_iter().for_each(|&index| {
             // Errors are represented by `Unread`.
             let _ = self.locate(index).and_then(|lies| lies.read(&self.memory, index));
         });
-        self.look(indices)
+        self.contents(indices)
     }
 
     /// Returns the digests of the files at `indices`; `None` where this process has not used the bytes.
-    pub fn used(&self, indices: &[usize]) -> Vec<Option<content::Digest>> {
+    pub fn used_digests(&self, indices: &[usize]) -> Vec<Option<content::Digest>> {
         let used = |&index: &usize| {
-            self.memory.known(index).filter(|_| self.memory.used(index)).map(|known| known.digest)
+            self.memory.file_digest(index).filter(|_| self.memory.is_used(index)).map(|known| known.digest)
         };
         indices.iter().map(used).collect()
     }
@@ -317,38 +317,38 @@ impl Files {
     }
 
     /// Returns what is known about the bytes of the file at `index`.
-    pub fn known(&self, index: usize) -> Option<Known> {
-        self.memory.known(index)
+    pub fn file_digest(&self, index: usize) -> Option<FileDigest> {
+        self.memory.file_digest(index)
     }
 
     /// Stores what an earlier process knew about the file at `index`.
-    pub fn remember(&self, index: usize, known: Known) {
+    pub fn remember(&self, index: usize, known: FileDigest) {
         self.memory.remember(index, known);
     }
 
     /// Location of the file at `index`: where it was found, or in the first root that has it.
-    fn locate(&self, index: usize) -> Result<Lies> {
+    fn locate(&self, index: usize) -> Result<Location> {
         let name = self.listing.name(index);
         // Threads that get here find the same root, so their order does not matter.
         let known = usize::from(self.found[index].load(Relaxed));
         if known > self.roots.len() {
             let archive = self.archives[known - 1 - self.roots.len()].clone();
             let (packed, path) = (self.packed[index], archive.join(name));
-            return Ok(Lies::Packed { archive, packed, path });
+            return Ok(Location::Packed { archive, packed, path });
         }
         if known > 0 {
-            return Ok(Lies::Alone(self.roots[known - 1].join(name)));
+            return Ok(Location::Alone(self.roots[known - 1].join(name)));
         }
         for (number, root) in self.roots.iter().enumerate() {
             let path = root.join(name);
             if path.is_file() {
                 self.found[index].store(number as u8 + 1, Relaxed);
-                return Ok(Lies::Alone(path));
+                return Ok(Location::Alone(path));
             }
         }
         // Something else than a file, such as a folder, is reported by the function that reads it.
         if let Some(path) = self.roots.iter().map(|root| root.join(name)).find(|path| path.exists()) {
-            return Ok(Lies::Alone(path));
+            return Ok(Location::Alone(path));
         }
         let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
         bail!("{name}{}: no such file in {}", self.mention(index), roots.join(", "))
@@ -394,14 +394,14 @@ impl Dataset for Files {
         self.explain(index, image)
     }
 
-    fn head(&self, index: usize) -> Result<Head> {
+    fn header(&self, index: usize) -> Result<Header> {
         let lies = self.locate(index)?;
         self.explain(index, lies.head(false).map(|(head, _)| head))
     }
 
-    fn place(&self, index: usize) -> String {
+    fn location(&self, index: usize) -> String {
         let lies = self.locate(index);
-        let path = lies.as_ref().map_or(Path::new(self.listing.name(index)), Lies::path);
+        let path = lies.as_ref().map_or(Path::new(self.listing.name(index)), Location::path);
         format!("{}{}", path.display(), self.mention(index))
     }
 
@@ -435,9 +435,9 @@ mod tests {
         }
         let names = Listing::of_normals(&["a.png", "b.png", "none.png"]);
         let files = Files::new(names, &[folder.path().to_owned()], None, String::new()).unwrap();
-        assert_eq!(files.look(&[0, 1, 2]), [Content::Unread, Content::Unread, Content::Missing]);
+        assert_eq!(files.contents(&[0, 1, 2]), [Content::Unread, Content::Unread, Content::Missing]);
         fs::remove_file(folder.path().join("b.png")).unwrap();
-        let contents = files.read(&[0, 1, 2]);
+        let contents = files.read_contents(&[0, 1, 2]);
         assert!(
             matches!(contents[..], [Content::Bytes(_), Content::Unread, Content::Missing]),
             "{contents:?}"
@@ -457,14 +457,14 @@ mod tests {
         let files = Files::new(names, &roots, Some(Path::new("/data/t.csv")), String::new()).unwrap();
 
         assert_eq!(files.open(0).unwrap().width, 1);
-        assert_eq!(files.head(1).unwrap().width, 7);
-        assert_eq!(files.place(1), format!("{} (t.csv row 3)", roots[1].join("late.png").display()));
+        assert_eq!(files.header(1).unwrap().width, 7);
+        assert_eq!(files.location(1), format!("{} (t.csv row 3)", roots[1].join("late.png").display()));
         assert_eq!(files.found.iter().map(|root| root.load(Relaxed)).collect::<Vec<_>>(), [1, 2, 0]);
 
         let expected =
             format!("none.png (t.csv row 4): no such file in {}, {}", roots[0].display(), roots[1].display());
         assert_eq!(files.open(2).unwrap_err().to_string(), expected);
-        assert_eq!(files.place(2), "none.png (t.csv row 4)");
+        assert_eq!(files.location(2), "none.png (t.csv row 4)");
 
         // The location is remembered: a file that disappears later is reported missing there, not looked for
         // elsewhere.
@@ -502,8 +502,8 @@ mod tests {
         files.set_sample_bits("14".parse().unwrap());
         files.set_sample_bits("10".parse().unwrap());
         assert_eq!(files.sample_bits().bits(), 14, "the first call counts");
-        files.read(&[1, 2]);
-        let known = files.known(2).unwrap();
+        files.read_contents(&[1, 2]);
+        let known = files.file_digest(2).unwrap();
         files.cannot_read(3, "torn".to_owned());
         files.remember(0, known);
         let chosen = files.select(&[3, 0, 2]).unwrap();
@@ -511,20 +511,20 @@ mod tests {
         assert_eq!((0..3).map(|index| chosen.group(index).unwrap()).collect::<Vec<_>>(), ["D", "A", "C"]);
         assert_eq!(chosen.sample_bits().bits(), 14);
         assert_eq!(chosen.unreadable(), BTreeMap::from([(0, "torn".to_owned())]));
-        assert_eq!([0, 1, 2].map(|index| chosen.known(index)), [None, Some(known), Some(known)]);
-        assert_eq!(chosen.used(&[0, 1, 2]), [None, None, Some(known.digest)]);
+        assert_eq!([0, 1, 2].map(|index| chosen.file_digest(index)), [None, Some(known), Some(known)]);
+        assert_eq!(chosen.used_digests(&[0, 1, 2]), [None, None, Some(known.digest)]);
         assert_eq!(
-            files.used(&[2, 0, 1]),
-            [Some(known.digest), None, files.known(1).map(|known| known.digest)]
+            files.used_digests(&[2, 0, 1]),
+            [Some(known.digest), None, files.file_digest(1).map(|known| known.digest)]
         );
         files.confirm(&[0, 3]);
-        assert_eq!(files.used(&[0, 3]), [Some(known.digest), None]);
-        assert!(chosen.place(2).ends_with("c.png (t.csv row 4)"), "{}", chosen.place(2));
+        assert_eq!(files.used_digests(&[0, 3]), [Some(known.digest), None]);
+        assert!(chosen.location(2).ends_with("c.png (t.csv row 4)"), "{}", chosen.location(2));
         assert_eq!(
             (chosen.len(), chosen.is_empty(), files.select(&[]).unwrap().is_empty()),
             (3, false, true)
         );
-        assert_eq!(files.places().find("c.png"), Some(2));
+        assert_eq!(files.name_index().find("c.png"), Some(2));
     }
 
     #[test]
@@ -550,9 +550,9 @@ mod tests {
 
     #[test]
     fn the_first_location_is_kept() {
-        let mut found = Found::nowhere(3);
-        assert!(found.note(1, 0, None) && found.note(2, 4, None));
-        assert!(!found.note(1, 3, None), "it was found before");
+        let mut found = Locations::unknown(3);
+        assert!(found.insert(1, 0, None) && found.insert(2, 4, None));
+        assert!(!found.insert(1, 3, None), "it was found before");
         assert_eq!(found.at, [0, 1, 5]);
         assert_eq!([0, 1, 3, 4, 5].map(|number| found.is_in(number)), [true, false, false, true, false]);
         let folder = TempDir::new().unwrap();
@@ -560,7 +560,7 @@ mod tests {
             let files = text_files(&folder, &["a.png", "b.png", "c.png"]);
             let archives = vec![PathBuf::from("x.zip"); archives];
             files
-                .with_found(Found { archives, ..Found::nowhere(3) })
+                .with_locations(Locations { archives, ..Locations::unknown(3) })
                 .map(drop)
                 .map_err(|error| error.to_string())
         };
@@ -586,26 +586,26 @@ mod tests {
         }
         zip.finish().unwrap();
         let listing = || Listing::of_normals(&names);
-        let mut found = Found { archives: vec![archive.clone()], ..Found::nowhere(2) };
+        let mut found = Locations { archives: vec![archive.clone()], ..Locations::unknown(2) };
         packed::list(&archive, &mut |name, packed| {
-            found.note(usize::from(name == names[1]), 1, Some(packed))
+            found.insert(usize::from(name == names[1]), 1, Some(packed))
         })
         .unwrap();
         let zipped = Files::new(listing(), &[folder.path().to_owned()], None, String::new())
             .unwrap()
-            .with_found(found)
+            .with_locations(found)
             .unwrap();
         let alone = Files::new(listing(), &[pixels], None, String::new()).unwrap();
         for files in [&zipped, &alone] {
-            let deep = Head { width: 29, height: 23, turned: false, sixteen: true };
-            let turned = Head { width: 23, height: 29, turned: true, sixteen: false };
-            assert_eq!(files.pixels(0).unwrap(), (deep, Some("10".parse().unwrap())));
-            assert_eq!(files.pixels(1).unwrap(), (turned, None));
-            assert_eq!([0, 1].map(|index| files.head(index).unwrap()), [deep, turned]);
-            assert_eq!(files.used(&[0, 1]), [None, None], "a look is no use");
+            let deep = Header { width: 29, height: 23, turned: false, sixteen: true };
+            let turned = Header { width: 23, height: 29, turned: true, sixteen: false };
+            assert_eq!(files.header_and_sample_bits(0).unwrap(), (deep, Some("10".parse().unwrap())));
+            assert_eq!(files.header_and_sample_bits(1).unwrap(), (turned, None));
+            assert_eq!([0, 1].map(|index| files.header(index).unwrap()), [deep, turned]);
+            assert_eq!(files.used_digests(&[0, 1]), [None, None], "a look is no use");
         }
-        assert_eq!(zipped.read(&[0, 1]), alone.read(&[0, 1]));
+        assert_eq!(zipped.read_contents(&[0, 1]), alone.read_contents(&[0, 1]));
         assert_eq!(zipped.open(1).unwrap(), alone.open(1).unwrap());
-        assert_eq!(zipped.place(1), archive.join(names[1]).display().to_string());
+        assert_eq!(zipped.location(1), archive.join(names[1]).display().to_string());
     }
 }

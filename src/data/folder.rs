@@ -24,7 +24,7 @@ use crate::data::{
     listing::Listing,
     names::ensure_apart,
     stratify,
-    whole::{Opened, Whole},
+    whole::{Opened, Unsplit},
     words,
 };
 
@@ -80,7 +80,7 @@ pub fn open(folder: &Path) -> Result<Opened> {
                 validation,
                 has_classes,
                 limits,
-                understood,
+                interpretation: understood,
                 left_out,
                 leaks,
             }))
@@ -88,7 +88,13 @@ pub fn open(folder: &Path) -> Result<Opened> {
         Err(lists) => {
             let whole = lists.into_iter().next().unwrap_or_default();
             ensure_both(&base, &whole)?;
-            Ok(Opened::Whole(Whole { name, files: Box::new(files(whole)?), limits, understood, left_out }))
+            Ok(Opened::Unsplit(Unsplit {
+                name,
+                files: Box::new(files(whole)?),
+                limits,
+                interpretation: understood,
+                left_out,
+            }))
         }
     }
 }
@@ -173,7 +179,7 @@ struct Labelled {
 fn base(folder: &Path, seen: &mut Seen) -> Result<PathBuf> {
     let visa = folder.join("Data").join("Images");
     let names = folders(folder, "", &mut Seen::default())?;
-    let known = names.iter().any(|name| words::defect(name).is_some() || words::train(name).is_some());
+    let known = names.iter().any(|name| words::is_defect(name).is_some() || words::is_train(name).is_some());
     if !known && visa.is_dir() {
         seen.say("VisA's layout: images are those below Data/Images".to_owned());
         return Ok(visa);
@@ -221,11 +227,11 @@ fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
 /// The label folders below `part`, which is empty or ends with a slash.
 fn labels(base: &Path, part: &str, seen: &mut Seen) -> Result<Labelled> {
     let names = folders(base, part, seen)?;
-    let with = |wanted| names.iter().filter(move |name| words::defect(name) == Some(wanted));
+    let with = |wanted| names.iter().filter(move |name| words::is_defect(name) == Some(wanted));
     let normals: Vec<String> = with(false).map(|name| format!("{part}{name}/")).collect();
     let mut defects: Vec<(String, bool)> = with(true).map(|name| (format!("{part}{name}/"), false)).collect();
     let unknown = || {
-        let others = names.iter().filter(|name| words::defect(name).is_none());
+        let others = names.iter().filter(|name| words::is_defect(name).is_none());
         others.filter(|name| words::rank(name, &words::BESIDE).is_none())
     };
     let beside = names.iter().filter(|name| words::rank(name, &words::BESIDE).is_some());

@@ -24,12 +24,12 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Escapes a name for display: characters that a terminal would interpret are written as `\n`, `\u{1b}` and so on.
-pub fn name(text: &str) -> Cow<'_, str> {
+pub fn escape_name(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
 /// Escapes a message with names in it for display: like [`name`], but keeps line breaks and tabs.
-pub fn message(text: &str) -> Cow<'_, str> {
+pub fn escape_message(text: &str) -> Cow<'_, str> {
     escaped(text, |letter| matches!(letter, '\n' | '\t'))
 }
 
@@ -37,12 +37,12 @@ pub fn message(text: &str) -> Cow<'_, str> {
 const MARKUP: &str = "\\`*_[]<>|&~$";
 
 /// Escapes text for a line of Markdown or a cell of a table, so that it is displayed literally.
-pub fn markdown(text: &str) -> Cow<'_, str> {
+pub fn escape_markdown(text: &str) -> Cow<'_, str> {
     if !text.contains(|letter: char| MARKUP.contains(letter) || is_order(letter)) {
         return text.into();
     }
     let mut shown = String::new();
-    for letter in name(text).chars() {
+    for letter in escape_name(text).chars() {
         match letter {
             // Entities are used because a backslash does not escape these characters everywhere.
             '<' => shown += "&lt;",
@@ -63,12 +63,12 @@ const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 ///
 /// [`of_cell`] restores the text: it removes one leading apostrophe if one of `= + - @`, a tab or a carriage return
 /// follows, possibly after further apostrophes.
-pub fn cell(text: &str) -> Cow<'_, str> {
+pub fn escape_cell(text: &str) -> Cow<'_, str> {
     if text.trim_start_matches('\'').starts_with(FORMULA) { format!("'{text}").into() } else { text.into() }
 }
 
 /// Restores the text that [`cell`] escaped.
-pub fn of_cell(text: &str) -> &str {
+pub fn unescape_cell(text: &str) -> &str {
     match text.strip_prefix('\'') {
         Some(rest) if rest.trim_start_matches('\'').starts_with(FORMULA) => rest,
         _ => text,
@@ -82,21 +82,21 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_shown() {
         let title = "\u{1b}]0;title\u{7}a\r\nb\u{9b}31m\u{202e}gnp.png";
-        assert_eq!(name(title), "\\u{1b}]0;title\\u{7}a\\r\\nb\\u{9b}31m\\u{202e}gnp.png");
-        assert_eq!(message("a\tb\nc\u{1b}[2J"), "a\tb\nc\\u{1b}[2J");
+        assert_eq!(escape_name(title), "\\u{1b}]0;title\\u{7}a\\r\\nb\\u{9b}31m\\u{202e}gnp.png");
+        assert_eq!(escape_message("a\tb\nc\u{1b}[2J"), "a\tb\nc\\u{1b}[2J");
         for plain in ["crack 1.png", "Größe/\u{30d2}\u{30d3}.png", "C:\\a"] {
-            assert!(matches!(name(plain), Cow::Borrowed(same) if same == plain));
+            assert!(matches!(escape_name(plain), Cow::Borrowed(same) if same == plain));
         }
     }
 
     #[test]
     fn markdown_of_names_is_shown_as_it_stands() {
         assert_eq!(
-            markdown("a | b\n<script>`x`</script>"),
+            escape_markdown("a | b\n<script>`x`</script>"),
             "a \\| b\\\\n&lt;script&gt;\\`x\\`&lt;/script&gt;"
         );
-        assert_eq!(markdown("[a](b) &amp; *c*"), "\\[a\\](b) &amp;amp; \\*c\\*");
-        assert_eq!(markdown("deep crack"), "deep crack");
+        assert_eq!(escape_markdown("[a](b) &amp; *c*"), "\\[a\\](b) &amp;amp; \\*c\\*");
+        assert_eq!(escape_markdown("deep crack"), "deep crack");
     }
 
     #[test]
@@ -112,15 +112,15 @@ mod tests {
             ("'", "'"),
             ("a=b", "a=b"),
         ] {
-            assert_eq!(cell(text), expected);
-            assert_eq!(of_cell(&cell(text)), text);
+            assert_eq!(escape_cell(text), expected);
+            assert_eq!(unescape_cell(&escape_cell(text)), text);
         }
         // Every text of up to four of these letters.
         let letters = ["", "'", "=", "-", "a", "\r"];
         for number in 0..6_usize.pow(4) {
             let text: String = (0..4).map(|place| letters[number / 6_usize.pow(place) % 6]).collect();
-            assert_eq!(of_cell(&cell(&text)), text);
-            assert!(!cell(&text).starts_with(FORMULA), "{text:?}");
+            assert_eq!(unescape_cell(&escape_cell(&text)), text);
+            assert!(!escape_cell(&text).starts_with(FORMULA), "{text:?}");
         }
     }
 
@@ -130,16 +130,19 @@ mod tests {
             "\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".chars()
         {
             let expected = format!("a\\u{{{:x}}}b", u32::from(letter));
-            assert_eq!(name(&format!("a{letter}b")), expected);
-            assert_eq!(message(&format!("a{letter}b")), expected);
-            assert_eq!(markdown(&format!("a{letter}b")), format!("a\\\\u{{{:x}}}b", u32::from(letter)));
+            assert_eq!(escape_name(&format!("a{letter}b")), expected);
+            assert_eq!(escape_message(&format!("a{letter}b")), expected);
+            assert_eq!(
+                escape_markdown(&format!("a{letter}b")),
+                format!("a\\\\u{{{:x}}}b", u32::from(letter))
+            );
         }
         for plain in ["\u{200d}", "\u{2010}", "\u{2029}", "\u{202f}", "\u{2065}", "\u{206a}"] {
-            assert_eq!(name(plain), plain, "{plain:?}");
+            assert_eq!(escape_name(plain), plain, "{plain:?}");
         }
-        assert_eq!(markdown("a_b`c~d$e\\f*"), "a\\_b\\`c\\~d\\$e\\\\f\\*");
+        assert_eq!(escape_markdown("a_b`c~d$e\\f*"), "a\\_b\\`c\\~d\\$e\\\\f\\*");
         for begin in ['=', '+', '-', '@', '\t', '\r'] {
-            assert_eq!(cell(&format!("{begin}1")), format!("'{begin}1"));
+            assert_eq!(escape_cell(&format!("{begin}1")), format!("'{begin}1"));
         }
     }
 }

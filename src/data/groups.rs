@@ -41,7 +41,7 @@ table may have a column `group` instead";
     ///
     /// # Errors
     /// If this rule finds no group in its name.
-    pub fn of(&self, name: &str) -> Result<String> {
+    pub fn group_of(&self, name: &str) -> Result<String> {
         let pattern = match self {
             Self::Parent => {
                 let parent = parent(name).with_context(|| {
@@ -68,7 +68,7 @@ fn found<'n>(pattern: &Regex, name: &'n str) -> Option<&'n str> {
 /// The folder that contains an image, unless it is that of its label or split.
 fn parent(name: &str) -> Option<&str> {
     let parent = name.rsplit('/').nth(1)?;
-    (words::defect(parent).is_none() && words::train(parent).is_none()).then_some(parent)
+    (words::is_defect(parent).is_none() && words::is_train(parent).is_none()).then_some(parent)
 }
 
 impl FromStr for GroupBy {
@@ -135,7 +135,7 @@ mod tests {
     #[case("p[0-9]+", "normal/p12_f3.png", "p12")]
     #[case("^[^/]+/([a-z]+)", "normal/north_1.png", "north")]
     fn groups_are_found(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
-        assert_eq!(rule.parse::<GroupBy>().unwrap().of(name).unwrap(), expected);
+        assert_eq!(rule.parse::<GroupBy>().unwrap().group_of(name).unwrap(), expected);
     }
 
     #[rstest]
@@ -147,7 +147,7 @@ mod tests {
     )]
     #[case("x(y)?", "a.png", "--group-by 'x(y)?': no group found in 'a.png'")]
     fn images_without_a_group_are_named(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
-        assert_eq!(rule.parse::<GroupBy>().unwrap().of(name).unwrap_err().to_string(), expected);
+        assert_eq!(rule.parse::<GroupBy>().unwrap().group_of(name).unwrap_err().to_string(), expected);
         assert!("(".parse::<GroupBy>().is_err());
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use crate::data::{Dataset, Head, files::Files};
+use crate::data::{Dataset, Header, files::Files};
 
 /// How thoroughly to inspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +39,14 @@ pub struct BadImage {
     /// Position in the data set.
     pub index: usize,
     /// Path, with the row in the annotation file.
-    pub place: String,
+    pub location: String,
     /// What is wrong, outermost cause first.
     pub error: String,
 }
 
 impl Inspection {
     /// Counts an intact image.
-    fn count(&mut self, head: &Head) {
+    fn count(&mut self, head: &Header) {
         *self.sizes.entry((head.width, head.height)).or_default() += 1;
         self.turned += usize::from(head.turned);
         self.sixteen += usize::from(head.sixteen);
@@ -64,9 +64,10 @@ impl Inspection {
     }
 
     /// Returns the results of examining files.
-    pub fn examined(files: &Files) -> Self {
+    pub fn from_examined(files: &Files) -> Self {
         let bad = files.unreadable().into_iter();
-        let bad = bad.map(|(index, error)| BadImage { index, place: files.place(index), error }).collect();
+        let bad =
+            bad.map(|(index, error)| BadImage { index, location: files.location(index), error }).collect();
         let mut inspection =
             Self { checked: files.len(), bad, sizes: BTreeMap::new(), turned: 0, sixteen: 0 };
         for sketch in (0..files.len()).filter_map(|index| files.sketch(index)) {
@@ -85,15 +86,15 @@ pub fn inspect(dataset: &dyn Dataset, depth: Depth, progress: &(dyn Fn(usize) + 
     let nothing = || Inspection { checked, bad: Vec::new(), sizes: BTreeMap::new(), turned: 0, sixteen: 0 };
     let seen = |mut so_far: Inspection, index| {
         let head = match depth {
-            Depth::Header => dataset.head(index),
-            Depth::Pixels => dataset.open(index).and_then(|_| dataset.head(index)),
+            Depth::Header => dataset.header(index),
+            Depth::Pixels => dataset.open(index).and_then(|_| dataset.header(index)),
         };
         progress(1 + done.fetch_add(1, Relaxed));
         match head {
             Ok(head) => so_far.count(&head),
             Err(error) => {
-                let (place, error) = (dataset.place(index), format!("{error:#}"));
-                so_far.bad.push(BadImage { index, place, error });
+                let (place, error) = (dataset.location(index), format!("{error:#}"));
+                so_far.bad.push(BadImage { index, location: place, error });
             }
         }
         so_far
@@ -152,7 +153,7 @@ mod tests {
         // A header does not reveal that the end is missing.
         assert_eq!(bad(Depth::Header).iter().map(|bad| bad.index).collect::<Vec<_>>(), [2, 5]);
         let torn = &bad(Depth::Pixels)[0];
-        assert!(torn.place.ends_with("train/normal/2.png"), "{}", torn.place);
+        assert!(torn.location.ends_with("train/normal/2.png"), "{}", torn.location);
         assert!(torn.error.contains("truncated"), "{}", torn.error);
     }
 
@@ -199,15 +200,15 @@ mod tests {
             let error = format!(
                 "cannot decode image {path}: expected BMP, JPEG, PNG, PNM, TIFF or WebP, found none of them"
             );
-            assert_eq!(*torn, BadImage { index: 2, place: path, error });
+            assert_eq!(*torn, BadImage { index: 2, location: path, error });
         }
         files.examine(&[0, 1, 2, 3, 4, 5, 6], &|| ());
-        assert_eq!(Inspection::examined(&files), inspect(&files, Depth::Pixels, &|_| ()));
+        assert_eq!(Inspection::from_examined(&files), inspect(&files, Depth::Pixels, &|_| ()));
     }
 
     #[test]
     fn inspections_of_two_parts_are_added_up() {
-        let bad = |index| BadImage { index, place: format!("{index}.png"), error: String::new() };
+        let bad = |index| BadImage { index, location: format!("{index}.png"), error: String::new() };
         let [first, second] =
             [(1, [((4, 3), 2), ((5, 5), 1)], 3, 5), (6, [((4, 3), 7), ((9, 8), 4)], 10, 20)].map(
                 |(index, sizes, turned, sixteen)| Inspection {

@@ -55,7 +55,7 @@ impl Listing {
     }
 
     /// Returns the name of the stratum of the image at `index`.
-    pub fn kind(&self, index: usize) -> Option<&str> {
+    pub fn class_name(&self, index: usize) -> Option<&str> {
         let name = self.kinds.get(self.labels[index].stratum as usize)?;
         Some(name.as_str()).filter(|name| !name.is_empty())
     }
@@ -216,11 +216,14 @@ mod tests {
             .iter_mut()
             .zip([2, 0, 1, 3])
             .for_each(|(labels, stratum)| labels.stratum = stratum);
-        assert_eq!((listing.kind(0), listing.group(0)), (None, None));
+        assert_eq!((listing.class_name(0), listing.group(0)), (None, None));
         listing.set_kinds(["", "crack", "hole"].map(str::to_owned).into());
-        assert_eq!([0, 1, 2, 3].map(|index| listing.kind(index)), [Some("hole"), None, Some("crack"), None]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|index| listing.class_name(index)),
+            [Some("hole"), None, Some("crack"), None]
+        );
         let selected = listing.select(&[2, 3, 0]);
-        assert_eq!([0, 1, 2].map(|index| selected.kind(index)), [Some("crack"), None, Some("hole")]);
+        assert_eq!([0, 1, 2].map(|index| selected.class_name(index)), [Some("crack"), None, Some("hole")]);
         assert_eq!(selected.labels().iter().map(|labels| labels.stratum).collect::<Vec<_>>(), [1, 3, 2]);
         assert_eq!((selected.len(), selected.is_empty(), Listing::default().is_empty()), (3, false, true));
         let mut unnumbered = Listing::default();

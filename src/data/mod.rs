@@ -31,7 +31,7 @@ pub mod words;
 
 use anyhow::{Context, Result};
 pub use classes::{ClassSet, DefectClass};
-pub use decode::{Head, SampleBits};
+pub use decode::{Header, SampleBits};
 pub use imbalance::{Share, Subset};
 
 use crate::named::named;
@@ -90,13 +90,13 @@ pub trait Dataset: Send + Sync {
 
     /// Returns size, rotation and sample depth of the image at `index`. For files, only the header is read: this is
     /// cheaper than [`Self::open`] and detects missing, empty and unsupported files, but not truncated ones.
-    fn head(&self, index: usize) -> Result<Head> {
+    fn header(&self, index: usize) -> Result<Header> {
         let Image { width, height, .. } = self.open(index)?;
-        Ok(Head { width, height, turned: false, sixteen: false })
+        Ok(Header { width, height, turned: false, sixteen: false })
     }
 
     /// Returns the location of the image at `index` for messages: a path, with its row in the annotation file.
-    fn place(&self, index: usize) -> String;
+    fn location(&self, index: usize) -> String;
 
     /// Returns the BLAKE3 of what defines this data set (annotations, or generator version and seed), in hex.
     ///
@@ -107,7 +107,7 @@ pub trait Dataset: Send + Sync {
     /// Returns the name under which the image at `index` is listed: its path relative to the data folder, or
     /// [`Self::place`] if it has no file.
     fn name(&self, index: usize) -> String {
-        self.files().map_or_else(|| self.place(index), |files| files.name(index).to_owned())
+        self.files().map_or_else(|| self.location(index), |files| files.name(index).to_owned())
     }
 
     /// Returns the group of the image at `index`, such as its pipe; `None` if images have no groups.
@@ -116,8 +116,8 @@ pub trait Dataset: Send + Sync {
     }
 
     /// Returns the class name that the data give the image at `index`; `None` if it has no class.
-    fn kind(&self, index: usize) -> Option<&str> {
-        self.files()?.kind(index)
+    fn class_name(&self, index: usize) -> Option<&str> {
+        self.files()?.class_name(index)
     }
 
     /// Returns the pixels of the image at `index` that show its defect; `None` if unknown.
@@ -176,7 +176,7 @@ pub struct Source {
     /// Limitations of this data that readers must be aware of; printed with every table.
     pub limits: Vec<String>,
     /// How the files on disk were interpreted, and what was left out; empty if there was nothing to interpret.
-    pub understood: Vec<String>,
+    pub interpretation: Vec<String>,
     /// Files that are not used as images, each with the reason.
     pub left_out: Vec<[String; 2]>,
     /// Leaks that make scores misleading, as described by [`examine::Leaks`]; empty until files are examined.
@@ -254,7 +254,7 @@ mod tests {
             Ok(Image::new(3, 2 + index, vec![0; 9 * (2 + index)]))
         }
 
-        fn place(&self, index: usize) -> String {
+        fn location(&self, index: usize) -> String {
             format!("picture {index}")
         }
 
@@ -265,9 +265,12 @@ mod tests {
 
     #[test]
     fn a_data_set_without_files_has_what_its_pictures_say() {
-        let head = Head { width: 3, height: 4, turned: false, sixteen: false };
-        assert_eq!(Drawn.head(2).unwrap(), head);
-        assert_eq!((Drawn.name(1), Drawn.group(1), Drawn.kind(1)), ("picture 1".to_owned(), None, None));
+        let head = Header { width: 3, height: 4, turned: false, sixteen: false };
+        assert_eq!(Drawn.header(2).unwrap(), head);
+        assert_eq!(
+            (Drawn.name(1), Drawn.group(1), Drawn.class_name(1)),
+            ("picture 1".to_owned(), None, None)
+        );
         assert!(
             Drawn.mask(0).unwrap().is_none() && Drawn.files().is_none() && { Drawn }.files_mut().is_none()
         );

@@ -7,14 +7,14 @@ use anyhow::{Result, bail, ensure};
 use super::listing::Listing;
 
 /// Position of each name in a listing: a hash table of a few bytes per name, cheap to keep for millions of lookups.
-pub struct Places<'a> {
+pub struct NameIndex<'a> {
     listing: &'a Listing,
     /// Positions, each at its name's hash or in the next free slot; at least twice as many slots as names.
     slots: Vec<u32>,
     hasher: RandomState,
 }
 
-impl<'a> Places<'a> {
+impl<'a> NameIndex<'a> {
     /// An empty slot.
     const FREE: u32 = u32::MAX;
 
@@ -56,7 +56,7 @@ pub fn ensure_apart(train: &Listing, validation: &Listing) -> Result<()> {
     for (part, name) in [(train, "training"), (validation, "validation")] {
         ensure!(!part.is_empty(), "no {name} images");
     }
-    let known = Places::new(validation);
+    let known = NameIndex::new(validation);
     match train.names().enumerate().find(|(_, name)| known.find(name).is_some()) {
         Some((index, name)) => {
             let row = train.row(index).map_or(String::new(), |row| format!(" (training row {row})"));
@@ -78,10 +78,10 @@ mod tests {
         let mut listing = Listing::default();
         let normal = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
         names.iter().for_each(|name| listing.push(name, normal, None));
-        let places = Places::new(&listing);
+        let places = NameIndex::new(&listing);
         assert!(names.iter().enumerate().all(|(place, name)| places.find(name) == Some(place)));
         assert_eq!(["00000001.png", "", "7000.png"].map(|name| places.find(name)), [None; 3]);
-        assert_eq!(Places::new(&Listing::default()).find("a"), None);
+        assert_eq!(NameIndex::new(&Listing::default()).find("a"), None);
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn the_first_of_equal_names_is_found() {
         let listing = Listing::of_normals(&["b", "a", "c", "a", "b"]);
-        let places = Places::new(&listing);
+        let places = NameIndex::new(&listing);
         assert_eq!(["a", "b", "c", "d"].map(|name| places.find(name)), [Some(1), Some(0), Some(2), None]);
         let error = ensure_apart(&Listing::of_normals(&[]), &Listing::of_normals(&["a"])).unwrap_err();
         assert_eq!(error.to_string(), "no training images");

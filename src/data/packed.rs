@@ -20,7 +20,7 @@ use super::{
 
 /// Location of a file's bytes in an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packed {
+pub struct ArchiveMember {
     /// Offset of its header in the archive, in bytes.
     header: u64,
     /// Number of bytes in the archive.
@@ -36,7 +36,7 @@ pub struct Packed {
 ///
 /// # Errors
 /// If the archive cannot be read or is truncated, or a wanted file is encrypted.
-pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Result<()> {
+pub fn list(archive: &Path, found: &mut dyn FnMut(&str, ArchiveMember) -> bool) -> Result<()> {
     let mut encrypted = None;
     let mut read = || -> Result<()> {
         let zip = ZipArchive::new(BufReader::new(regular::open(archive)?))?;
@@ -47,7 +47,8 @@ pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Resu
             let sizes = (u32::try_from(entry.compressed_size()), u32::try_from(entry.size()));
             // No image is as large as four gigabytes.
             let (Some(name), (Ok(compressed), Ok(bytes))) = (name, sizes) else { continue };
-            let packed = Packed { header: entry.header_start(), compressed, bytes, checksum: entry.crc32() };
+            let packed =
+                ArchiveMember { header: entry.header_start(), compressed, bytes, checksum: entry.crc32() };
             if entry.is_file() && found(name, packed) && entry.encrypted() {
                 encrypted = Some(name.to_owned());
                 break;
@@ -71,8 +72,8 @@ pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Resu
 ///
 /// # Errors
 /// If the archive no longer exists.
-pub fn stamp(archive: &Path, packed: Packed) -> IoResult<Stamp> {
-    Ok(Stamp::of_part(&std::fs::metadata(archive)?, packed.bytes.into()))
+pub fn stamp(archive: &Path, packed: ArchiveMember) -> IoResult<Stamp> {
+    Ok(Stamp::for_archive_member(&std::fs::metadata(archive)?, packed.bytes.into()))
 }
 
 /// Reads the bytes of a file, with its stamp.
@@ -80,14 +81,14 @@ pub fn stamp(archive: &Path, packed: Packed) -> IoResult<Stamp> {
 /// # Errors
 /// If the archive cannot be read or has changed since it was listed, or the file in it is damaged, encrypted, or
 /// compressed with an unsupported method.
-pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
+pub fn read(archive: &Path, packed: ArchiveMember) -> IoResult<(Vec<u8>, Stamp)> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidData, what);
     if u64::from(packed.bytes) > IMAGE_BYTES {
         let (found, most) = (packed.bytes >> 20, IMAGE_BYTES >> 20);
         return Err(invalid(format!("too large: it unpacks to {found} MiB, an image may have {most} MiB")));
     }
     let mut file = regular::open(archive)?;
-    let stamp = Stamp::of_part(&file.metadata()?, packed.bytes.into());
+    let stamp = Stamp::for_archive_member(&file.metadata()?, packed.bytes.into());
     // APPNOTE.TXT, 4.3.7: the file's local header has a name and an extra field of variable length.
     let mut header = [0; 30];
     file.seek(SeekFrom::Start(packed.header))?;
@@ -141,7 +142,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/archives/two.zip")
     }
 
-    fn listed(path: &Path) -> Result<Vec<(String, Packed)>> {
+    fn listed(path: &Path) -> Result<Vec<(String, ArchiveMember)>> {
         let mut found = Vec::new();
         list(path, &mut |name, packed| {
             found.push((name.to_owned(), packed));
@@ -180,7 +181,7 @@ mod tests {
         fs::write(&path, vec![0; 200]).unwrap();
         let error = read(&path, found[1].1).unwrap_err().to_string();
         assert!(error.starts_with("expected a file at byte "), "{error}");
-        let large = Packed { bytes: (IMAGE_BYTES + (3 << 20)) as u32, ..found[0].1 };
+        let large = ArchiveMember { bytes: (IMAGE_BYTES + (3 << 20)) as u32, ..found[0].1 };
         let error = read(&archive(), large).unwrap_err().to_string();
         assert_eq!(error, "too large: it unpacks to 1027 MiB, an image may have 1024 MiB");
         // The method and bit 0 of the flags, in the file's own header alone.
@@ -218,22 +219,22 @@ mod tests {
         fs::write(&path, [&b"something"[..], &header, b"nm", b"extra", content, b"behind"].concat()).unwrap();
         let mut checksum = Crc::new();
         checksum.update(content);
-        let packed = Packed { header: 9, compressed: 7, bytes: 7, checksum: checksum.sum() };
+        let packed = ArchiveMember { header: 9, compressed: 7, bytes: 7, checksum: checksum.sum() };
         let (bytes, found) = read(&path, packed).unwrap();
         assert_eq!((bytes.as_slice(), found), (&content[..], stamp(&path, packed).unwrap()));
         assert_eq!(found.bytes, 7);
         let error = |packed| read(&path, packed).unwrap_err().to_string();
         let sum = checksum.sum();
-        let other = error(Packed { checksum: 0xabc, ..packed });
+        let other = error(ArchiveMember { checksum: 0xabc, ..packed });
         assert_eq!(
             other,
             format!("damaged in the archive: expected 7 bytes of checksum 00000abc, found 7 of {sum:08x}")
         );
-        let fewer = error(Packed { bytes: 6, compressed: 9, ..packed });
+        let fewer = error(ArchiveMember { bytes: 6, compressed: 9, ..packed });
         assert!(fewer.starts_with(&format!(
             "damaged in the archive: expected 6 bytes of checksum {sum:08x}, found 7 of"
         )));
-        let elsewhere = error(Packed { header: 8, ..packed });
+        let elsewhere = error(ArchiveMember { header: 8, ..packed });
         assert_eq!(
             elsewhere,
             "expected a file at byte 8 of the archive, found none: the archive has changed; start again"

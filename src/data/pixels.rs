@@ -4,7 +4,7 @@
 use anyhow::Result;
 use rayon::prelude::*;
 
-use super::{Head, SampleBits, Source, files::Files, whole::Opened};
+use super::{Header, SampleBits, Source, files::Files, whole::Opened};
 
 /// Maximum number of images that are sampled, evenly spread over the training images, or over all images if there is
 /// no split. Ours: with so many, the range that all samples fit into is that of the camera.
@@ -15,14 +15,14 @@ impl Source {
     /// number of bits that the samples of 256 training images fit into. Reports it in [`Self::understood`]. Must be
     /// called before any image is opened.
     #[must_use]
-    pub fn with_pixels_understood(mut self, asked: Option<SampleBits>) -> Self {
+    pub fn with_sample_bits(mut self, asked: Option<SampleBits>) -> Self {
         let splits = [&self.train, &self.validation];
         let said = understand(
             &splits.into_iter().filter_map(|of| of.files()).collect::<Vec<_>>(),
             asked,
             "training ",
         );
-        self.understood.extend(said);
+        self.interpretation.extend(said);
         self
     }
 
@@ -35,13 +35,13 @@ impl Source {
 impl Opened {
     /// Like [`Source::with_pixels_understood`], but samples from all images, since there is no split.
     #[must_use]
-    pub fn with_pixels_understood(self, asked: Option<SampleBits>) -> Self {
+    pub fn with_sample_bits(self, asked: Option<SampleBits>) -> Self {
         match self {
-            Self::Split(source) => Self::Split(source.with_pixels_understood(asked)),
-            Self::Whole(mut whole) => {
+            Self::Split(source) => Self::Split(source.with_sample_bits(asked)),
+            Self::Unsplit(mut whole) => {
                 let said = understand(&[&whole.files], asked, "");
-                whole.understood.extend(said);
-                Self::Whole(whole)
+                whole.interpretation.extend(said);
+                Self::Unsplit(whole)
             }
         }
     }
@@ -76,11 +76,11 @@ fn understand(files: &[&Files], asked: Option<SampleBits>, which: &str) -> Vec<S
 }
 
 /// Headers of evenly spread files. Unreadable files are ignored here: training stops at them or leaves them out.
-fn look(files: &Files) -> Vec<(Head, Option<SampleBits>)> {
+fn look(files: &Files) -> Vec<(Header, Option<SampleBits>)> {
     let images = files.len();
     let step = images.div_ceil(LOOKED_AT).max(1);
     let indices: Vec<usize> = (0..images).step_by(step).collect();
-    indices.into_par_iter().map(|index| files.pixels(index)).filter_map(Result::ok).collect()
+    indices.into_par_iter().map(|index| files.header_and_sample_bits(index)).filter_map(Result::ok).collect()
 }
 
 #[cfg(test)]
@@ -101,7 +101,7 @@ mod tests {
     /// Twelve images of each label, with this largest sample.
     fn source(largest: u16, asked: Option<SampleBits>) -> (TempDir, Source) {
         let folder = folder_of(largest);
-        let source = folder::source(folder.path()).unwrap().with_pixels_understood(asked);
+        let source = folder::source(folder.path()).unwrap().with_sample_bits(asked);
         (folder, source)
     }
 
@@ -126,10 +126,10 @@ mod tests {
         assert_eq!(source.validation.open(10).unwrap().pixels[0], 62, "1000 * 255 / 4095 = 62.3");
         let said = "16-bit samples with 12 bits in use, as 24 training images show: value * 255 / 4095, rounded; \
                     give --sample-bits if that is wrong";
-        assert_eq!(source.understood.last().unwrap(), said);
+        assert_eq!(source.interpretation.last().unwrap(), said);
         let files = source.train.files().unwrap();
         assert_eq!(files.select(&[11]).unwrap().sample_bits().bits(), 12);
-        assert!(files.used(&[0]).iter().all(Option::is_none), "a look is no use");
+        assert!(files.used_digests(&[0]).iter().all(Option::is_none), "a look is no use");
     }
 
     #[test]
@@ -157,11 +157,11 @@ mod tests {
         for name in ["normal/03.png", "defect/05.png"] {
             std::fs::copy(&turned, folder.path().join("train").join(name)).unwrap();
         }
-        let source = folder::source(folder.path()).unwrap().with_pixels_understood(None);
+        let source = folder::source(folder.path()).unwrap().with_sample_bits(None);
         let said = "turned as their EXIF orientation says: 2 of 24 training images looked at";
-        assert!(source.understood.iter().any(|line| line == said), "{:?}", source.understood);
+        assert!(source.interpretation.iter().any(|line| line == said), "{:?}", source.interpretation);
         let (_folder, none) = self::source(4095, None);
-        assert!(!none.understood.iter().any(|line| line.contains("turned")), "{:?}", none.understood);
+        assert!(!none.interpretation.iter().any(|line| line.contains("turned")), "{:?}", none.interpretation);
     }
 
     #[test]
@@ -173,11 +173,10 @@ mod tests {
         }
         let understood = |asked: Option<&str>| {
             let asked = asked.map(|bits| bits.parse().unwrap());
-            let Opened::Whole(whole) = folder::open(folder.path()).unwrap().with_pixels_understood(asked)
-            else {
+            let Opened::Unsplit(whole) = folder::open(folder.path()).unwrap().with_sample_bits(asked) else {
                 panic!("no split")
             };
-            (whole.files.sample_bits().bits(), whole.understood.last().unwrap().clone())
+            (whole.files.sample_bits().bits(), whole.interpretation.last().unwrap().clone())
         };
         let rest = "rounded; give --sample-bits if that is wrong";
         let said =

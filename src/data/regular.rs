@@ -11,7 +11,7 @@ use std::{
 
 /// Size limit of a kind of file.
 #[derive(Clone, Copy, Debug)]
-pub struct Most {
+pub struct SizeLimit {
     bytes: u64,
     what: &'static str,
     advice: &'static str,
@@ -23,7 +23,7 @@ const MIB: u64 = 1 << 20;
 /// 16,000 pixels squared, more than cameras in the field have.
 pub const IMAGE_BYTES: u64 = 4 << 28;
 
-impl Most {
+impl SizeLimit {
     /// Limit for images.
     pub const IMAGE: Self =
         Self { bytes: IMAGE_BYTES, what: "an image", advice: "scale it down, or cut it into tiles" };
@@ -90,7 +90,7 @@ pub fn open(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// Those of [`open`], or if the file exceeds the limit of its kind.
-pub fn read(path: &Path, most: Most) -> Result<Vec<u8>> {
+pub fn read(path: &Path, most: SizeLimit) -> Result<Vec<u8>> {
     read_open(&open(path)?, most)
 }
 
@@ -98,10 +98,10 @@ pub fn read(path: &Path, most: Most) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn read_open(file: &File, most: Most) -> Result<Vec<u8>> {
+pub fn read_open(file: &File, most: SizeLimit) -> Result<Vec<u8>> {
     let bytes = file.metadata()?.len();
     let refuse = |bytes: u64| {
-        let Most { bytes: limit, what, advice } = most;
+        let SizeLimit { bytes: limit, what, advice } = most;
         let found = bytes.div_ceil(MIB);
         let limit = limit / MIB;
         let message = format!("too large: {found} MiB; {what} may have at most {limit} MiB: {advice}");
@@ -121,7 +121,7 @@ pub fn read_open(file: &File, most: Most) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// Those of [`read`], or if it is not UTF-8.
-pub fn read_text(path: &Path, most: Most) -> Result<String> {
+pub fn read_text(path: &Path, most: SizeLimit) -> Result<String> {
     String::from_utf8(read(path, most)?).map_err(|error| Error::new(ErrorKind::InvalidData, error))
 }
 
@@ -129,7 +129,7 @@ pub fn read_text(path: &Path, most: Most) -> Result<String> {
 mod tests {
     use super::*;
 
-    const FEW: Most = Most { bytes: MIB, what: "a trifle", advice: "take less" };
+    const FEW: SizeLimit = SizeLimit { bytes: MIB, what: "a trifle", advice: "take less" };
 
     #[test]
     fn what_is_too_large_is_not_read() {
@@ -171,25 +171,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         for (most, mib, told) in [
-            (Most::IMAGE, 1024, "an image may have at most 1024 MiB: scale it down, or cut it into tiles"),
-            (Most::TABLE, 512, "a table may have at most 512 MiB: leave out columns that are not needed"),
             (
-                Most::RECORD,
+                SizeLimit::IMAGE,
+                1024,
+                "an image may have at most 1024 MiB: scale it down, or cut it into tiles",
+            ),
+            (
+                SizeLimit::TABLE,
+                512,
+                "a table may have at most 512 MiB: leave out columns that are not needed",
+            ),
+            (
+                SizeLimit::RECORD,
                 64,
                 "a record may have at most 64 MiB: this file is not a record; move it out of the results folder",
             ),
             (
-                Most::WEIGHTS,
+                SizeLimit::WEIGHTS,
                 4096,
                 "a file of weights may have at most 4096 MiB: use a supported network; `--help` of --init lists them",
             ),
             (
-                Most::CHECKPOINT,
+                SizeLimit::CHECKPOINT,
                 16384,
                 "a checkpoint may have at most 16384 MiB: this file is not a checkpoint; move it away, and the cell starts from scratch",
             ),
             (
-                Most::DOCUMENT,
+                SizeLimit::DOCUMENT,
                 64,
                 "a document may have at most 64 MiB: give the Markdown file that has the tables",
             ),
@@ -216,7 +224,7 @@ mod tests {
     #[test]
     fn what_states_no_size_is_read_whole() {
         assert!(!read(Path::new("/proc/self/status"), FEW).unwrap().is_empty());
-        let little = Most { bytes: 10, ..FEW };
+        let little = SizeLimit { bytes: 10, ..FEW };
         assert_eq!(read(Path::new("/proc/self/status"), little).unwrap_err().kind(), ErrorKind::FileTooLarge);
     }
 

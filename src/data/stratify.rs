@@ -39,12 +39,12 @@ pub fn order(labels: &[Labels], members: &[usize], seed: &Seed) -> Vec<usize> {
 ///
 /// It does not depend on the seed of an experiment: all runs are validated on the same images.
 pub fn train_and_validation(labels: &[Labels]) -> (Vec<usize>, Vec<usize>) {
-    cut(labels, (3, 4), &Seed::root(SPLIT_SEED).child("train and validation"))
+    split_by_fraction(labels, (3, 4), &Seed::root(SPLIT_SEED).child("train and validation"))
 }
 
 /// Cuts all images into two stratified parts, each in the order of `labels`. The first gets numerator/denominator of
 /// the normal images and of the defects (both rounded down), the second gets the rest.
-pub fn cut(
+pub fn split_by_fraction(
     labels: &[Labels],
     (numerator, denominator): (usize, usize),
     seed: &Seed,
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(train_and_validation(&labels), (train, validation));
         let rest = vec![0, 1, 8, 9, 11, 15];
         let two_thirds = (0..16).filter(|index| !rest.contains(index)).collect();
-        assert_eq!(cut(&labels, (2, 3), &Seed::root(4)), (two_thirds, rest));
+        assert_eq!(split_by_fraction(&labels, (2, 3), &Seed::root(4)), (two_thirds, rest));
         let units = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 5, 5, 6, 7, 7, 8];
         let validation = vec![5, 8, 9, 10, 11];
         let train = (0..16).filter(|index| !validation.contains(index)).collect();

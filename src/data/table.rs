@@ -20,7 +20,7 @@ use crate::{
         listing::Listing,
         names::ensure_apart,
         stratify,
-        whole::{Opened, Whole},
+        whole::{Opened, Unsplit},
         words,
     },
     named::counted,
@@ -110,12 +110,12 @@ pub fn source(path: &Path) -> Result<Source> {
 /// Those of [`source`].
 pub fn open(path: &Path) -> Result<Opened> {
     let table = Annotations::read(path)?;
-    let mut form = table.understand(&COLUMNS)?;
+    let mut form = table.read_header(&COLUMNS)?;
     let root = folder_of(path);
     let mut images = Images::below(&root);
     table.for_each(&form, |row| images.push(row))?;
     if images.backslashes > 0 {
-        form.told
+        form.messages
             .push(format!("backslashes read as slashes in {}", counted(images.backslashes, "path", "paths")));
     }
     let Images { mut listing, classes, groups, train, mut validation, mut tests, .. } = images;
@@ -131,13 +131,13 @@ pub fn open(path: &Path) -> Result<Opened> {
         Files::new(listing, std::slice::from_ref(&root), Some(path), digest)
     };
     let limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
-    let (name, understood, left_out) = ("csv".to_owned(), form.told, Vec::new());
+    let (name, understood, left_out) = ("csv".to_owned(), form.messages, Vec::new());
     if train.is_empty() && validation.is_empty() && tests.is_empty() {
-        return Ok(Opened::Whole(Whole {
+        return Ok(Opened::Unsplit(Unsplit {
             name,
             files: Box::new(files(listing)?),
             limits,
-            understood,
+            interpretation: understood,
             left_out,
         }));
     }
@@ -157,7 +157,16 @@ pub fn open(path: &Path) -> Result<Opened> {
     ensure_apart(&train, &validation).with_context(|| path.display().to_string())?;
     let (train, validation) = (Box::new(files(train)?), Box::new(files(validation)?));
     let (has_classes, leaks) = (false, Vec::new());
-    Ok(Opened::Split(Source { name, train, validation, has_classes, limits, understood, left_out, leaks }))
+    Ok(Opened::Split(Source {
+        name,
+        train,
+        validation,
+        has_classes,
+        limits,
+        interpretation: understood,
+        left_out,
+        leaks,
+    }))
 }
 
 /// Lists every path of a table, for prediction; the labels are meaningless.
@@ -166,7 +175,7 @@ pub fn open(path: &Path) -> Result<Opened> {
 /// If the table cannot be read, has no column of paths, or repeats one.
 pub fn unlabelled(path: &Path) -> Result<Files> {
     let table = Annotations::read(path)?;
-    let form = table.understand(&COLUMNS[PATH..=PATH])?;
+    let form = table.read_header(&COLUMNS[PATH..=PATH])?;
     let root = folder_of(path);
     let mut images = Images::below(&root);
     let unknown = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
@@ -220,7 +229,7 @@ impl Images {
 
     fn push(&mut self, row: &Row) -> Result<()> {
         let label = row.filled(LABEL)?;
-        let defect = words::defect(label).ok_or_else(|| {
+        let defect = words::is_defect(label).ok_or_else(|| {
             anyhow!(
                 "column label: expected {} or {}, found '{label}'",
                 words::NORMAL.join(", "),
@@ -229,7 +238,7 @@ impl Images {
         })?;
         if let Some(split) = row.text(SPLIT)? {
             let tests = words::rank(split, &["test", "testing"]).is_some();
-            let places = match words::train(split) {
+            let places = match words::is_train(split) {
                 Some(true) => &mut self.train,
                 Some(false) if tests => &mut self.tests,
                 Some(false) => &mut self.validation,
@@ -242,9 +251,9 @@ impl Images {
             };
             places.push(self.listing.len());
         }
-        self.classes.push(foreign::of_cell(row.text(CLASS)?.unwrap_or_default()).to_owned());
+        self.classes.push(foreign::unescape_cell(row.text(CLASS)?.unwrap_or_default()).to_owned());
         if row.text(GROUP)?.is_some() {
-            self.groups.push(foreign::of_cell(row.filled(GROUP)?.trim()).to_owned());
+            self.groups.push(foreign::unescape_cell(row.filled(GROUP)?.trim()).to_owned());
         }
         let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
         let name = self.name(row.filled(PATH)?.trim());
@@ -254,7 +263,7 @@ impl Images {
 
     /// Normalises a path so that each file has one spelling: without `./` and without the table's own folder.
     fn name(&mut self, path: &str) -> String {
-        let path = foreign::of_cell(path);
+        let path = foreign::unescape_cell(path);
         let slashed = path.replace('\\', "/");
         self.backslashes += usize::from(slashed != path);
         let path = Path::new(&slashed);
@@ -296,7 +305,7 @@ mod tests {
         // Strata are the ranks of classes in alphabetical order: crack, dark, plain.
         assert_eq!(summary(&*source.train), [(false, 2), (false, 1), (true, 0), (true, 1)]);
         assert_eq!(summary(&*source.validation), [(false, 2), (true, 0)]);
-        assert!(source.train.place(0).ends_with("normal/1.png (images.csv row 2)"));
+        assert!(source.train.location(0).ends_with("normal/1.png (images.csv row 2)"));
         assert_ne!(source.train.digest(), source.validation.digest());
     }
 
@@ -358,7 +367,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let table = Annotations::read(&path).unwrap();
             let mut images = Images::below(folder.path());
-            table.for_each(&table.understand(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
+            table.for_each(&table.read_header(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
             let names: Vec<String> = images.listing.names().map(str::to_owned).collect();
             (names, images.listing.labels().iter().map(|labels| labels.defect).collect::<Vec<_>>())
         };
@@ -369,13 +378,15 @@ mod tests {
     #[test]
     fn what_was_kept_from_spreadsheets_is_read_as_it_was() {
         let names = ["=1+1.png", "'=2.png", "-3.png", "'4.png"];
-        let rows = names.map(|name| format!("{},0,{},{}\n", foreign::cell(name), foreign::cell("@a"), name));
+        let rows = names.map(|name| {
+            format!("{},0,{},{}\n", foreign::escape_cell(name), foreign::escape_cell("@a"), name)
+        });
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("t.csv");
         fs::write(&path, format!("path,label,class,group\n{}", rows.concat())).unwrap();
         let table = Annotations::read(&path).unwrap();
         let mut images = Images::below(folder.path());
-        table.for_each(&table.understand(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
+        table.for_each(&table.read_header(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
         assert_eq!(images.listing.names().collect::<Vec<_>>(), names);
         assert!(images.classes.iter().all(|class| class == "@a"), "{:?}", images.classes);
     }
@@ -395,7 +406,7 @@ mod tests {
             .unwrap();
             let table = Annotations::read(&path).unwrap();
             let mut images = Images::below(folder.path());
-            table.for_each(&table.understand(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
+            table.for_each(&table.read_header(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
             assert_eq!(images.listing.name(0), "\u{f6}.png");
         }
     }
@@ -405,14 +416,14 @@ mod tests {
         let rows: String = (0..8).map(|i| format!("{i};{}.png;{};x\n", i, i % 2)).collect();
         let source = read(&format!("Unnamed: 0;File;label;camera\n{rows}")).unwrap();
         assert_eq!(
-            source.understood,
+            source.interpretation,
             ["column File read as path", "columns not used: camera", "fields separated by semicolons"]
         );
         let split = "path,label,split\na,0,train\nb,1,train\nc,0,val\nd,1,val\ne,0,test\n";
         let source = read(split).unwrap();
         assert_eq!((source.train.labels().len(), source.validation.labels().len()), (2, 2));
         assert_eq!(
-            source.understood,
+            source.interpretation,
             ["1 row of a test split is not used, because there is a validation split"]
         );
         let tested = read("path,label,split\na,0,train\nb,1,train\nc,0,test\nd,1,test\n").unwrap();
@@ -431,7 +442,7 @@ mod tests {
         };
         let files = read("label,Image_Path\ncrack,b.png\n,./sub\\a.png\n").unwrap();
         assert_eq!((0..2).map(|index| files.name(index)).collect::<Vec<_>>(), ["b.png", "sub/a.png"]);
-        assert!(files.place(1).ends_with("sub/a.png (t.csv row 3)"), "{}", files.place(1));
+        assert!(files.location(1).ends_with("sub/a.png (t.csv row 3)"), "{}", files.location(1));
         assert!(files.labels().iter().all(|labels| !labels.defect));
         for (text, expected) in [
             ("path\na\nb\n./a\n", "t.csv: rows 2 and 4 name the same file, a"),
@@ -452,7 +463,7 @@ mod tests {
             let one = |index| {
                 (
                     dataset.name(index),
-                    dataset.kind(index).map(str::to_owned),
+                    dataset.class_name(index).map(str::to_owned),
                     dataset.group(index).map(str::to_owned),
                 )
             };
@@ -503,17 +514,17 @@ mod tests {
         let why = "of a test split; there is a validation split";
         assert_eq!(source.left_out, [["c", why], ["e", why]].map(|pair| pair.map(str::to_owned)));
         assert_eq!(
-            source.understood,
+            source.interpretation,
             ["2 rows of a test split are not used, because there is a validation split"]
         );
         assert_eq!(source.limits, ["labels without defect classes: F2_CIW is not defined"]);
         assert!(
-            source.train.place(1).ends_with("b (t.csv row 3)")
-                && source.validation.place(0).ends_with("d (t.csv row 5)")
+            source.train.location(1).ends_with("b (t.csv row 3)")
+                && source.validation.location(0).ends_with("d (t.csv row 5)")
         );
         let tests = read("path,label,split\na,0,train\nb,1,test\n").unwrap();
         assert!(
-            tests.left_out.is_empty() && tests.understood.is_empty(),
+            tests.left_out.is_empty() && tests.interpretation.is_empty(),
             "there is nothing else to score on"
         );
     }
@@ -539,8 +550,9 @@ mod tests {
             ["t.csv", "a/t.csv", "/t.csv"].map(|path| folder_of(Path::new(path))),
             [".", "a", "/"].map(PathBuf::from)
         );
-        let told =
-            read("path,label,split\na\\b.png,0,train\nc.png,1,train\nd\\e.png,1,val\n").unwrap().understood;
+        let told = read("path,label,split\na\\b.png,0,train\nc.png,1,train\nd\\e.png,1,val\n")
+            .unwrap()
+            .interpretation;
         assert_eq!(told, ["backslashes read as slashes in 2 paths"]);
     }
 
@@ -551,7 +563,7 @@ mod tests {
         assert!(error.ends_with("t.csv, row 3: column group is empty"), "{error}");
         let whole: String = (0..12).map(|i| format!("{i}.png,{},p{}\n", i % 2, i / 2)).collect();
         let source = read(&format!("path,label,video\n{whole}")).unwrap();
-        assert_eq!(source.understood, ["column video read as group"]);
+        assert_eq!(source.interpretation, ["column video read as group"]);
         let side = |dataset: &dyn crate::data::Dataset| {
             (0..dataset.labels().len())
                 .map(|index| dataset.group(index).unwrap().to_owned())

@@ -9,11 +9,11 @@ pub enum Opened {
     /// The data define their own split.
     Split(Source),
     /// The data have no split.
-    Whole(Whole),
+    Unsplit(Unsplit),
 }
 
 /// Images without a split.
-pub struct Whole {
+pub struct Unsplit {
     /// Name, as in [`Source::name`].
     pub name: String,
     /// All images.
@@ -21,7 +21,7 @@ pub struct Whole {
     /// Limitations, as in [`Source::limits`], except those of the split.
     pub limits: Vec<String>,
     /// How the data were interpreted, as in [`Source::understood`].
-    pub understood: Vec<String>,
+    pub interpretation: Vec<String>,
     /// Files that are not used, as in [`Source::left_out`].
     pub left_out: Vec<[String; 2]>,
 }
@@ -35,7 +35,7 @@ impl Opened {
     pub fn split(self) -> Result<Source> {
         match self {
             Self::Split(source) => Ok(source),
-            Self::Whole(whole) => whole.divide(),
+            Self::Unsplit(whole) => whole.divide(),
         }
     }
 
@@ -44,7 +44,7 @@ impl Opened {
     /// # Errors
     /// If the rule finds no group in a name.
     pub fn group_by(&mut self, rule: &GroupBy) -> Result<()> {
-        self.files_mut().into_iter().try_for_each(|files| files.group_by(|name| rule.of(name)))
+        self.files_mut().into_iter().try_for_each(|files| files.group_by(|name| rule.group_of(name)))
     }
 
     /// Returns all files, training images first; empty if images are drawn.
@@ -53,7 +53,7 @@ impl Opened {
             Self::Split(source) => {
                 [&source.train, &source.validation].into_iter().filter_map(|of| of.files()).collect()
             }
-            Self::Whole(whole) => vec![&whole.files],
+            Self::Unsplit(whole) => vec![&whole.files],
         }
     }
 
@@ -63,14 +63,14 @@ impl Opened {
                 let splits = [&mut source.train, &mut source.validation];
                 splits.into_iter().filter_map(|of| of.files_mut()).collect()
             }
-            Self::Whole(whole) => vec![&mut whole.files],
+            Self::Unsplit(whole) => vec![&mut whole.files],
         }
     }
 }
 
-impl Whole {
+impl Unsplit {
     fn divide(self) -> Result<Source> {
-        let Self { name, files, mut limits, mut understood, left_out } = self;
+        let Self { name, files, mut limits, interpretation: mut understood, left_out } = self;
         let Divided { train, validation, kept_together } = files.divide().context("a random split")?;
         let grouped = files.group(0).is_some();
         limits.push(if grouped { stratify::GROUPED_LIMIT } else { stratify::SPLIT_LIMIT }.to_owned());
@@ -87,7 +87,7 @@ impl Whole {
             validation: part(&validation)?,
             has_classes: false,
             limits,
-            understood,
+            interpretation: understood,
             left_out,
             leaks: Vec::new(),
         })
@@ -124,7 +124,7 @@ mod tests {
         let whole = opened(root.path());
         let [files] = whole.files()[..] else { panic!("one list") };
         assert_eq!(files.len(), 16);
-        files.read(&(0..16).collect::<Vec<_>>());
+        files.read_contents(&(0..16).collect::<Vec<_>>());
         let source = whole.split().unwrap();
         assert_eq!((source.name.as_str(), source.has_classes), ("folder", false));
         assert_eq!(
@@ -132,7 +132,7 @@ mod tests {
             ["labels without defect classes: F2_CIW is not defined", stratify::SPLIT_LIMIT]
         );
         let last = "3 of 16 images are equal or nearly equal to another: the split keeps them on one side";
-        assert_eq!(source.understood.last().unwrap(), last);
+        assert_eq!(source.interpretation.last().unwrap(), last);
         assert_eq!(source.left_out, [["normal/notes.txt", "not an image by its name"].map(str::to_owned)]);
         let sizes = [&source.train, &source.validation].map(|of| of.labels().len());
         // Validation: the three copies, which are more than a quarter of the normal images, and two of eight defects.

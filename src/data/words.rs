@@ -47,7 +47,7 @@ pub const VALIDATION: [&str; 6] = ["validation", "valid", "val", "dev", "test", 
 pub const BESIDE: [&str; 6] = ["ground_truth", "masks", "mask", "annotations", "labels", "meta"];
 
 /// Whether a word means a defect; `None` if it is not a label.
-pub fn defect(word: &str) -> Option<bool> {
+pub fn is_defect(word: &str) -> Option<bool> {
     match (rank(word, &NORMAL), rank(word, &DEFECT)) {
         (Some(_), _) => Some(false),
         (_, Some(_)) => Some(true),
@@ -56,7 +56,7 @@ pub fn defect(word: &str) -> Option<bool> {
 }
 
 /// Whether a word means training images (true) or validation images; `None` if it is not a split.
-pub fn train(word: &str) -> Option<bool> {
+pub fn is_train(word: &str) -> Option<bool> {
     match (rank(word, &TRAIN), rank(word, &VALIDATION)) {
         (Some(_), _) => Some(true),
         (_, Some(_)) => Some(false),
@@ -94,9 +94,12 @@ mod tests {
             ("crack", None),
             ("", None),
         ] {
-            assert_eq!(defect(word), expected, "{word}");
+            assert_eq!(is_defect(word), expected, "{word}");
         }
-        assert_eq!([train("Train"), train("VAL"), train("holdout")], [Some(true), Some(false), None]);
+        assert_eq!(
+            [is_train("Train"), is_train("VAL"), is_train("holdout")],
+            [Some(true), Some(false), None]
+        );
         assert!(NORMAL.iter().all(|word| rank(word, &DEFECT).is_none()));
         assert!(rank("validation", &VALIDATION) < rank("test", &VALIDATION));
         assert!(is_litter("._a.png") && is_litter("@eaDir") && !is_litter("a._png"));
@@ -108,15 +111,15 @@ mod tests {
             "normal normals good ok negative no_defect non_defective nondefective defect_free 0 0.0 false"
                 .split(' ')
         {
-            assert_eq!(defect(word), Some(false), "{word}");
+            assert_eq!(is_defect(word), Some(false), "{word}");
         }
         let defects = "defect defects defective bad ng not_ok nok positive abnormal anomaly anomalies anomalous 1 1.0 true";
         for word in defects.split(' ') {
-            assert_eq!(defect(&word.to_uppercase().replace('_', " ")), Some(true), "{word}");
+            assert_eq!(is_defect(&word.to_uppercase().replace('_', " ")), Some(true), "{word}");
         }
-        assert_eq!(["train", "training"].map(train), [Some(true); 2]);
+        assert_eq!(["train", "training"].map(is_train), [Some(true); 2]);
         let scored = ["validation", "valid", "val", "dev", "test", "testing"];
-        assert_eq!(scored.map(train), [Some(false); 6]);
+        assert_eq!(scored.map(is_train), [Some(false); 6]);
         assert_eq!(scored.map(|word| rank(word, &VALIDATION)), [0, 1, 2, 3, 4, 5].map(Some));
         assert_eq!(BESIDE, ["ground_truth", "masks", "mask", "annotations", "labels", "meta"]);
         for litter in

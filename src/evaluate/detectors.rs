@@ -6,8 +6,8 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use super::{
-    normals::{self, Cloud, NEIGHBOURS, Rows, neighbour_distances, usual},
-    patches::{self, Padim, PatchCore, Patches, described},
+    normals::{self, Cloud, NEIGHBOURS, Rows, neighbour_distances, usual_distance},
+    patches::{self, Padim, PatchCore, Patches, describe_patches},
     scorer::Scorer,
 };
 use crate::{backbone::Backbone, loader::Loader, seed::Seed};
@@ -19,7 +19,7 @@ const TOGETHER: usize = 20_000;
 const USUAL_IMAGES: usize = 200;
 
 /// Logits from a detector fitted on normal images only, and the detector itself if it is kept.
-pub struct Detected {
+pub struct DetectorOutput {
     /// Name of its column of logits.
     pub name: &'static str,
     /// One logit per image.
@@ -34,7 +34,12 @@ pub struct Detected {
 ///
 /// # Errors
 /// If a row is incomplete, a number is not finite, or all normal images are alike.
-pub fn of_features(train: &[f32], normals: &[usize], rows: &[f32], width: usize) -> Result<Vec<Detected>> {
+pub fn detect_by_features(
+    train: &[f32],
+    normals: &[usize],
+    rows: &[f32],
+    width: usize,
+) -> Result<Vec<DetectorOutput>> {
     if normals.len() <= NEIGHBOURS {
         return Ok(Vec::new());
     }
@@ -52,10 +57,12 @@ pub fn of_features(train: &[f32], normals: &[usize], rows: &[f32], width: usize)
     }
     let less =
         |distances: Vec<f64>, usual: f64| distances.into_iter().map(|distance| distance - usual).collect();
-    let neighbours = Detected { name: "normals_neighbours", logits: less(near, usual(own)), scorer: None };
-    let usual = usual(cloud.distances(&normals)?);
+    let neighbours =
+        DetectorOutput { name: "normals_neighbours", logits: less(near, usual_distance(own)), scorer: None };
+    let usual = usual_distance(cloud.distances(&normals)?);
     let scorer = Scorer::Mahalanobis { cloud, usual };
-    let mahalanobis = Detected { name: scorer.name(), logits: less(central, usual), scorer: Some(scorer) };
+    let mahalanobis =
+        DetectorOutput { name: scorer.name(), logits: less(central, usual), scorer: Some(scorer) };
     Ok(vec![neighbours, mahalanobis])
 }
 
@@ -71,16 +78,16 @@ fn thinned(normals: &[usize]) -> impl Iterator<Item = usize> {
 ///
 /// # Errors
 /// If an image cannot be read, or all normal images are alike.
-pub fn of_places(
+pub fn detect_by_patches(
     encoder: &dyn Backbone,
     normals: &Loader,
     rows: &Loader,
     seed: &Seed,
-) -> Result<Vec<Detected>> {
+) -> Result<Vec<DetectorOutput>> {
     let (all, kept) = (normals.indices.len(), normals.indices.len().min(patches::MOST_IMAGES));
     let indices: Vec<usize> = (0..kept).map(|place| normals.indices[place * all / kept]).collect();
     let mut images = Vec::new();
-    let fits = each(encoder, &Loader { indices: &indices, ..*normals }, |patches| {
+    let fits = for_each_image(encoder, &Loader { indices: &indices, ..*normals }, |patches| {
         images.push(patches);
         Ok(())
     })?;
@@ -92,12 +99,12 @@ pub fn of_places(
     let count = images.len().min(USUAL_IMAGES);
     let own: Vec<&Patches> = (0..count).map(|place| &images[place * images.len() / count]).collect();
     let level = |distance: &(dyn Fn(&Patches) -> f64 + Sync)| -> f64 {
-        usual(own.par_iter().map(|patches| distance(patches)).collect())
+        usual_distance(own.par_iter().map(|patches| distance(patches)).collect())
     };
     let levels = [level(&|patches| core.distance(patches)), level(&|patches| padim.distance(patches))];
     drop(images);
     let mut found = [Vec::new(), Vec::new()];
-    each(encoder, rows, |patches| {
+    for_each_image(encoder, rows, |patches| {
         found[0].push(core.distance(&patches) - levels[0]);
         found[1].push(padim.distance(&patches) - levels[1]);
         Ok(())
@@ -105,25 +112,25 @@ pub fn of_places(
     let [logits, of_padim] = found;
     let scorer = Scorer::PatchCore { core, usual: levels[0] };
     Ok(vec![
-        Detected { name: scorer.name(), logits, scorer: Some(scorer) },
-        Detected { name: "normals_padim", logits: of_padim, scorer: None },
+        DetectorOutput { name: scorer.name(), logits, scorer: Some(scorer) },
+        DetectorOutput { name: "normals_padim", logits: of_padim, scorer: None },
     ])
 }
 
 /// Calls a closure with the patches of every image, in order. Returns false if the encoder has no middle features.
-fn each(
+fn for_each_image(
     encoder: &dyn Backbone,
     loader: &Loader,
     mut take: impl FnMut(Patches) -> Result<()>,
 ) -> Result<bool> {
     let mut fits = true;
     loader.once(|batch| {
-        let Some(middle) = encoder.middle(&batch.images)? else {
+        let Some(middle) = encoder.intermediate_maps(&batch.images)? else {
             fits = false;
             return Ok(());
         };
         let [second, third] = middle.map(|maps| maps.detach().to_device(&Device::Cpu));
-        described(&second?, &third?)?.into_iter().try_for_each(&mut take)
+        describe_patches(&second?, &third?)?.into_iter().try_for_each(&mut take)
     })?;
     Ok(fits)
 }
@@ -149,7 +156,7 @@ mod tests {
         let (normals, others, defects) = (drawn(400, 0.0), drawn(400, 0.0), drawn(50, 3.0));
         let places: Vec<usize> = (0..400).collect();
         let flagged = |rows: &[f32], detector: usize| {
-            let logits = &of_features(&normals, &places, rows, 8).unwrap()[detector].logits;
+            let logits = &detect_by_features(&normals, &places, rows, 8).unwrap()[detector].logits;
             logits.iter().filter(|logit| **logit > 0.0).count() as f64 / logits.len() as f64
         };
         for detector in [0, 1] {
@@ -157,7 +164,7 @@ mod tests {
             let (alarms, found) = (flagged(&others, detector), flagged(&defects, detector));
             assert!(alarms > 0.01 && alarms < 0.11 && found == 1.0, "{detector}: {alarms} {found}");
         }
-        assert!(of_features(&normals, &places[..5], &defects, 8).unwrap().is_empty(), "too few");
+        assert!(detect_by_features(&normals, &places[..5], &defects, 8).unwrap().is_empty(), "too few");
         let many: Vec<usize> = (0..3 * normals::MOST_IMAGES).collect();
         assert!(thinned(&many).eq((0..normals::MOST_IMAGES).map(|place| 3 * place)));
     }
@@ -177,22 +184,22 @@ mod tests {
         let loader = Loader {
             dataset: &*source.train,
             indices: &normals,
-            views: &[ViewRecipe::whole(16)],
+            views: &[ViewRecipe::full_frame(16)],
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
             repeats: 1,
             batch_size: 8,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
-            numbers: DType::F32,
+            dtype: DType::F32,
             seed: Seed::root(0),
         };
-        let found = of_places(&*encoder, &loader, &loader, &Seed::root(1)).unwrap();
+        let found = detect_by_patches(&*encoder, &loader, &loader, &Seed::root(1)).unwrap();
         assert_eq!(
             found.iter().map(|one| one.name).collect::<Vec<_>>(),
             ["normals_patchcore", "normals_padim"]
         );
-        for Detected { name, logits, .. } in found {
+        for DetectorOutput { name, logits, .. } in found {
             // 0.95 x 20 = 19: the last of twenty, counted from 0.
             let farthest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             assert_eq!((logits.len(), farthest), (20, 0.0), "{name}: {logits:?}");
@@ -206,7 +213,7 @@ mod tests {
     #[test]
     fn distances_from_normal_images_by_hand() {
         let train = [0.0, 100.0, 1.0, 2.0, 4.0, -50.0, 7.0, 11.0, 16.0];
-        let found = of_features(&train, &[0, 2, 3, 4, 6, 7, 8], &[3.0, 30.0], 1).unwrap();
+        let found = detect_by_features(&train, &[0, 2, 3, 4, 6, 7, 8], &[3.0, 30.0], 1).unwrap();
         let [near, central] = &found[..] else { panic!("{} detectors", found.len()) };
         assert_eq!((near.name, central.name), ("normals_neighbours", "normals_mahalanobis"));
         let close = |found: &[f64], expected: [f64; 2]| {
@@ -219,7 +226,7 @@ mod tests {
         let Some(Scorer::Mahalanobis { usual, .. }) = &central.scorer else { panic!("it is kept") };
         assert!(near.scorer.is_none() && (usual - 71.0 / 7.0 / deviation).abs() < 1e-9, "{usual}");
         // Five neighbours need a sixth image.
-        assert!(of_features(&train, &[0, 2, 3, 4, 6], &[3.0], 1).unwrap().is_empty());
-        assert_eq!(of_features(&train, &[0, 2, 3, 4, 6, 7], &[3.0], 1).unwrap().len(), 2);
+        assert!(detect_by_features(&train, &[0, 2, 3, 4, 6], &[3.0], 1).unwrap().is_empty());
+        assert_eq!(detect_by_features(&train, &[0, 2, 3, 4, 6, 7], &[3.0], 1).unwrap().len(), 2);
     }
 }

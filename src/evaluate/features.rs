@@ -73,14 +73,14 @@ mod tests {
             let loader = Loader {
                 dataset: &*source.train,
                 indices: &[6, 0, 2, 3, 5],
-                views: &[ViewRecipe::whole(32)],
+                views: &[ViewRecipe::full_frame(32)],
                 normalisation: &Normalisation::SEWER_ML,
                 sampling: Sampling::Each,
                 repeats: 1,
                 batch_size,
                 on_bad_image: OnBadImage::Fail,
                 device: &Device::Cpu,
-                numbers: DType::F32,
+                dtype: DType::F32,
                 seed: Seed::root(0),
             };
             let features = extract(&*encoder, &loader).unwrap();
@@ -110,7 +110,7 @@ mod tests {
             Ok(crate::data::Image::new(32, 32, pixels))
         }
 
-        fn place(&self, index: usize) -> String {
+        fn location(&self, index: usize) -> String {
             index.to_string()
         }
 
@@ -133,14 +133,14 @@ mod tests {
             let loader = Loader {
                 dataset: &torn,
                 indices,
-                views: &[ViewRecipe::whole(32)],
+                views: &[ViewRecipe::full_frame(32)],
                 normalisation: &Normalisation::SEWER_ML,
                 sampling: Sampling::Each,
                 repeats: 1,
                 batch_size: 2,
                 on_bad_image: OnBadImage::Skip,
                 device: &Device::Cpu,
-                numbers: DType::F32,
+                dtype: DType::F32,
                 seed: Seed::root(0),
             };
             extract(&*encoder, &loader).unwrap()

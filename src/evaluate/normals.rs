@@ -20,7 +20,7 @@ pub const MOST_IMAGES: usize = 10_000;
 const BELOW: f64 = 0.95;
 
 /// Returns the 95 % quantile of the normal images' own distances (at least one), at which the logit is 0.
-pub(super) fn usual(mut own: Vec<f64>) -> f64 {
+pub(super) fn usual_distance(mut own: Vec<f64>) -> f64 {
     own.sort_by(f64::total_cmp);
     own[((BELOW * own.len() as f64) as usize).min(own.len() - 1)]
 }
@@ -127,7 +127,7 @@ impl Cloud {
     ///
     /// # Errors
     /// If the numbers of values do not match, or the covariance is singular.
-    pub fn of(mean: Vec<f64>, lower: &[f64]) -> Result<Self> {
+    pub fn from_parts(mean: Vec<f64>, lower: &[f64]) -> Result<Self> {
         let width = mean.len();
         ensure!(
             lower.len() == width * (width + 1) / 2,
@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn five_of_a_hundred_normal_images_are_unusual() {
         let own = (0..100).map(|place| f64::from(37 * place % 100)).collect();
-        assert_eq!(usual(own), 95.0);
-        assert_eq!((usual(vec![3.0]), usual(vec![2.0, 7.0, 5.0])), (3.0, 7.0));
+        assert_eq!(usual_distance(own), 95.0);
+        assert_eq!((usual_distance(vec![3.0]), usual_distance(vec![2.0, 7.0, 5.0])), (3.0, 7.0));
     }
 
     /// By hand: 2 is 2, 1, 3 and 7 away from 0, 1, 5 and 9; with two features, distances are Euclidean.

@@ -37,7 +37,7 @@ impl Patches {
 ///
 /// # Errors
 /// If the batch sizes differ, or a feature is not finite.
-pub fn described(fine: &Tensor, coarse: &Tensor) -> Result<Vec<Patches>> {
+pub fn describe_patches(fine: &Tensor, coarse: &Tensor) -> Result<Vec<Patches>> {
     let (batch, rows, columns, channels) = fine.dims4()?;
     let (others, few_rows, few_columns, further) = coarse.dims4()?;
     ensure!(batch == others, "maps of {batch} and of {others} images");

@@ -10,7 +10,7 @@ use crate::data::Mask;
 
 /// Pointing scores of one image, each 0..1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pointed {
+pub struct PointingScores {
     /// Score of the map's highest place.
     pub hit: f64,
     /// Score of a random pixel of the image.
@@ -30,7 +30,7 @@ fn part(mask: &Mask, [left, right]: [usize; 2], [top, bottom]: [usize; 2]) -> f6
 ///
 /// # Errors
 /// If the map is empty, ragged or finer than the image.
-pub fn point(map: &[Vec<f64>], mask: &Mask) -> Result<Option<Pointed>> {
+pub fn score_pointing(map: &[Vec<f64>], mask: &Mask) -> Result<Option<PointingScores>> {
     let (rows, columns) = (map.len(), map.first().map_or(0, Vec::len));
     ensure!(
         rows > 0 && columns > 0 && map.iter().all(|row| row.len() == columns),
@@ -58,7 +58,7 @@ pub fn point(map: &[Vec<f64>], mask: &Mask) -> Result<Option<Pointed>> {
             }
         }
     }
-    Ok(Some(Pointed { hit, chance, ceiling }))
+    Ok(Some(PointingScores { hit, chance, ceiling }))
 }
 
 #[cfg(test)]
@@ -70,20 +70,20 @@ mod tests {
         // 4 x 4 pixels, of which the lower right quarter shows a defect, except for one pixel.
         let defect = |place: usize| place / 4 >= 2 && place % 4 >= 2 && place != 15;
         let mask = Mask { width: 4, height: 4, pixels: (0..16).map(defect).collect() };
-        let pointed = |map: &[Vec<f64>]| point(map, &mask).unwrap().unwrap();
+        let pointed = |map: &[Vec<f64>]| score_pointing(map, &mask).unwrap().unwrap();
         let found = pointed(&[vec![0.0, 1.0], vec![2.0, 3.0]]);
-        assert_eq!(found, Pointed { hit: 0.75, chance: 3.0 / 16.0, ceiling: 0.75 });
+        assert_eq!(found, PointingScores { hit: 0.75, chance: 3.0 / 16.0, ceiling: 0.75 });
         assert_eq!(pointed(&[vec![0.0, 1.0], vec![2.0, -3.0]]).hit, 0.0);
         assert_eq!(
             pointed(&[vec![-1.0]]),
-            Pointed { hit: 3.0 / 16.0, chance: 3.0 / 16.0, ceiling: 3.0 / 16.0 }
+            PointingScores { hit: 3.0 / 16.0, chance: 3.0 / 16.0, ceiling: 3.0 / 16.0 }
         );
         // Three places divide four columns of pixels unevenly: 0, 1, and 2 to 3.
         assert_eq!(pointed(&[vec![0.0, 0.0, 1.0]]).hit, 3.0 / 8.0);
         let nothing = Mask { pixels: vec![false; 16], ..mask.clone() };
-        assert_eq!(point(&[vec![0.0]], &nothing).unwrap(), None);
-        assert!(point(&[], &mask).is_err() && point(&[vec![0.0], vec![]], &mask).is_err());
-        assert!(point(&vec![vec![0.0; 4]; 5], &mask).is_err());
+        assert_eq!(score_pointing(&[vec![0.0]], &nothing).unwrap(), None);
+        assert!(score_pointing(&[], &mask).is_err() && score_pointing(&[vec![0.0], vec![]], &mask).is_err());
+        assert!(score_pointing(&vec![vec![0.0; 4]; 5], &mask).is_err());
     }
 
     /// An image of 6 x 2 pixels: the right two of the upper row and the left one of the lower row show the defect.
@@ -92,13 +92,13 @@ mod tests {
     fn a_map_lies_on_a_picture_that_is_wider_than_high() {
         let defect = |place: usize| matches!(place, 4..=6);
         let mask = Mask { width: 6, height: 2, pixels: (0..12).map(defect).collect() };
-        let pointed = |map: &[Vec<f64>]| point(map, &mask).unwrap().unwrap();
+        let pointed = |map: &[Vec<f64>]| score_pointing(map, &mask).unwrap().unwrap();
         let found = pointed(&[vec![0.1, 0.2, 0.3], vec![0.9, 0.5, 0.6]]);
-        assert_eq!(found, Pointed { hit: 0.5, chance: 0.25, ceiling: 1.0 });
+        assert_eq!(found, PointingScores { hit: 0.5, chance: 0.25, ceiling: 1.0 });
         assert_eq!(pointed(&[vec![0.1, 0.2, 0.9], vec![0.3, 0.5, 0.6]]).hit, 1.0);
         assert_eq!(pointed(&[vec![0.0; 3], vec![0.0; 3]]).hit, 0.0, "of equal places the first");
         assert_eq!(pointed(&[vec![0.0; 6], vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]).hit, 0.0);
-        let error = |map: &[Vec<f64>]| point(map, &mask).unwrap_err().to_string();
+        let error = |map: &[Vec<f64>]| score_pointing(map, &mask).unwrap_err().to_string();
         assert_eq!(
             error(&[vec![0.0; 3], vec![0.0; 3], vec![0.0; 3]]),
             "a map of 3 x 3 places on 2 x 6 pixels"

@@ -13,7 +13,7 @@ mod rows;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-pub use choice::{CANDIDATES, FEWEST, FOLDS, MOST_IMAGES};
+pub use choice::{CANDIDATES, FEWEST_PER_LABEL, FOLDS, MOST_IMAGES};
 use rayon::prelude::*;
 
 pub(super) use self::rows::dot;

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     normals::{Cloud, Rows},
-    patches::{PatchCore, described},
+    patches::{PatchCore, describe_patches},
 };
 use crate::backbone::{Backbone, Mode};
 use crate::tensor::without_gradients;
@@ -43,7 +43,7 @@ pub enum Scorer {
 
 /// A scorer's result for one image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct ScoredImage {
     /// Above 0, the image is flagged.
     pub logit: f64,
     /// Scores of the places of the feature map, row by row. For a probe: each place's contribution; their mean is the
@@ -87,7 +87,7 @@ impl Scorer {
     }
 
     /// Returns how many numbers were fitted.
-    pub fn numbers(&self) -> usize {
+    pub fn fitted_count(&self) -> usize {
         match self {
             Self::Probe { weights, .. } => weights.len() + 1,
             // A covariance is symmetric, so only its lower triangle counts.
@@ -100,17 +100,22 @@ impl Scorer {
     ///
     /// # Errors
     /// If the encoder's features have another width, or it lacks the kind that is needed.
-    pub fn score(&self, encoder: &dyn Backbone, images: &Tensor, with_places: bool) -> Result<Vec<Seen>> {
+    pub fn score(
+        &self,
+        encoder: &dyn Backbone,
+        images: &Tensor,
+        with_places: bool,
+    ) -> Result<Vec<ScoredImage>> {
         match self {
             Self::Probe { weights, bias } => probe((weights, *bias), encoder, images, with_places),
             Self::Mahalanobis { cloud, usual } => {
                 let features = without_gradients(|| encoder.embed(images, Mode::Evaluate))?;
                 let rows = Rows::new(&numbers(&features)?, encoder.width())?;
-                let seen = |distance| Seen { logit: distance - usual, places: Vec::new() };
+                let seen = |distance| ScoredImage { logit: distance - usual, places: Vec::new() };
                 Ok(cloud.distances(&rows)?.into_iter().map(seen).collect())
             }
             Self::PatchCore { core, usual } => {
-                let middle = encoder.middle(images)?;
+                let middle = encoder.intermediate_maps(images)?;
                 let middle = middle.context("this encoder has no middle features")?;
                 let [fine, coarse] = middle.map(|maps| maps.detach().to_device(&Device::Cpu));
                 let (fine, coarse) = (fine?, coarse?);
@@ -118,9 +123,9 @@ impl Scorer {
                 let seen = |patches| {
                     let places = if with_places { core.map(&patches) } else { Vec::new() };
                     let places = places.chunks_exact(columns).map(<[f64]>::to_vec).collect();
-                    Seen { logit: core.distance(&patches) - usual, places }
+                    ScoredImage { logit: core.distance(&patches) - usual, places }
                 };
-                Ok(described(&fine, &coarse)?.into_iter().map(seen).collect())
+                Ok(describe_patches(&fine, &coarse)?.into_iter().map(seen).collect())
             }
         }
     }
@@ -164,13 +169,13 @@ impl Scorer {
         if name == probe {
             Ok(Self::Probe { weights: row("weight")?, bias: one("bias")? })
         } else if name == mahalanobis {
-            let cloud = Cloud::of(row("mean")?, &row("covariance")?)?;
+            let cloud = Cloud::from_parts(row("mean")?, &row("covariance")?)?;
             Ok(Self::Mahalanobis { cloud, usual: one("usual")? })
         } else if name == patchcore {
             let rows = tensor("bank")?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
             let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
             ensure!(rows.first().is_some_and(|row| !row.is_empty()), "'{name}.bank' is empty");
-            Ok(Self::PatchCore { core: PatchCore::of(&rows), usual: one("usual")? })
+            Ok(Self::PatchCore { core: PatchCore::from_bank(&rows), usual: one("usual")? })
         } else {
             bail!("no scorer '{name}'; there is {}", Self::NAMES.join(", "))
         }
@@ -182,8 +187,8 @@ fn probe(
     encoder: &dyn Backbone,
     images: &Tensor,
     with_places: bool,
-) -> Result<Vec<Seen>> {
-    let places = if with_places { encoder.places(images)? } else { None };
+) -> Result<Vec<ScoredImage>> {
+    let places = if with_places { encoder.feature_map(images)? } else { None };
     let features = match &places {
         Some(places) => places.mean((1, 2))?,
         None => without_gradients(|| encoder.embed(images, Mode::Evaluate))?,
@@ -193,9 +198,9 @@ fn probe(
         products.sum::<f64>() + bias
     };
     let width = weights.len();
-    let mut seen: Vec<Seen> = numbers(&features)?
+    let mut seen: Vec<ScoredImage> = numbers(&features)?
         .chunks_exact(width)
-        .map(|row| Seen { logit: score(row), places: Vec::new() })
+        .map(|row| ScoredImage { logit: score(row), places: Vec::new() })
         .collect();
     if let Some(places) = places {
         let (_, rows, columns, _) = places.dims4()?;
@@ -246,8 +251,8 @@ mod tests {
             Scorer::Probe { weights, bias: 0.25 },
             Scorer::Mahalanobis { cloud: Cloud::fit(&rows).unwrap(), usual: 3.0 },
         ];
-        if let Some([fine, coarse]) = encoder.middle(&images).unwrap() {
-            let patches = described(&fine.detach(), &coarse.detach()).unwrap();
+        if let Some([fine, coarse]) = encoder.intermediate_maps(&images).unwrap() {
+            let patches = describe_patches(&fine.detach(), &coarse.detach()).unwrap();
             scorers.push(Scorer::PatchCore {
                 core: PatchCore::fit(&patches, &Seed::root(0)).unwrap(),
                 usual: 2.0,
@@ -269,7 +274,7 @@ mod tests {
                 let of = |scorer: &Scorer| scorer.score(&*encoder, &others, true).unwrap();
                 assert_eq!(of(&scorer), of(&again), "{name} {}", scorer.name());
                 let stored: usize = tensors.values().map(Tensor::elem_count).sum();
-                assert_eq!(scorer.numbers(), stored, "{}", scorer.name());
+                assert_eq!(scorer.fitted_count(), stored, "{}", scorer.name());
                 for part in tensors.keys() {
                     let mut fewer = tensors.clone();
                     fewer.remove(part);
@@ -316,8 +321,8 @@ mod tests {
         let images = images(12);
         let features = numbers(&encoder.embed(&images, Mode::Evaluate).unwrap()).unwrap();
         let places: Vec<usize> = (0..12).collect();
-        let detected = detectors::of_features(&features, &places, &features, encoder.width()).unwrap();
-        let kept: Vec<(&Scorer, &detectors::Detected)> =
+        let detected = detectors::detect_by_features(&features, &places, &features, encoder.width()).unwrap();
+        let kept: Vec<(&Scorer, &detectors::DetectorOutput)> =
             detected.iter().filter_map(|one| Some((one.scorer.as_ref()?, one))).collect();
         let [(scorer, detected)] = kept[..] else { panic!("{} scorers are kept", kept.len()) };
         assert_eq!(scorer.name(), detected.name);
@@ -375,7 +380,7 @@ mod tests {
             let found: Vec<f64> = seen.iter().map(|seen| seen.logit).collect();
             assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9), "{found:?} {expected:?}");
         }
-        let core = PatchCore::of(&[&[0.0, 1.0], &[2.0, 3.0]]);
+        let core = PatchCore::from_bank(&[&[0.0, 1.0], &[2.0, 3.0]]);
         let error = Scorer::PatchCore { core, usual: 0.0 }.score(&*encoder, &others, false).unwrap_err();
         assert_eq!(error.to_string(), "this encoder has no middle features");
     }

@@ -28,7 +28,7 @@ pub const DRAWS: usize = 5;
 ///
 /// # Errors
 /// If scores cannot be ranked.
-pub fn of(
+pub fn score(
     train: &Features,
     labels: &[bool],
     validation: &Tensor,
@@ -40,7 +40,7 @@ pub fn of(
     let validated = validation.flatten_all()?.to_vec1::<f32>()?;
     let mut budgets = Vec::new();
     for count in DEFECTS.into_iter().filter(|&count| count < defects.len()) {
-        let others = beside(count, defects.len(), normals.len());
+        let others = proportional_normals(count, defects.len(), normals.len());
         let mut budget = Budget { defects: count, normals: others, ..Budget::default() };
         for [defects, normals] in &draws {
             let rows = [&defects[..count], &normals[..others]].concat();
@@ -71,7 +71,7 @@ pub(super) fn draw(labels: &[bool], number: usize) -> [Vec<usize>; 2] {
 
 /// Returns how many normal images accompany `count` labelled defects, in the proportion of `normals` to `defects`,
 /// rounded up; at least two, if there are two.
-pub(super) fn beside(count: usize, defects: usize, normals: usize) -> usize {
+pub(super) fn proportional_normals(count: usize, defects: usize, normals: usize) -> usize {
     (count * normals).div_ceil(defects).clamp(2.min(normals), normals)
 }
 
@@ -103,9 +103,12 @@ mod tests {
     #[test]
     fn normal_images_stand_beside_labelled_defects_in_proportion() {
         // 5 of 7 defects, with 10 normal images: 50 / 7 is 7.1, rounded up.
-        assert_eq!([beside(5, 7, 10), beside(7, 7, 10), beside(2, 8, 12)], [8, 10, 3]);
+        assert_eq!(
+            [proportional_normals(5, 7, 10), proportional_normals(7, 7, 10), proportional_normals(2, 8, 12)],
+            [8, 10, 3]
+        );
         // At least two, if there are two.
-        assert_eq!([beside(1, 10, 4), beside(1, 10, 1)], [2, 1]);
+        assert_eq!([proportional_normals(1, 10, 4), proportional_normals(1, 10, 1)], [2, 1]);
     }
 
     #[test]
@@ -128,7 +131,7 @@ mod tests {
         let (validation, truth) = drawn(1_000, 2);
         let rows = validation.tensor(&Device::Cpu).unwrap();
         let options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
-        let budgets = of(&train, &labels, &rows, &truth, options).unwrap();
+        let budgets = score(&train, &labels, &rows, &truth, options).unwrap();
         let sizes: Vec<_> = budgets.iter().map(|budget| (budget.defects, budget.normals)).collect();
         assert_eq!(sizes, [(2, 8), (5, 20), (10, 40), (20, 80), (50, 200), (100, 400)]);
         assert!(budgets.iter().all(|budget| budget.neighbours_auroc.len() == DRAWS));
@@ -137,7 +140,7 @@ mod tests {
         let whole = Probe::fit(&train.tensor(&Device::Cpu).unwrap(), &labels, options).unwrap();
         let whole = auroc(&whole.logits(&rows).unwrap(), &truth).unwrap();
         assert!((mean(&budgets[5]) - whole).abs() < 0.01, "half of the labels: {budgets:?}, all {whole}");
-        assert_eq!(budgets, of(&train, &labels, &rows, &truth, options).unwrap(), "always alike");
+        assert_eq!(budgets, score(&train, &labels, &rows, &truth, options).unwrap(), "always alike");
     }
 
     /// Defects lie at both ends of one direction, normal images at both ends of another: no line tells them apart, but
@@ -158,7 +161,7 @@ mod tests {
         let ((train, labels), (validation, truth)) = (drawn(3), drawn(4));
         let rows = validation.tensor(&Device::Cpu).unwrap();
         let options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
-        let budgets = of(&train, &labels, &rows, &truth, options).unwrap();
+        let budgets = score(&train, &labels, &rows, &truth, options).unwrap();
         let Budget { auroc, average_precision, neighbours_auroc, .. } = &budgets[budgets.len() - 1];
         assert!(auroc.iter().all(|&auroc| auroc < 0.75), "{auroc:?}");
         let apart = auroc.iter().zip(average_precision).map(|(auroc, precision)| (auroc - precision).abs());

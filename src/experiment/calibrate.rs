@@ -27,11 +27,11 @@ pub struct Pace {
 ///
 /// # Errors
 /// As [`super::run`].
-pub fn pace(resolved: &Resolved, enough: f64, again: bool) -> Result<Pace> {
+pub fn pace(resolved: &Resolved, enough: f64, second_pass: bool) -> Result<Pace> {
     let largest = resolved.scale.batch_size.min(resolved.subset.indices.len());
     let mut batch_size = largest.min(8);
     loop {
-        let pace = pace_at(resolved, batch_size, again)?;
+        let pace = pace_at(resolved, batch_size, second_pass)?;
         if batch_size == largest || pace.train.max(pace.evaluate) * batch_size as f64 > enough {
             return Ok(pace);
         }
@@ -42,7 +42,7 @@ pub fn pace(resolved: &Resolved, enough: f64, again: bool) -> Result<Pace> {
 /// Returns the mean pace over two batches of this size; the first of them also touches memory for the first time.
 fn pace_at(resolved: &Resolved, batch_size: usize, again: bool) -> Result<Pace> {
     let method = resolved.build(resolved.seed().child("model"))?;
-    let whole = [ViewRecipe::whole(resolved.scale.side)];
+    let whole = [ViewRecipe::full_frame(resolved.scale.side)];
     let all = resolved.loader();
     let loader =
         Loader { indices: &all.indices[..(2 * batch_size).min(all.indices.len())], batch_size, ..all };
@@ -63,9 +63,9 @@ fn pace_at(resolved: &Resolved, batch_size: usize, again: bool) -> Result<Pace> 
 /// Returns seconds per training image.
 fn training(resolved: &Resolved, method: &dyn Method, loader: &Loader, again: bool) -> Result<f64> {
     let mut probe = online_probe(resolved, method)?;
-    let whole = [ViewRecipe::whole(resolved.scale.side)];
+    let whole = [ViewRecipe::full_frame(resolved.scale.side)];
     let ranked = Loader { indices: &loader.indices[..2.min(loader.indices.len())], views: &whole, ..*loader };
-    let loader = Loader { numbers: resolved.numbers, ..*loader };
+    let loader = Loader { dtype: resolved.training_dtype, ..*loader };
     let optimisation = Optimisation { epochs: 2, ..resolved.recipe.optimisation(&resolved.scale) };
     let counted = usize::from(again);
     let (mut last, mut seconds, mut images) = (Instant::now(), 0.0, 0);
@@ -113,8 +113,8 @@ mod tests {
             self.0.open(index)
         }
 
-        fn place(&self, index: usize) -> String {
-            self.0.place(index)
+        fn location(&self, index: usize) -> String {
+            self.0.location(index)
         }
 
         fn digest(&self) -> String {
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_training_image_takes_its_part_of_the_time() {
         let begun = Instant::now();
-        let (pace, opened) = counted(cell::at(&[Share::NATURAL], 0)[0], 0.0, false);
+        let (pace, opened) = counted(cell::paper_methods(&[Share::NATURAL], 0)[0], 0.0, false);
         let whole = begun.elapsed().as_secs_f64();
         assert_eq!(opened, 16 + 2 * (16 + 2));
         assert!(pace.train > 0.0 && 16.0 * pace.train < whole, "{pace:?} in {whole} s");

@@ -51,7 +51,7 @@ impl Cell {
     }
 
     /// Returns the cell whose encoder is the starting point of this one; `None` if there is none.
-    pub fn pretrained_by(&self) -> Option<Self> {
+    pub fn pretraining_cell(&self) -> Option<Self> {
         let study = if Share::STUDY.contains(&self.share) { Study::Table1 } else { Study::Extension };
         let begins = self.trained_by() != self.method;
         begins.then_some(Self { study, ..*self })
@@ -59,10 +59,10 @@ impl Cell {
 
     /// Returns why the cell cannot be trained, or `None` if it can. Tables state the reason instead of leaving a
     /// gap.
-    pub fn undefined(&self) -> Option<&'static str> {
+    pub fn undefined_reason(&self) -> Option<&'static str> {
         match self.study {
             Study::GivenWeights => None,
-            _ => self.backbone.untrained().or_else(|| self.method.undefined_on(self.backbone)),
+            _ => self.backbone.why_untrainable().or_else(|| self.method.undefined_on(self.backbone)),
         }
     }
 }
@@ -85,13 +85,13 @@ impl fmt::Display for Cell {
 ///
 /// For the paper's five shares the rstest attributes of `benchmarks/cells/table1_methods.rs` list the same cells,
 /// so that each is a named test; the tests of `tidy.rs` fail if the two differ.
-pub fn at(shares: &[Share], seed: u64) -> Vec<Cell> {
+pub fn paper_methods(shares: &[Share], seed: u64) -> Vec<Cell> {
     trained_by(&method::Name::PAPER, shares, seed)
 }
 
-/// Like [`at`], for methods that the paper does not have.
+/// Like [`paper_methods`], for methods that the paper does not have.
 pub fn other_methods(shares: &[Share], seed: u64) -> Vec<Cell> {
-    let others: Vec<_> = method::Name::ALL.into_iter().filter(|method| !method.is_the_papers()).collect();
+    let others: Vec<_> = method::Name::ALL.into_iter().filter(|method| !method.is_from_paper()).collect();
     trained_by(&others, shares, seed)
 }
 
@@ -209,7 +209,7 @@ pub fn remedies(shares: &[Share], seed: u64) -> Vec<Cell> {
 /// Returns the cells that fine-tune the encoder that each of the paper's methods has pretrained without labels, at each
 /// share.
 pub fn fine_tuned(shares: &[Share], seed: u64) -> Vec<Cell> {
-    let cells = at(shares, seed).into_iter().filter(|cell| !cell.method.is_supervised());
+    let cells = paper_methods(shares, seed).into_iter().filter(|cell| !cell.method.is_supervised());
     cells.map(|cell| Cell { study: Study::FineTuned, ..cell }).collect()
 }
 
@@ -219,14 +219,14 @@ pub fn fine_tuned(shares: &[Share], seed: u64) -> Vec<Cell> {
 pub fn label_budgets(shares: &[Share], seed: u64) -> Vec<Cell> {
     let at_budget =
         |cell: Cell| Study::BUDGETS.map(|defects| Cell { study: Study::LabelBudget { defects }, ..cell });
-    at(largest(shares).as_slice(), seed).into_iter().flat_map(at_budget).collect()
+    paper_methods(largest(shares).as_slice(), seed).into_iter().flat_map(at_budget).collect()
 }
 
 /// Returns the cells that leave out each of the most frequent classes from training, at the share of
 /// [`label_budgets`].
 pub fn unseen(shares: &[Share], seed: u64) -> Vec<Cell> {
     let without = |cell: Cell| Study::UNSEEN.map(|rank| Cell { study: Study::Unseen { rank }, ..cell });
-    at(largest(shares).as_slice(), seed).into_iter().flat_map(without).collect()
+    paper_methods(largest(shares).as_slice(), seed).into_iter().flat_map(without).collect()
 }
 
 /// Returns 45 %, the largest of the paper's shares, if it is among `shares`, otherwise the largest.
@@ -238,6 +238,6 @@ fn largest(shares: &[Share]) -> Option<Share> {
 /// Returns one trial of tuning: every pair of the paper's methods with a backbone that it is defined on.
 pub fn tuning(trial: u16, share: Share, seed: u64) -> Vec<Cell> {
     let study = Study::Tuning { trial };
-    let cells = at(&[share], seed).into_iter().map(|cell| Cell { study, ..cell });
-    cells.filter(|cell| cell.undefined().is_none()).collect()
+    let cells = paper_methods(&[share], seed).into_iter().map(|cell| Cell { study, ..cell });
+    cells.filter(|cell| cell.undefined_reason().is_none()).collect()
 }

@@ -68,12 +68,12 @@ impl Checkpoint {
 
     /// Returns the checkpoint of a cell in a results folder.
     pub fn new(folder: &Folder, cell: &str) -> Self {
-        Self { path: folder.checkpoint(cell), every: Self::EVERY, stop: Arc::default() }
+        Self { path: folder.checkpoint_path(cell), every: Self::EVERY, stop: Arc::default() }
     }
 
     /// Returns the same checkpoint, which also ends the cell once `stop` is true.
     #[must_use]
-    pub fn until(self, stop: &Arc<AtomicBool>) -> Self {
+    pub fn with_stop_flag(self, stop: &Arc<AtomicBool>) -> Self {
         Self { stop: stop.clone(), ..self }
     }
 
@@ -86,7 +86,7 @@ impl Checkpoint {
     /// # Errors
     /// If there is a complete state that belongs to another experiment; the error says what differs. A torn one is not
     /// an error: the cell then starts from scratch.
-    pub fn ensure_of(&self, resolved: &Resolved) -> Result<()> {
+    pub fn ensure_belongs_to(&self, resolved: &Resolved) -> Result<()> {
         match State::read(&self.path) {
             Ok((state, notes)) => ensure_of(&state, &notes, resolved),
             Err(_) => Ok(()),
@@ -108,7 +108,7 @@ fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolve
         "the saved training differs from the requested one: {}",
         differences.join("; ")
     );
-    resolved.ensure_used(&state.bytes(FILES)?)
+    resolved.ensure_unchanged(&state.bytes(FILES)?)
 }
 
 /// Saves the state of one cell and the time that it took.
@@ -118,7 +118,7 @@ pub(super) struct Keeper<'a> {
     /// Notes in every saved state of this cell: its identity, the machine, and how often it was resumed.
     notes: BTreeMap<String, String>,
     /// The state that training resumes from, if any.
-    pub from: Option<State>,
+    pub resume_from: Option<State>,
     /// Seconds of training up to the state that was resumed.
     before: f64,
     begun: Instant,
@@ -174,7 +174,7 @@ impl<'a> Keeper<'a> {
                 })?;
                 let (epoch, step) = state.position()?;
                 progress(Event::Resumed { epoch, step, images: state.images()? });
-                keeper.from = Some(state);
+                keeper.resume_from = Some(state);
             }
             Err(error) => keeper.put_aside(&format!("{error:#}"), progress)?,
         }
@@ -188,7 +188,7 @@ impl<'a> Keeper<'a> {
             checkpoint,
             resolved,
             notes: own.map(|(name, value)| (name.to_owned(), value)).into(),
-            from: None,
+            resume_from: None,
             before: 0.0,
             begun: now,
             kept: now,
@@ -206,7 +206,7 @@ impl<'a> Keeper<'a> {
         self.epoch_ends = state.numbers(EPOCH_ENDS)?;
         self.before =
             state.numbers(ELAPSED)?.first().copied().context("no elapsed time in the checkpoint")?;
-        for (part, seconds) in state.under(PARTS)? {
+        for (part, seconds) in state.numbers_under(PARTS)? {
             self.parts.insert(part, seconds.first().copied().unwrap_or(0.0));
         }
         self.resumed = 1 + note(RESUMED).parse::<usize>().unwrap_or(0);
@@ -272,7 +272,7 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// If it cannot be written; [`Stopped`], if the cell is to stop.
-    pub fn see(&mut self, progress: &Progress) -> Result<()> {
+    pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
         let stops = self.checkpoint.is_some_and(Checkpoint::is_to_stop);
         let (state, due, done) = match progress {
             Progress::Part(part) => {
@@ -299,7 +299,7 @@ impl<'a> Keeper<'a> {
             }
             state.set_numbers(EPOCH_ENDS, &self.epoch_ends)?;
             state.set_numbers(ELAPSED, &[self.seconds()])?;
-            state.set_bytes(FILES, self.resolved.used())?;
+            state.set_bytes(FILES, self.resolved.used_digests())?;
             results::write_checkpoint(&checkpoint.path, &state, &self.notes)?;
             self.kept = Instant::now();
             self.lap("checkpoints");

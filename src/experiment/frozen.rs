@@ -13,7 +13,7 @@ use crate::{
     augment::ViewRecipe,
     data::{Dataset, Labels, stratify},
     evaluate::{
-        detectors::{self, Detected},
+        detectors::{self, DetectorOutput},
         features::{self, Features},
         neighbours,
         probe::Probe,
@@ -22,7 +22,7 @@ use crate::{
     loader::Loader,
     method::Method,
     results::{
-        logits::Validated,
+        logits::ValidationImage,
         record::{Budget, Pointing, ProbeFit, Score},
     },
     train::Trained,
@@ -33,28 +33,31 @@ pub(super) struct Frozen {
     pub train: Features,
     pub validation: Features,
     /// Validation images that could be read.
-    pub images: Vec<Validated>,
+    pub images: Vec<ValidationImage>,
     /// Labels of these images.
     pub labels: Vec<Labels>,
 }
 
 impl Frozen {
-    pub fn of(resolved: &Resolved, method: &dyn Method) -> Result<Self> {
-        let whole = [ViewRecipe::whole(resolved.scale.side)];
+    pub fn extract(resolved: &Resolved, method: &dyn Method) -> Result<Self> {
+        let whole = [ViewRecipe::full_frame(resolved.scale.side)];
         let loader = Loader { views: &whole, ..resolved.loader() };
         let source = resolved.source;
         let extract =
             |dataset, indices| features::extract(method.encoder(), &Loader { dataset, indices, ..loader });
         let train = extract(&*source.train, &resolved.subset.indices)?;
         let validation = extract(&*source.validation, &resolved.validation)?;
-        let images = validation.indices.iter().map(|&position| Validated::of(&*source.validation, position));
+        let images = validation
+            .indices
+            .iter()
+            .map(|&position| ValidationImage::from_dataset(&*source.validation, position));
         let labels = labels_of(&*source.validation, &validation.indices);
         Ok(Self { train, images: images.collect(), validation, labels })
     }
 }
 
 /// Logits of all classifiers on the validation images, and their scores.
-pub(super) struct Probed {
+pub(super) struct ProbeResults {
     pub classifiers: Vec<(String, Vec<f64>)>,
     pub scores: Vec<Score>,
     pub budgets: Vec<Budget>,
@@ -70,7 +73,7 @@ pub(super) fn probe(
     model: &Model,
     trained: &Trained,
     frozen: &Frozen,
-) -> Result<Probed> {
+) -> Result<ProbeResults> {
     let device = &resolved.device;
     let rows = frozen.validation.tensor(device)?;
     // Without training there is no online classifier to score.
@@ -112,10 +115,10 @@ pub(super) fn probe(
         scores.extend(score::at_every_share(name, logits, &frozen.images, has_classes, &subsets)?);
     }
     let truth: Vec<bool> = frozen.labels.iter().map(|labels| labels.defect).collect();
-    let budgets = budgets::of(&frozen.train, &defects, &rows, &truth, options)?;
+    let budgets = budgets::score(&frozen.train, &defects, &rows, &truth, options)?;
     let ended = fit.convergence;
     let fit = ProbeFit { c: Some(c), iterations: ended.steps, gradient: ended.gradient };
-    Ok(Probed { classifiers, scores, budgets, scorers, fit, missing: subsets.missing })
+    Ok(ProbeResults { classifiers, scores, budgets, scorers, fit, missing: subsets.missing })
 }
 
 /// Fits the detectors that use normal images only, and returns their logits on the validation images.
@@ -124,19 +127,19 @@ fn without_defects(
     method: &dyn Method,
     frozen: &Frozen,
     defects: &[bool],
-) -> Result<Vec<Detected>> {
+) -> Result<Vec<DetectorOutput>> {
     let Features { rows, width, indices, .. } = &frozen.train;
     let normal = |of: &(usize, &bool)| !*of.1;
     let places: Vec<usize> = defects.iter().enumerate().filter(normal).map(|(place, _)| place).collect();
-    let mut found = detectors::of_features(rows, &places, &frozen.validation.rows, *width)?;
+    let mut found = detectors::detect_by_features(rows, &places, &frozen.validation.rows, *width)?;
 
-    let whole = [ViewRecipe::whole(resolved.scale.side)];
+    let whole = [ViewRecipe::full_frame(resolved.scale.side)];
     let loader = Loader { views: &whole, ..resolved.loader() };
     let normals: Vec<usize> = places.iter().map(|&place| indices[place]).collect();
     let normals = Loader { indices: &normals, ..loader };
     let validation = &frozen.validation.indices;
     let validation = Loader { dataset: &*resolved.source.validation, indices: validation, ..loader };
-    found.extend(detectors::of_places(
+    found.extend(detectors::detect_by_patches(
         method.encoder(),
         &normals,
         &validation,
@@ -162,7 +165,7 @@ pub(super) fn pointing(
     let Some(scorer) = scorers.iter().find(|scorer| scorer.name() == name) else { return Ok(None) };
     let images = frozen.images.iter().filter(|image| image.labels.defect);
     let defects: Vec<usize> = images.map(|image| image.position).collect();
-    super::pointing::of(method.encoder(), scorer, &defects, resolved)
+    super::pointing::score(method.encoder(), scorer, &defects, resolved)
 }
 
 /// Returns the logits of the online classifier (the online probe, or a supervised method's own) on features (images,
@@ -230,7 +233,7 @@ mod tests {
             Ok(Image::new(8, 8, (0..8 * 8 * 3).map(|_| stream.below(256) as u8).collect()))
         }
 
-        fn place(&self, index: usize) -> String {
+        fn location(&self, index: usize) -> String {
             index.to_string()
         }
 
@@ -257,7 +260,7 @@ mod tests {
                 validation: Copies::new(6, grouped, Seed::root(2)),
                 has_classes: false,
                 limits: Vec::new(),
-                understood: Vec::new(),
+                interpretation: Vec::new(),
                 left_out: Vec::new(),
                 leaks: Vec::new(),
             };

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::Resolved;
 use crate::{
     evaluate::features::{self, Features},
-    label_free::{LabelFree, Normalised, Rows, Spread, ViewMetrics, Views},
+    label_free::{LabelFreeMetrics, Normalised, Rows, Spread, ViewMetrics, Views},
     loader::Loader,
     method::Method,
     seed::Seed,
@@ -21,7 +21,11 @@ type Named = BTreeMap<String, f64>;
 ///
 /// # Errors
 /// If features are not finite, or an image cannot be read.
-pub fn of(method: &dyn Method, features: &Features, resolved: &Resolved) -> Result<BTreeMap<String, Named>> {
+pub fn compute(
+    method: &dyn Method,
+    features: &Features,
+    resolved: &Resolved,
+) -> Result<BTreeMap<String, Named>> {
     let (seed, device) = (resolved.seed().child("label_free"), &resolved.device);
     let (images, views) = resolved.scale.view_sample;
     let viewed = resolved.evenly(images);
@@ -70,7 +74,7 @@ fn of_rows(values: &[f32], width: usize, seed: &Seed) -> Result<Named> {
     if values.iter().all(|&value| value == 0.0) {
         return Ok(Named::new());
     }
-    let found = LabelFree::of(Rows::new(values, width)?, seed)?;
+    let found = LabelFreeMetrics::compute(Rows::new(values, width)?, seed)?;
     let Normalised {
         rankme,
         effective_rank,

@@ -27,7 +27,7 @@ pub use event::Event;
 pub use plan::{Init, Plan, Pretrained};
 pub use recipe::{Augmentation, Recipe};
 pub use resolve::{Resolved, Resolver, build};
-pub use run::{Finished, run, run_kept};
+pub use run::{Finished, run, run_with_checkpoint};
 pub use scale::Scale;
 
 #[cfg(test)]

@@ -14,14 +14,14 @@ use crate::{
     backbone::{self, import::Weights},
     data::{
         OnBadImage, SampleBits,
-        regular::{self, Most},
+        regular::{self, SizeLimit},
     },
     loader::Sampling,
     method::{
         Objective,
         dino::Distillation,
         mae::{Reconstruction, Supervision},
-        supervised::{Answer, OnLabels},
+        supervised::{Classification, RarityHandling},
     },
     results::record::Settings,
 };
@@ -71,7 +71,7 @@ pub struct Init {
     /// Pixel normalisation with which the weights were trained.
     pub normalisation: Normalisation,
     /// Whether the normalisation comes from the header of the file, and not from the caller or the default.
-    pub says_so: bool,
+    pub normalisation_from_header: bool,
 }
 
 impl Init {
@@ -81,17 +81,17 @@ impl Init {
     /// # Errors
     /// If the file cannot be read, or contains no weights; says what it contains instead.
     pub fn new(path: &Path, asked: Option<Normalisation>) -> Result<Self> {
-        let bytes = regular::read(path, Most::WEIGHTS)
+        let bytes = regular::read(path, SizeLimit::WEIGHTS)
             .with_context(|| format!("{}: cannot read the weights", path.display()))?;
         let weights = Weights::read(path, &bytes)?;
-        let noted = Normalisation::of_notes(|name| weights.note(name))
+        let noted = Normalisation::from_notes(|name| weights.note(name))
             .with_context(|| format!("{}: its header", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             digest: blake3::hash(&bytes).to_hex().to_string(),
             weights,
             normalisation: asked.or(noted).unwrap_or(Normalisation::SEWER_ML),
-            says_so: asked.is_none() && noted.is_some(),
+            normalisation_from_header: asked.is_none() && noted.is_some(),
         })
     }
 
@@ -130,7 +130,7 @@ impl Plan {
 
     /// Returns a cell's recipe in this run, with the changes of its ablation or trial.
     pub fn recipe(&self, cell: &Cell) -> Recipe {
-        let mut recipe = Recipe::of(self.recipe, cell.trained_by(), cell.backbone);
+        let mut recipe = Recipe::for_method(self.recipe, cell.trained_by(), cell.backbone);
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
         match cell.study {
             Study::Table1 | Study::Extension | Study::SizeMatched | Study::Unseen { .. } => {}
@@ -153,15 +153,15 @@ impl Plan {
             }
             Study::Ablation(Ablation::AugmentedValidation) => recipe.augmented_validation = true,
             Study::Ablation(Ablation::ProbeUnderLars) => {
-                let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);
+                let released = Recipe::for_method(recipe::Name::AsReleased, cell.method, cell.backbone);
                 recipe.probe_rule = released.probe_rule;
             }
             Study::Ablation(Ablation::ProbeAsReleased) => {
-                let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);
+                let released = Recipe::for_method(recipe::Name::AsReleased, cell.method, cell.backbone);
                 recipe.probe_rule = released.probe_rule;
                 recipe.probe_learning_rate = released.probe_learning_rate;
             }
-            Study::FineTuned | Study::LabelBudget { .. } if cell.pretrained_by().is_some() => {
+            Study::FineTuned | Study::LabelBudget { .. } if cell.pretraining_cell().is_some() => {
                 recipe.learning_rate *= FINE_TUNING;
             }
             Study::FineTuned | Study::LabelBudget { .. } => {}
@@ -181,7 +181,7 @@ impl Plan {
     pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
         match cell.study {
             // Its pretraining cell has already used them.
-            _ if cell.pretrained_by().is_some() => None,
+            _ if cell.pretraining_cell().is_some() => None,
             Study::GivenWeights => self.frozen.as_ref(),
             study if study.is_floor() => None,
             _ => self.init.as_ref(),
@@ -190,17 +190,17 @@ impl Plan {
 
     /// Returns the pixel normalisation of a cell: that of the weights from which its encoder descends.
     pub fn normalisation(&self, cell: &Cell) -> Normalisation {
-        let first = cell.pretrained_by().unwrap_or(*cell);
+        let first = cell.pretraining_cell().unwrap_or(*cell);
         self.init_of(&first).map_or(Normalisation::SEWER_ML, |init| init.normalisation)
     }
 
     /// Returns every choice that affects a cell's numbers on the source called `source`, by name.
     pub fn settings(&self, cell: &Cell, source: &str) -> Settings {
-        settings::of(cell, self, source)
+        settings::of_cell(cell, self, source)
     }
 
     /// Returns the number type of training activations.
-    pub(super) fn numbers(&self) -> DType {
+    pub(super) fn training_dtype(&self) -> DType {
         if self.mixed_precision { DType::BF16 } else { DType::F32 }
     }
 
@@ -211,8 +211,8 @@ impl Plan {
             Study::Table2 { side } => scale.side = scale.side_like(usize::from(side)),
             study if study.is_floor() => scale.epochs = 0,
             // With another number of attention heads, the pretrained weights would compute another function.
-            _ if cell.pretrained_by().is_some() => {
-                let pretraining = Recipe::of(self.recipe, cell.method, cell.backbone);
+            _ if cell.pretraining_cell().is_some() => {
+                let pretraining = Recipe::for_method(self.recipe, cell.method, cell.backbone);
                 scale.vit.heads = pretraining.objective.attention_heads().unwrap_or(scale.vit.heads);
             }
             _ => {}
@@ -265,15 +265,15 @@ const FINE_TUNING: f64 = 0.1;
 /// Applies `remedy` to the recipe of supervised training.
 fn answer(recipe: &mut Recipe, remedy: Remedy) {
     let answer = match remedy {
-        Remedy::Unweighted => Answer::Nothing,
-        Remedy::FocalLoss => Answer::FOCAL,
-        Remedy::LogitAdjustment => Answer::LogitAdjustment,
+        Remedy::Unweighted => RarityHandling::Nothing,
+        Remedy::FocalLoss => RarityHandling::FOCAL,
+        Remedy::LogitAdjustment => RarityHandling::LogitAdjustment,
         Remedy::Oversampling => {
             recipe.sampling = Sampling::Balanced;
-            Answer::Nothing
+            RarityHandling::Nothing
         }
     };
-    recipe.objective = Arc::new(OnLabels { answer });
+    recipe.objective = Arc::new(Classification { rarity: answer });
 }
 
 #[cfg(test)]
@@ -291,9 +291,9 @@ mod tests {
         let (method, share, seed) = (method::Name::Supervised, Share::NATURAL, 0);
         let backbone = backbone::Name::MobileNetV2;
         let cell = |study| Cell { study, method, backbone, share, seed };
-        assert_eq!(cell(Study::GivenWeights).undefined(), None);
+        assert_eq!(cell(Study::GivenWeights).undefined_reason(), None);
         for study in [Study::Extension, Study::RandomWeights, Study::FineTuned] {
-            let reason = cell(study).undefined().expect("a reason");
+            let reason = cell(study).undefined_reason().expect("a reason");
             assert!(reason.contains("forward only"), "{study:?}: {reason}");
         }
         assert_eq!(cell::frozen(backbone, &[share], 0), [cell(Study::GivenWeights)]);
@@ -321,7 +321,7 @@ mod tests {
         let path = folder.path().join("encoder.safetensors");
         let encoder =
             super::super::resolve::build(&cell(Study::RandomWeights), &plan, 1.0, Seed::root(9)).unwrap();
-        std::fs::write(&path, encoder.parameters().serialised(&Normalisation::IMAGENET.notes()).unwrap())
+        std::fs::write(&path, encoder.parameters().to_safetensors(&Normalisation::IMAGENET.notes()).unwrap())
             .unwrap();
         plan.init = Some(Init::new(&path, None).unwrap());
         plan.frozen.clone_from(&plan.init);
@@ -335,7 +335,7 @@ mod tests {
             let resolved = plan.resolve(&cell(study), &source).unwrap();
             let built = resolved.build(Seed::root(0)).unwrap();
             assert_eq!(first(&*built) == first(&*encoder), filled, "{study:?}");
-            assert_eq!(resolved.understood.is_empty(), !filled, "{study:?}");
+            assert_eq!(resolved.weight_notes.is_empty(), !filled, "{study:?}");
             let settings = &resolved.identity.settings.values;
             assert_eq!(settings.contains_key("init.blake3"), filled, "{study:?}");
             let used = if filled { Normalisation::IMAGENET } else { Normalisation::SEWER_ML };
@@ -349,7 +349,7 @@ mod tests {
         let tuned = Cell { method: method::Name::SimClr, ..cell(Study::FineTuned) };
         assert_eq!(plan.normalisation(&tuned), Normalisation::IMAGENET);
         let asked = Init::new(&path, Some(Normalisation::SEWER_ML)).unwrap();
-        assert_eq!((asked.normalisation, asked.says_so), (Normalisation::SEWER_ML, false));
+        assert_eq!((asked.normalisation, asked.normalisation_from_header), (Normalisation::SEWER_ML, false));
         // Without `init`, weights that are only scored change no other cell.
         plan.init = None;
         assert_eq!(plan.normalisation(&given), Normalisation::IMAGENET);

@@ -7,7 +7,7 @@ use crate::{
     augment::ViewRecipe,
     backbone::Backbone,
     evaluate::{
-        pointing::{Pointed, point},
+        pointing::{PointingScores, score_pointing},
         scorer::Scorer,
     },
     loader::Loader,
@@ -22,7 +22,7 @@ pub const MOST_IMAGES: usize = 300;
 ///
 /// # Errors
 /// If an image cannot be read.
-pub fn of(
+pub fn score(
     encoder: &dyn Backbone,
     scorer: &Scorer,
     defects: &[usize],
@@ -34,14 +34,14 @@ pub fn of(
         return Ok(None);
     }
     let indices = some(defects);
-    let whole = [ViewRecipe::whole(resolved.scale.side)];
+    let whole = [ViewRecipe::full_frame(resolved.scale.side)];
     let loader = Loader { dataset, indices: &indices, views: &whole, ..resolved.loader() };
     let mut pointed = Vec::new();
     loader.once(|batch| {
         let seen = scorer.score(encoder, &batch.images, true)?;
         for (seen, index) in seen.iter().zip(&batch.indices).filter(|(seen, _)| !seen.places.is_empty()) {
             if let Some(mask) = dataset.mask(*index)? {
-                pointed.extend(point(&seen.places, &mask)?);
+                pointed.extend(score_pointing(&seen.places, &mask)?);
             }
         }
         Ok(())
@@ -55,9 +55,9 @@ fn some(defects: &[usize]) -> Vec<usize> {
     (0..kept).map(|place| defects[place * all / kept]).collect()
 }
 
-fn summed(pointed: &[Pointed]) -> Option<Pointing> {
+fn summed(pointed: &[PointingScores]) -> Option<Pointing> {
     let count = pointed.len() as f64;
-    let mean = |of: fn(&Pointed) -> f64| pointed.iter().map(of).sum::<f64>() / count;
+    let mean = |of: fn(&PointingScores) -> f64| pointed.iter().map(of).sum::<f64>() / count;
     (!pointed.is_empty()).then(|| Pointing {
         images: pointed.len(),
         hit: mean(|pointed| pointed.hit),
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn pointing_is_averaged_over_images() {
         let pointed = [(1.0, 0.1, 1.0), (0.0, 0.2, 0.5), (0.5, 0.6, 0.75)]
-            .map(|(hit, chance, ceiling)| Pointed { hit, chance, ceiling });
+            .map(|(hit, chance, ceiling)| PointingScores { hit, chance, ceiling });
         let found = summed(&pointed).unwrap();
         assert_eq!((found.images, found.hit, found.ceiling), (3, 0.5, 0.75));
         assert!((found.chance - 0.3).abs() < 1e-12, "{found:?}");

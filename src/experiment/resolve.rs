@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
-use self::images::{Chosen, Images, Ordered, PartOf};
+use self::images::{Images, PoolKey, SubsetKey, TrainingPool};
 use super::{
     Cell, Init, Plan, Pretrained, Recipe, Scale, Study, recipe,
     subsets::{ValidationSubsets, labels_of},
@@ -58,7 +58,7 @@ pub struct Resolved<'a> {
     /// The cell that pretrained the encoder, and where its result is; `None` without pretraining.
     pub pretraining: Option<Pretraining<'a>>,
     /// What was stripped from the initial weights, ignored or resampled, one line each.
-    pub understood: Arc<Vec<String>>,
+    pub weight_notes: Arc<Vec<String>>,
     /// Names of images of either split that are known to be unreadable, and are used by no cell.
     pub left_out: Arc<Vec<String>>,
     /// What happens at an image that cannot be read.
@@ -66,7 +66,7 @@ pub struct Resolved<'a> {
     /// Device of the computation.
     pub device: Device,
     /// Number type of training activations; evaluation is always f32.
-    pub numbers: DType,
+    pub training_dtype: DType,
     /// Everything that determines its numbers, except the content of image files.
     pub identity: Identity,
 }
@@ -89,8 +89,8 @@ pub struct Resolver<'p, 'a> {
     plan: &'p Plan,
     source: &'a Source,
     validation: Option<Arc<Vec<usize>>>,
-    ordered: BTreeMap<PartOf, Arc<Ordered>>,
-    subsets: BTreeMap<Chosen, Arc<Subset>>,
+    pools: BTreeMap<PoolKey, Arc<TrainingPool>>,
+    subsets: BTreeMap<SubsetKey, Arc<Subset>>,
     /// Kinds of models that were built once as a check, with notes about their initial weights.
     built: BTreeMap<Kind, Arc<Vec<String>>>,
     /// Training and validation images that are known to be unreadable, with the reason.
@@ -111,10 +111,11 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let mut left_out = Vec::new();
         if plan.on_bad_image == OnBadImage::Skip {
             let splits = [&source.train, &source.validation].into_iter().zip(&unreadable);
-            left_out.extend(splits.flat_map(|(dataset, bad)| bad.keys().map(|&index| dataset.place(index))));
+            left_out
+                .extend(splits.flat_map(|(dataset, bad)| bad.keys().map(|&index| dataset.location(index))));
         }
         let left_out = Arc::new(left_out);
-        Self { plan, source, validation: None, ordered, subsets, built, unreadable, left_out }
+        Self { plan, source, validation: None, pools: ordered, subsets, built, unreadable, left_out }
     }
 
     /// Like [`Plan::resolve`].
@@ -126,7 +127,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
     }
 
     fn decide(&mut self, cell: &Cell) -> Result<Resolved<'a>> {
-        if let Some(reason) = cell.undefined() {
+        if let Some(reason) = cell.undefined_reason() {
             bail!("{reason}")
         }
         let (plan, source) = (self.plan, self.source);
@@ -157,14 +158,14 @@ impl<'p, 'a> Resolver<'p, 'a> {
             init: plan.init_of(cell).cloned(),
             normalisation: plan.normalisation(cell),
             pretraining,
-            understood: Arc::default(),
+            weight_notes: Arc::default(),
             left_out: self.left_out.clone(),
             on_bad_image: plan.on_bad_image,
             device: plan.device.clone(),
-            numbers: plan.numbers(),
+            training_dtype: plan.training_dtype(),
             identity,
         };
-        resolved.understood = self.ensure_buildable(&resolved)?;
+        resolved.weight_notes = self.ensure_buildable(&resolved)?;
         Ok(resolved)
     }
 
@@ -181,7 +182,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
                 format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
             let digest = blake3::hash(positions.as_bytes()).to_hex();
             let left_out =
-                format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
+                format!("{} unreadable images, {}", self.left_out.len(), provenance::digest_prefix(&digest));
             settings.values.insert("left_out".to_owned(), left_out.into());
         }
         if let Some(class) = &images.class {
@@ -198,14 +199,14 @@ impl<'p, 'a> Resolver<'p, 'a> {
             settings,
             train_digest: source.train.digest(),
             validation_digest: source.validation.digest(),
-            code: provenance::CODE.to_owned(),
-            device: provenance::name(&plan.device).to_owned(),
+            code: provenance::CODE_DIGEST.to_owned(),
+            device: provenance::device_name(&plan.device).to_owned(),
         }
     }
 
     /// Returns the pretraining cell and the source of its encoder, if the cell has one.
     fn pretraining(&mut self, cell: &Cell) -> Result<Option<Pretraining<'a>>> {
-        let Some(before) = cell.pretrained_by() else { return Ok(None) };
+        let Some(before) = cell.pretraining_cell() else { return Ok(None) };
         let Some(pretrained) = self.plan.pretrained.clone() else {
             bail!("it is fine-tuned from {before}, but no results folder with that cell was given")
         };
@@ -309,7 +310,7 @@ impl Resolved<'_> {
             batch_size: self.scale.batch_size,
             on_bad_image: self.on_bad_image,
             device: &self.device,
-            numbers: DType::F32,
+            dtype: DType::F32,
             seed: self.seed().child("training"),
         }
     }
@@ -354,7 +355,7 @@ impl Resolved<'_> {
     pub fn content(&self) -> Option<String> {
         let mut hasher = blake3::Hasher::new();
         for (dataset, indices) in self.splits() {
-            for content in dataset.files()?.read(indices) {
+            for content in dataset.files()?.read_contents(indices) {
                 match content {
                     Content::Bytes(digest) => hasher.update(&[1]).update(&digest),
                     Content::Missing | Content::Unread => hasher.update(&[0]),
@@ -365,9 +366,11 @@ impl Resolved<'_> {
     }
 
     /// Returns digests of the files that training has used so far, zeros for others; empty if images are synthetic.
-    pub(super) fn used(&self) -> Vec<u8> {
-        let used =
-            self.splits().into_iter().filter_map(|(dataset, indices)| Some(dataset.files()?.used(indices)));
+    pub(super) fn used_digests(&self) -> Vec<u8> {
+        let used = self
+            .splits()
+            .into_iter()
+            .filter_map(|(dataset, indices)| Some(dataset.files()?.used_digests(indices)));
         used.flatten().flat_map(Option::unwrap_or_default).collect()
     }
 
@@ -375,7 +378,7 @@ impl Resolved<'_> {
     ///
     /// # Errors
     /// If one changed since `before`, an earlier result of [`Self::used`].
-    pub(super) fn ensure_used(&self, before: &[u8]) -> Result<()> {
+    pub(super) fn ensure_unchanged(&self, before: &[u8]) -> Result<()> {
         let mut before = before.chunks_exact(size_of::<Digest>());
         for (dataset, indices) in self.splits() {
             let Some(files) = dataset.files() else { return Ok(()) };
@@ -383,7 +386,7 @@ impl Resolved<'_> {
                 indices.iter().zip(before.by_ref()).filter(|(_, digest)| *digest != Digest::default());
             let (indices, digests): (Vec<usize>, Vec<&[u8]>) =
                 wanted.map(|(&index, digest)| (index, digest)).unzip();
-            let now = files.read(&indices);
+            let now = files.read_contents(&indices);
             let changed = (0..indices.len())
                 .filter(|&place| !matches!(now[place], Content::Bytes(digest) if digest == digests[place]));
             let changed: Vec<usize> = changed.map(|place| indices[place]).collect();
@@ -392,7 +395,7 @@ impl Resolved<'_> {
                     "images have changed since training began: {} of the {} files used so far, the first is {}",
                     changed.len(),
                     indices.len(),
-                    dataset.place(first)
+                    dataset.location(first)
                 )
             }
             files.confirm(&indices);
@@ -422,7 +425,7 @@ mod tests {
                 image.save(folder.path().join(format!("{label}/{number:02}.png"))).unwrap();
             }
         }
-        let source = folder::source(folder.path()).unwrap().with_pixels_understood(None);
+        let source = folder::source(folder.path()).unwrap().with_sample_bits(None);
         let plan = Plan::new(Scale::fixture());
         let cell = cell::floors(&[Share::NATURAL], 0)[0];
         plan.resolve(&cell, &source).unwrap().identity
@@ -525,7 +528,7 @@ mod tests {
             };
             method.parameters().encoder().all().iter().map(of).collect::<Vec<_>>()
         };
-        let cells = cell::at(&[Share::percent(5)], 0);
+        let cells = cell::paper_methods(&[Share::percent(5)], 0);
         for floor in cell::floors(&[Share::percent(5)], 0).iter().skip(1) {
             let expected = encoder(floor, 4);
             assert_ne!(encoder(floor, 5), expected, "another seed");

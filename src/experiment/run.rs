@@ -56,7 +56,7 @@ pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(E
 ///
 /// # Errors
 /// As for [`run`], and if the state cannot be written, or belongs to another experiment.
-pub fn run_kept(
+pub fn run_with_checkpoint(
     resolved: &Resolved,
     checkpoint: &Checkpoint,
     progress: &mut dyn FnMut(Event),
@@ -81,7 +81,7 @@ fn walk(
     keeper.stage("features", progress)?;
     keeper.start();
     let begun = Instant::now();
-    let frozen = Frozen::of(resolved, &*model.method)?;
+    let frozen = Frozen::extract(resolved, &*model.method)?;
     keeper.lap("features");
 
     keeper.stage("probe", progress)?;
@@ -94,7 +94,7 @@ fn walk(
     keeper.lap("pointing");
 
     keeper.stage("label-free", progress)?;
-    let label_free = label_free::of(&*model.method, &frozen.train, resolved)?;
+    let label_free = label_free::compute(&*model.method, &frozen.train, resolved)?;
     keeper.lap("label_free");
 
     let cost = cost(&trained, &mut keeper, train_seconds, begun);
@@ -144,15 +144,15 @@ fn train(
     progress: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
     let loader = resolved.loader();
-    let whole = [ViewRecipe::whole(resolved.scale.side)];
+    let whole = [ViewRecipe::full_frame(resolved.scale.side)];
     let ranked = resolved.evenly(resolved.scale.rank_images);
     let rank_sample = Loader { indices: &ranked, views: &whole, ..loader };
-    let loader = Loader { numbers: resolved.numbers, ..loader };
+    let loader = Loader { dtype: resolved.training_dtype, ..loader };
     let optimisation = resolved.recipe.optimisation(&resolved.scale);
-    let from = keeper.from.take();
+    let from = keeper.resume_from.take();
     let probe = model.online_probe.as_mut();
     pretrain(&*model.method, probe, &loader, &rank_sample, &optimisation, from.as_ref(), |step| {
-        keeper.see(&step)?;
+        keeper.on_progress(&step)?;
         progress(Event::Training(step));
         Ok(())
     })
@@ -165,7 +165,7 @@ fn detector(
     classifiers: &[(String, Vec<f64>)],
     frozen: &Frozen,
 ) -> Result<Detector> {
-    let (rows, whole) = (frozen.images.len(), ViewRecipe::whole(resolved.scale.side));
+    let (rows, whole) = (frozen.images.len(), ViewRecipe::full_frame(resolved.scale.side));
     let count = EXAMPLES.min(rows);
     let examples: Vec<usize> = (0..count).map(|place| place * rows / count).collect();
     let picture = |&row: &usize| {
@@ -210,7 +210,7 @@ fn axes(cell: &Cell) -> CellAxes {
 fn data(resolved: &Resolved, content: Option<String>, frozen: &Frozen, limits: Vec<String>) -> Data {
     let Source { name, train, validation, limits: known, .. } = resolved.source;
     let places = |dataset: &dyn Dataset, indices: &[usize]| -> Vec<String> {
-        indices.iter().map(|&index| dataset.place(index)).collect()
+        indices.iter().map(|&index| dataset.location(index)).collect()
     };
     Data {
         source: name.clone(),
@@ -296,7 +296,7 @@ mod tests {
             labels,
         };
         let found = data(&resolved, None, &frozen, vec!["a limit".to_owned()]);
-        let places = [source.train.place(2), source.validation.place(4), source.validation.place(5)];
+        let places = [source.train.location(2), source.validation.location(4), source.validation.location(5)];
         assert_eq!((found.skipped, [found.train, found.validation]), (places.to_vec(), expected));
         assert!(found.limits.contains(&"a limit".to_owned()));
     }

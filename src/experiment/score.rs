@@ -13,20 +13,20 @@ use crate::{
         grouped::auroc_error,
         importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
-    results::{logits::Validated, record::Score},
+    results::{logits::ValidationImage, record::Score},
 };
 
 /// Scores `logits`, one for each of `images`, on every subset.
 pub fn at_every_share(
     classifier: &str,
     logits: &[f64],
-    images: &[Validated],
+    images: &[ValidationImage],
     has_classes: bool,
     subsets: &ValidationSubsets,
 ) -> Result<Vec<Score>> {
     let score = |(share, subset): &(Share, Subset)| {
         let logits: Vec<f64> = subset.indices.iter().map(|&index| logits[index]).collect();
-        let images: Vec<&Validated> = subset.indices.iter().map(|&index| &images[index]).collect();
+        let images: Vec<&ValidationImage> = subset.indices.iter().map(|&index| &images[index]).collect();
         let defects: Vec<bool> = images.iter().map(|image| image.labels.defect).collect();
         let Detection { counts, auroc: area, average_precision } = Detection::new(&logits, &defects)?;
 
@@ -79,7 +79,7 @@ pub fn at_every_share(
 const FEWEST_ALONE: usize = 5;
 
 /// Returns the AUROC of defects that show exactly one class, by class, against all normal images.
-fn auroc_by_class(logits: &[f64], images: &[&Validated]) -> Result<BTreeMap<String, f64>> {
+fn auroc_by_class(logits: &[f64], images: &[&ValidationImage]) -> Result<BTreeMap<String, f64>> {
     let mut of_class: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut normals = Vec::new();
     for (&logit, image) in logits.iter().zip(images) {
@@ -99,7 +99,7 @@ fn auroc_by_class(logits: &[f64], images: &[&Validated]) -> Result<BTreeMap<Stri
 
 /// Returns the numbers of found and of all defects for each class that the data name; empty if they name fewer than
 /// two.
-fn recall_by_class(flagged: &[bool], images: &[&Validated]) -> BTreeMap<String, [usize; 2]> {
+fn recall_by_class(flagged: &[bool], images: &[&ValidationImage]) -> BTreeMap<String, [usize; 2]> {
     let mut recall: BTreeMap<String, [usize; 2]> = BTreeMap::new();
     for (flagged, image) in flagged.iter().zip(images).filter(|(_, image)| image.labels.defect) {
         if let Some(kind) = &image.kind {
@@ -128,12 +128,12 @@ mod tests {
             stratum: 0,
         };
         let labels = [of(&[OB]), of(&[OB]), of(&[RB]), of(&[OB]), of(&[]), of(&[])];
-        let images: Vec<Validated> = labels
+        let images: Vec<ValidationImage> = labels
             .into_iter()
             .enumerate()
             .map(|(position, labels)| {
                 let kind = labels.defect.then(|| if position == 2 { "broken" } else { "worn" }.to_owned());
-                Validated {
+                ValidationImage {
                     position,
                     name: String::new(),
                     labels,
@@ -178,15 +178,15 @@ mod tests {
         let image = |(classes, logit): (&[DefectClass], f64)| {
             let classes = ClassSet::from_iter(classes.iter().copied());
             let labels = Labels { defect: !classes.is_empty(), classes, stratum: 0 };
-            (Validated { position: 0, name: String::new(), labels, kind: None, group: None }, logit)
+            (ValidationImage { position: 0, name: String::new(), labels, kind: None, group: None }, logit)
         };
         let alone = std::iter::repeat_n((&[RB][..], 1.0), FEWEST_ALONE);
         let few = std::iter::repeat_n((&[OB][..], 9.0), FEWEST_ALONE - 1);
         let mixed = std::iter::repeat_n((&[RB, OB][..], 5.0), 3);
         let normals = [0.0, 0.0, 0.5, 2.0].map(|logit| (&[][..], logit));
-        let (images, logits): (Vec<Validated>, Vec<f64>) =
+        let (images, logits): (Vec<ValidationImage>, Vec<f64>) =
             alone.chain(few).chain(mixed).chain(normals).map(image).unzip();
-        let images: Vec<&Validated> = images.iter().collect();
+        let images: Vec<&ValidationImage> = images.iter().collect();
         // RB scores above three of four normal images.
         let expected = BTreeMap::from([("RB".to_owned(), 0.75)]);
         assert_eq!(auroc_by_class(&logits, &images).unwrap(), expected);
@@ -199,7 +199,7 @@ mod tests {
         let normals = [7.0, 1.0, 0.5, -0.5, -1.5, -2.0, -3.0, -4.0];
         let image = |defect| {
             let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
-            Validated { position: 0, name: String::new(), labels, kind: None, group: None }
+            ValidationImage { position: 0, name: String::new(), labels, kind: None, group: None }
         };
         let images = [vec![image(true); 5], vec![image(false); 8]].concat();
         let all = Subset { indices: (0..13).collect(), defects: 5, normals: 8 };

@@ -45,7 +45,7 @@ impl Values {
 }
 
 /// Returns the settings of a cell in a run on the source called `source`.
-pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
+pub(super) fn of_cell(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
     let mut values = Values::default();
     // Other fields of a scale are set below, or are sizes of synthetic data, which the data's digest covers.
@@ -222,7 +222,7 @@ fn view(recipe: &ViewRecipe) -> Vec<(String, Value)> {
         ("blur.sigma", json!([sigma.0, sigma.1])),
     ];
     match framing {
-        Framing::Whole => values.push(("crop", json!("whole"))),
+        Framing::FullFrame => values.push(("crop", json!("whole"))),
         Framing::Random { scale, ratio } => {
             values.push(("crop", json!("random")));
             values.push(("crop.area", json!([scale.0, scale.1])));
@@ -394,7 +394,7 @@ mod tests {
         ] {
             assert_eq!(found[name], expected, "{name}");
         }
-        let whole = of(view(&ViewRecipe::whole(32)));
+        let whole = of(view(&ViewRecipe::full_frame(32)));
         assert_eq!((&whole["filter"], &whole["crop"]), (&json!("bicubic"), &json!("whole")));
 
         let decoder = DecoderSize { width: 4, depth: 5, heads: 6 };
@@ -421,7 +421,7 @@ mod tests {
     /// What `--mixed-precision`, `--augmentation` and another recipe change shows in the settings.
     #[test]
     fn what_is_asked_for_is_stated() {
-        let cell = cell::at(&[Share::percent(5)], 0)[0];
+        let cell = cell::paper_methods(&[Share::percent(5)], 0)[0];
         let plain = Plan::new(Scale::small());
         let before = plain.settings(&cell, "synthetic").values;
         let moved = |plan: Plan| {

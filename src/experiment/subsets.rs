@@ -44,7 +44,7 @@ impl ValidationSubsets {
 
 /// Returns the used `part` of a split, stratified.
 pub(super) fn sample(labels: &[Labels], part: (usize, usize), split: &str) -> Vec<usize> {
-    stratify::cut(labels, part, &subset_seed("sample").child(split)).0
+    stratify::split_by_fraction(labels, part, &subset_seed("sample").child(split)).0
 }
 
 /// Returns the stream that chooses subsets of one kind.

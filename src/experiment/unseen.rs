@@ -28,7 +28,7 @@ impl Class {
         let dataset = &*source.train;
         let mut counts: BTreeMap<Self, usize> = BTreeMap::new();
         for (index, labels) in dataset.labels().iter().enumerate().filter(|(_, labels)| labels.defect) {
-            let kind = dataset.kind(index).map(|kind| Self::Kind(kind.to_owned()));
+            let kind = dataset.class_name(index).map(|kind| Self::Kind(kind.to_owned()));
             let sewer = labels.classes.iter().map(Self::Sewer).filter(|_| kind.is_none());
             sewer.chain(kind.clone()).for_each(|class| *counts.entry(class).or_default() += 1);
         }
@@ -54,7 +54,7 @@ impl Class {
     pub fn is_in(&self, dataset: &dyn Dataset, index: usize) -> bool {
         match self {
             Self::Sewer(class) => dataset.labels()[index].classes.contains(*class),
-            Self::Kind(name) => dataset.kind(index) == Some(name),
+            Self::Kind(name) => dataset.class_name(index) == Some(name),
         }
     }
 
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!((count, left_out), (19, 4));
         let all: Vec<usize> = (0..source.validation.labels().len()).collect();
         let kept = classes[1].validation(&*source.validation, &all).unwrap();
-        let kinds = kept.iter().map(|&index| source.validation.kind(index)).collect::<Vec<_>>();
+        let kinds = kept.iter().map(|&index| source.validation.class_name(index)).collect::<Vec<_>>();
         assert_eq!(kinds.len(), 7 + 6);
         assert!(kinds.iter().all(|kind| kind.is_none_or(|kind| kind == "root")), "{kinds:?}");
         let error = classes[2].validation(&*source.validation, &all).unwrap_err();

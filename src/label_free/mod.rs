@@ -28,7 +28,7 @@ use spectrum::{RANKME_EPSILON, Spectrum};
 
 /// Label-free metrics of one matrix of N rows and D columns.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LabelFree {
+pub struct LabelFreeMetrics {
     /// N.
     pub rows: usize,
     /// D.
@@ -82,20 +82,20 @@ pub struct Normalised {
     pub intrinsic_dimension: Option<f64>,
 }
 
-impl LabelFree {
+impl LabelFreeMetrics {
     /// Computes all metrics; `seed` draws the rows and initial centres of the metrics that compare pairs.
     ///
     /// # Errors
     /// If all features are zero or a solver fails.
-    pub fn of<T: Number>(rows: Rows<T>, seed: &Seed) -> Result<Self> {
-        let spectrum = Spectrum::of(rows)?;
+    pub fn compute<T: Number>(rows: Rows<T>, seed: &Seed) -> Result<Self> {
+        let spectrum = Spectrum::from_rows(rows)?;
         let eigenvalues = spectrum.eigenvalues();
         Ok(Self {
             rows: rows.count(),
             width: rows.width(),
-            rankme: spectrum::rankme(&spectrum.plain, RANKME_EPSILON),
-            effective_rank: spectrum::effective_rank(&spectrum.plain),
-            stable_rank: spectrum::stable_rank(&spectrum.plain),
+            rankme: spectrum::rankme(&spectrum.uncentred, RANKME_EPSILON),
+            effective_rank: spectrum::effective_rank(&spectrum.uncentred),
+            stable_rank: spectrum::stable_rank(&spectrum.uncentred),
             nesum: spectrum::nesum(&eigenvalues),
             participation_ratio: spectrum::participation_ratio(&eigenvalues),
             pseudo_condition_number: spectrum::pseudo_condition_number(&spectrum.centred),

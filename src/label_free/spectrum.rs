@@ -25,7 +25,7 @@ const SMALLEST_VALUE: f64 = 1e-6;
 /// Singular values of Z (N x D), largest first. A value that rounding cannot tell from zero is zero.
 pub struct Spectrum {
     /// Those of Z itself: min(N, D) values.
-    pub plain: Vec<f64>,
+    pub uncentred: Vec<f64>,
     /// Those of Z minus its column means: min(N, D) values, of which min(N - 1, D) can be positive.
     pub centred: Vec<f64>,
     /// V / s for every positive singular value s of Z (D x rank).
@@ -37,7 +37,7 @@ impl Spectrum {
     ///
     /// # Errors
     /// If all features are zero, or the solver does not converge.
-    pub fn of<T: Number>(rows: Rows<T>) -> Result<Self> {
+    pub fn from_rows<T: Number>(rows: Rows<T>) -> Result<Self> {
         let failed = |error| anyhow!("label-free metrics: no singular values: {error:?}");
         let (count, width) = (rows.count(), rows.width());
         let triangle = triangle(rows);
@@ -61,7 +61,7 @@ impl Spectrum {
         let rank = values.iter().filter(|&&value| value > 0.0).count();
         let v = plain.V();
         let whitening = Mat::from_fn(width, rank, |row, column| v[(row, column)] / values[column]);
-        Ok(Self { plain: values, centred, whitening })
+        Ok(Self { uncentred: values, centred, whitening })
     }
 
     /// Returns the eigenvalues of the centred covariance (divisor N - 1 or N, since only ratios are used).

@@ -48,7 +48,7 @@ fn other_libraries_agree() {
             close(values[width + column], value, 1e-15, "the formula itself");
         }
 
-        let all = LabelFree::of(rows, &Seed::root(0)).unwrap();
+        let all = LabelFreeMetrics::compute(rows, &Seed::root(0)).unwrap();
         check("rankme", all.rankme);
         check("effective_rank", all.effective_rank);
         check("stable_rank", all.stable_rank);
@@ -62,10 +62,10 @@ fn other_libraries_agree() {
         check("std_of_l2_normalized", all.spread.unit_deviation / root);
         check("mean_of_l2_normalized", all.spread.unit_mean / root);
 
-        let spectrum = Spectrum::of(rows).unwrap();
-        let squares: Vec<f64> = spectrum.plain.iter().map(|value| value * value).collect();
+        let spectrum = Spectrum::from_rows(rows).unwrap();
+        let squares: Vec<f64> = spectrum.uncentred.iter().map(|value| value * value).collect();
         check("participation_ratio_uncentred", participation_ratio(&squares).unwrap());
-        check("pseudo_condition_number_uncentred", pseudo_condition_number(&spectrum.plain));
+        check("pseudo_condition_number_uncentred", pseudo_condition_number(&spectrum.uncentred));
         if name == "tall" {
             check("alpha_req_weighted", all.alpha_req_all.unwrap());
             check("alpha_req", alpha_req(&spectrum.eigenvalues(), 1..=6, Weight::Equal).unwrap());
@@ -82,14 +82,14 @@ fn other_libraries_agree() {
 fn singular_values_and_lidar_as_computed_elsewhere() {
     let values = formula(16, 6, 0.0);
     let rows = Rows::new(&values, 6).unwrap();
-    let spectrum = Spectrum::of(rows).unwrap();
+    let spectrum = Spectrum::from_rows(rows).unwrap();
     // NumPy's SVD.
     let expected = [11.570_191, 5.740_698, 2.841_605, 1.403_276, 0.690_938, 0.337_577];
-    for (found, expected) in spectrum.plain.iter().zip(expected) {
+    for (found, expected) in spectrum.uncentred.iter().zip(expected) {
         assert!((found - expected).abs() < 6e-7, "{found}, expected {expected}");
     }
     close(
-        spectrum::rankme(&spectrum.plain, 1e-5),
+        spectrum::rankme(&spectrum.uncentred, 1e-5),
         3.646_794_936,
         2e-10,
         "RankMe with stable-pretraining's 1e-5",
@@ -114,7 +114,7 @@ fn singular_values_and_lidar_as_computed_elsewhere() {
 fn ranks_by_hand() {
     // Rows 3 e1, 0, 4 e2: singular values 4 and 3. Centred, Z^T Z is (6, -4; -4, 32 / 3).
     let rows = Rows::new(&[3.0_f32, 0.0, 0.0, 0.0, 0.0, 4.0], 2).unwrap();
-    let all = LabelFree::of(rows, &Seed::root(0)).unwrap();
+    let all = LabelFreeMetrics::compute(rows, &Seed::root(0)).unwrap();
     close(all.stable_rank, 25.0 / 16.0, 1e-14, "stable rank");
     let entropy = -(4.0_f64 / 7.0) * (4.0_f64 / 7.0).ln() - 3.0 / 7.0 * (3.0_f64 / 7.0).ln();
     close(all.effective_rank, entropy.exp(), 1e-14, "effective rank");
@@ -136,7 +136,7 @@ fn ranks_by_hand() {
 fn bounds_are_reached() {
     // Orthogonal rows of equal length: everything is at its maximum. Uncentred ranks are 8 of 8.
     let identity: Vec<f32> = (0..64).map(|place| f32::from(u8::from(place % 9 == 0))).collect();
-    let all = LabelFree::of(Rows::new(&identity, 8).unwrap(), &Seed::root(0)).unwrap();
+    let all = LabelFreeMetrics::compute(Rows::new(&identity, 8).unwrap(), &Seed::root(0)).unwrap();
     let full = all.normalised();
     for value in [full.rankme, full.effective_rank, full.stable_rank] {
         assert!((value - 1.0).abs() < 1e-5, "{value}");
@@ -149,14 +149,15 @@ fn bounds_are_reached() {
 
     // Equal rows: rank 1, and nothing is left when centred.
     let constant: Vec<f32> = [0.3, -1.7, 2.9].repeat(20);
-    let all = LabelFree::of(Rows::new(&constant, 3).unwrap(), &Seed::root(0)).unwrap();
+    let all = LabelFreeMetrics::compute(Rows::new(&constant, 3).unwrap(), &Seed::root(0)).unwrap();
     assert!((all.effective_rank - 1.0).abs() < 1e-12 && (all.stable_rank - 1.0).abs() < 1e-12);
     assert_eq!((all.nesum, all.participation_ratio, all.pseudo_condition_number), (None, None, 0.0));
     assert_eq!((all.alpha_req_all, all.cluster_learnability, all.intrinsic_dimension), (None, None, None));
     assert!(all.uniformity.abs() < 1e-12 && (all.self_cluster - 1.0).abs() < 1e-12);
     assert!(all.spread.deviation < 1e-7);
 
-    let message = LabelFree::of(Rows::new(&[0.0; 6], 3).unwrap(), &Seed::root(0)).unwrap_err().to_string();
+    let message =
+        LabelFreeMetrics::compute(Rows::new(&[0.0; 6], 3).unwrap(), &Seed::root(0)).unwrap_err().to_string();
     assert!(message.contains("all features are zero"), "{message}");
 }
 
@@ -166,7 +167,7 @@ fn pieces_are_put_together_without_losing_digits() {
     let values = decaying(700, 24, 12.0);
     let rows = Rows::new(&values, 24).unwrap();
     assert_eq!(rows.pieces().len(), 5);
-    let spectrum = Spectrum::of(rows).unwrap();
+    let spectrum = Spectrum::from_rows(rows).unwrap();
     let whole = rows.matrix(0, 700, |_| 1.0);
     let expected = whole.singular_values().unwrap();
     let means: Vec<f64> = (0..24).map(|column| whole.col(column).iter().sum::<f64>() / 700.0).collect();
@@ -174,9 +175,10 @@ fn pieces_are_put_together_without_losing_digits() {
         .singular_values()
         .unwrap();
     // The largest value is some 1e2, the smallest some 1e-5.
-    for (found, expected) in spectrum.plain.iter().zip(&expected).chain(spectrum.centred.iter().zip(&centred))
+    for (found, expected) in
+        spectrum.uncentred.iter().zip(&expected).chain(spectrum.centred.iter().zip(&centred))
     {
-        assert!((found - expected).abs() < 1e-14 * spectrum.plain[0], "{found}, expected {expected}");
+        assert!((found - expected).abs() < 1e-14 * spectrum.uncentred[0], "{found}, expected {expected}");
     }
 }
 
@@ -188,11 +190,11 @@ fn columns_without_content_do_not_count() {
     let padded: Vec<f64> =
         values.chunks(6).flat_map(|row| [row[0], 0.0, row[1], row[2], 0.0, row[3]]).collect();
     let (kept, padded) = (Rows::new(&kept, 4).unwrap(), Rows::new(&padded, 6).unwrap());
-    let (short, long) = (Spectrum::of(kept).unwrap(), Spectrum::of(padded).unwrap());
+    let (short, long) = (Spectrum::from_rows(kept).unwrap(), Spectrum::from_rows(padded).unwrap());
     close(long.coherence(padded), short.coherence(kept), 1e-12, "coherence");
-    close(effective_rank(&long.plain), effective_rank(&short.plain), 1e-12, "effective rank");
-    assert_eq!(long.plain[4..], [0.0, 0.0]);
-    assert!(stable_rank(&long.plain) > 1.0);
+    close(effective_rank(&long.uncentred), effective_rank(&short.uncentred), 1e-12, "effective rank");
+    assert_eq!(long.uncentred[4..], [0.0, 0.0]);
+    assert!(stable_rank(&long.uncentred) > 1.0);
 }
 
 #[test]
@@ -206,7 +208,7 @@ fn the_cheap_rankme_agrees_with_the_exact() {
         (collapsed, 96, 1e-4),
     ] {
         let rows = Rows::new(&values, width).unwrap();
-        let exact = spectrum::rankme(&Spectrum::of(rows).unwrap().plain, RELEASED_EPSILON);
+        let exact = spectrum::rankme(&Spectrum::from_rows(rows).unwrap().uncentred, RELEASED_EPSILON);
         close(rankme_released(rows), exact, bound, "RankMe of a batch");
     }
 }
@@ -218,7 +220,7 @@ fn threads_and_repeats_change_nothing() {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let rows = Rows::new(&values, 20).unwrap();
             let views = Views::new(rows, 4).unwrap().metrics().unwrap();
-            (LabelFree::of(rows, &Seed::root(2)).unwrap(), views, rankme_released(rows).to_bits())
+            (LabelFreeMetrics::compute(rows, &Seed::root(2)).unwrap(), views, rankme_released(rows).to_bits())
         })
     };
     let one = of(1);
@@ -251,8 +253,8 @@ fn many_pieces_are_one_matrix() {
     let rows = Rows::new(&values, 2).unwrap();
     assert_eq!(rows.pieces().len(), 41);
     let whole = rows.matrix(0, rows.count(), |_| 1.0);
-    let spectrum = Spectrum::of(rows).unwrap();
-    for (found, expected) in spectrum.plain.iter().zip(whole.singular_values().unwrap()) {
+    let spectrum = Spectrum::from_rows(rows).unwrap();
+    for (found, expected) in spectrum.uncentred.iter().zip(whole.singular_values().unwrap()) {
         close(*found, expected, 1e-12, "singular value");
     }
     let gram = rows.gram(|first, count| rows.matrix(first, count, |_| 1.0));
@@ -280,9 +282,9 @@ fn alpha_by_hand(eigenvalues: &[f64], first: usize, last: usize) -> f64 {
 fn every_metric_is_of_its_own_spectrum_and_draw() {
     let values = decaying(150, 30, 3.0);
     let (rows, seed) = (Rows::new(&values, 30).unwrap(), Seed::root(7));
-    let all = LabelFree::of(rows, &seed).unwrap();
+    let all = LabelFreeMetrics::compute(rows, &seed).unwrap();
     assert_eq!((all.rows, all.width), (150, 30));
-    let eigenvalues = Spectrum::of(rows).unwrap().eigenvalues();
+    let eigenvalues = Spectrum::from_rows(rows).unwrap().eigenvalues();
     let [of_most, of_all] = [12, 1].map(|first| alpha_by_hand(&eigenvalues, first, 30));
     close(all.alpha_req.unwrap(), of_most, 1e-9, "alpha of eigenvalues 12 and more");
     close(all.alpha_req_all.unwrap(), of_all, 1e-9, "alpha of all");
@@ -299,7 +301,7 @@ fn every_metric_is_of_its_own_spectrum_and_draw() {
 fn each_metric_has_its_own_bound() {
     let of = |rows, width| {
         let spread = Spread { mean: 1.0, deviation: 2.0, unit_mean: 3.0, unit_deviation: 4.0 };
-        let all = LabelFree {
+        let all = LabelFreeMetrics {
             rows,
             width,
             rankme: 11.0,

@@ -19,7 +19,7 @@ impl Dataset for Stripes {
         Ok(Image::new(16, 16, (0..16 * 16 * 3).map(byte).collect()))
     }
 
-    fn place(&self, index: usize) -> String {
+    fn location(&self, index: usize) -> String {
         index.to_string()
     }
 
@@ -40,7 +40,7 @@ fn striped<'a>(dataset: &'a Stripes, indices: &'a [usize], views: &'a [ViewRecip
         batch_size: 3,
         on_bad_image: OnBadImage::Fail,
         device: &Device::Cpu,
-        numbers: DType::F32,
+        dtype: DType::F32,
         seed: Seed::root(0),
     }
 }
@@ -151,8 +151,8 @@ impl Dataset for OneTorn {
         self.0.open(index)
     }
 
-    fn place(&self, index: usize) -> String {
-        self.0.place(index)
+    fn location(&self, index: usize) -> String {
+        self.0.location(index)
     }
 
     fn digest(&self) -> String {
@@ -173,7 +173,7 @@ fn a_skipped_image_takes_its_label_along() {
         batch_size: 4,
         on_bad_image: OnBadImage::Skip,
         device: &Device::Cpu,
-        numbers: DType::F32,
+        dtype: DType::F32,
         seed: Seed::root(0),
     };
     let check = |batch: Batch| {
@@ -279,7 +279,7 @@ fn neither_batches_nor_threads_change_a_pixel() {
 fn batches_have_the_numbers_that_were_asked_for() {
     let (dataset, views) = (Stripes(labels_with(4, &[1, 3])), ViewSet::paper(8).views);
     let indices = [3, 0, 1];
-    let loader = Loader { numbers: DType::BF16, ..striped(&dataset, &indices, &views) };
+    let loader = Loader { dtype: DType::BF16, ..striped(&dataset, &indices, &views) };
     loader
         .once(|batch| {
             assert_eq!((batch.images.dtype(), batch.images.dims()), (DType::BF16, &[6, 8, 8, 3][..]));
@@ -319,7 +319,7 @@ fn an_order_has_every_use_of_every_image() {
     let dataset = Stripes(labels_with(9, &[4, 7]));
     let sorted = |loader: &Loader, epoch| {
         let mut order: Vec<(usize, usize)> =
-            loader.order(epoch).iter().map(|draw| (draw.index, draw.times)).collect();
+            loader.order(epoch).iter().map(|draw| (draw.index, draw.earlier_uses)).collect();
         order.sort_unstable();
         order
     };

@@ -128,7 +128,7 @@ mod tests {
     use checks::{
         assert_differences, normal,
         reference::{
-            assert_constant, assert_finite, begins, close, gradient, matrix, numbers, scalar, single, views,
+            assert_constant, assert_finite, assert_begins, assert_close, gradient, matrix, numbers, scalar, single, views,
         },
     };
     use rstest::rstest;
@@ -164,19 +164,19 @@ mod tests {
     fn agrees_with_dino(#[case] teacher_temperature: f64, #[case] expected: [f64; 2]) {
         let (student, teacher) = (student(4), teacher());
         let first = dino(&student, &teacher, &zeros(6), 0.1, teacher_temperature).unwrap().total;
-        close(scalar(&first), expected[0], 1e-13);
+        assert_close(scalar(&first), expected[0], 1e-13);
         let centre = next_centre(&zeros(6), &teacher, 0.9).unwrap();
         let after = [0.120877487, 0.113615136, 0.038354741, -0.075599218, 0.023381067, -0.004478533];
-        begins(&numbers(&centre), &after, 1e-9);
+        assert_begins(&numbers(&centre), &after, 1e-9);
         let second = dino(&student, &teacher, &centre, 0.1, teacher_temperature).unwrap().total;
-        close(scalar(&second), expected[1], 1e-13);
+        assert_close(scalar(&second), expected[1], 1e-13);
     }
 
     #[test]
     fn agrees_with_dino_on_two_views() {
         // From the same sources.
         let loss = dino(&student(2), &teacher(), &zeros(6), 0.1, 0.04).unwrap().total;
-        close(scalar(&loss), 7.332662985978574, 1e-13);
+        assert_close(scalar(&loss), 7.332662985978574, 1e-13);
     }
 
     #[test]
@@ -190,17 +190,17 @@ mod tests {
         let student = [first.as_tensor().clone(), second.as_tensor().clone()];
         let Loss { total: loss, parts } = dino(&student, &teacher, &centre, 0.2, 0.5).unwrap();
         let first_pair = ((4.0_f64 / 3.0).ln() + 4_f64.ln()) / 2.0;
-        close(scalar(&loss), (first_pair + 2_f64.ln()) / 2.0, 1e-14);
-        begins(&gradient(&loss, &first), &[0.625, -0.625], 1e-14);
-        begins(&gradient(&loss, &second), &[-0.625, 0.625], 1e-14);
+        assert_close(scalar(&loss), (first_pair + 2_f64.ln()) / 2.0, 1e-14);
+        assert_begins(&gradient(&loss, &first), &[0.625, -0.625], 1e-14);
+        assert_begins(&gradient(&loss, &second), &[-0.625, 0.625], 1e-14);
         // Entropy of (3/4, 1/4): ln 4 - 3/4 ln 3; of (1/2, 1/2): ln 2.
         let entropy = (4_f64.ln() - 0.75 * ln3 + 2_f64.ln()) / 2.0;
         assert_eq!(
             parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
             ["teacher_entropy", "divergence"]
         );
-        close(scalar(&parts[0].1), entropy, 1e-14);
-        close(scalar(&parts[1].1), (first_pair + 2_f64.ln()) / 2.0 - entropy, 1e-14);
+        assert_close(scalar(&parts[0].1), entropy, 1e-14);
+        assert_close(scalar(&parts[1].1), (first_pair + 2_f64.ln()) / 2.0 - entropy, 1e-14);
     }
 
     #[rstest]
@@ -209,7 +209,7 @@ mod tests {
         let student = [1.5, -4.0, 0.0].map(|x| matrix(3, prototypes, |_, _| x).as_detached_tensor());
         let teacher = [matrix(3, prototypes, |i, j| libm::sin(i + 2.0 * j)).as_detached_tensor()];
         let loss = dino(&student, &teacher, &zeros(prototypes), 0.1, 0.04).unwrap().total;
-        close(scalar(&loss), (prototypes as f64).ln(), 1e-13);
+        assert_close(scalar(&loss), (prototypes as f64).ln(), 1e-13);
     }
 
     /// The definition, number by number, without any shift of exponents.
@@ -252,7 +252,7 @@ mod tests {
         let centre = normal("centre", &[1, prototypes], DType::F64).unwrap();
         let loss = dino(&student, &teacher, &centre, temperatures[0], temperatures[1]).unwrap().total;
         let expected = definition(&student, &teacher, &numbers(&centre), temperatures);
-        close(scalar(&loss), expected, 1e-12 * (1.0 + expected));
+        assert_close(scalar(&loss), expected, 1e-12 * (1.0 + expected));
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
         assert_constant(&loss, &t);
         assert_constant(&loss, &c);
         let next = next_centre(&c, &teacher, 0.5).unwrap();
-        begins(&numbers(&next), &[0.55, 1.1], 1e-15);
+        assert_begins(&numbers(&next), &[0.55, 1.1], 1e-15);
         assert_constant(&next.sum_all().unwrap(), &t);
         assert_constant(&next.sum_all().unwrap(), &c);
     }

@@ -96,7 +96,7 @@ mod tests {
     use candle_core::{Device, Var};
     use checks::{
         assert_differences, normal,
-        reference::{assert_constant, assert_finite, begins, close, fill, gradient, numbers, scalar, single},
+        reference::{assert_constant, assert_finite, assert_begins, assert_close, fill, gradient, numbers, scalar, single},
     };
     use rstest::rstest;
 
@@ -115,11 +115,11 @@ mod tests {
         let images = fill(&[2, 3, 8, 8], |n| libm::sin(0.1 * n)).permute((0, 2, 3, 1)).unwrap();
         let targets = patchify(&images, 4).unwrap();
         let second = numbers(&targets.get(0).unwrap().get(1).unwrap());
-        begins(&second, &[0.3894183, 0.4941134, 0.5920735, 0.4794255], 1e-7);
+        assert_begins(&second, &[0.3894183, 0.4941134, 0.5920735, 0.4794255], 1e-7);
         let predictions = fill(&[2, 4, 48], |n| libm::cos(0.05 * n));
         let hidden = mask(&[[1, 0, 1, 1], [0, 1, 1, 1]]);
         let loss = masked_mse(&predictions, &targets, &hidden, normalise).unwrap();
-        close(scalar(&loss), expected, 1e-14);
+        assert_close(scalar(&loss), expected, 1e-14);
     }
 
     #[test]
@@ -149,10 +149,10 @@ mod tests {
         let predictions = Var::from_tensor(&(targets.as_tensor() + errors).unwrap()).unwrap();
         let hidden = Tensor::new(&[[1.0, 0.0], [1.0, 1.0]], &Device::Cpu).unwrap();
         let loss = masked_mse(&predictions, &targets, &hidden, false).unwrap();
-        close(scalar(&loss), 5.0, 1e-14);
+        assert_close(scalar(&loss), 5.0, 1e-14);
         let third = 1.0 / 3.0;
         let slopes = [third, 2.0 * third, 0.0, 0.0, 0.0, 1.0, 4.0 * third, 0.0];
-        begins(&gradient(&loss, &predictions), &slopes, 1e-15);
+        assert_begins(&gradient(&loss, &predictions), &slopes, 1e-15);
         assert_constant(&loss, &targets);
     }
 
@@ -163,9 +163,9 @@ mod tests {
         let half = 1.0 / (2.0_f64 + 1e-6).sqrt();
         let exact = Tensor::new(&[[[-half, half], [0.0, 0.0]]], &Device::Cpu).unwrap();
         let hidden = Tensor::new(&[[1_u8, 1]], &Device::Cpu).unwrap();
-        close(scalar(&masked_mse(&exact, &targets, &hidden, true).unwrap()), 0.0, 1e-30);
+        assert_close(scalar(&masked_mse(&exact, &targets, &hidden, true).unwrap()), 0.0, 1e-30);
         let zeros = exact.zeros_like().unwrap();
-        close(scalar(&masked_mse(&zeros, &targets, &hidden, true).unwrap()), half * half / 2.0, 1e-15);
+        assert_close(scalar(&masked_mse(&zeros, &targets, &hidden, true).unwrap()), half * half / 2.0, 1e-15);
     }
 
     #[rstest]

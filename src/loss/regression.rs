@@ -39,7 +39,7 @@ mod tests {
     use candle_core::{DType, Device};
     use checks::{
         assert_differences, normal,
-        reference::{assert_constant, assert_finite, begins, close, gradient, matrix, scalar, single, views},
+        reference::{assert_constant, assert_finite, assert_begins, assert_close, gradient, matrix, scalar, single, views},
     };
     use rstest::rstest;
 
@@ -51,9 +51,9 @@ mod tests {
         // lightly 1.6.0's negative cosine, and the first three slopes of A.
         let (a, b) = views();
         let loss = cosine_distance(&a, &b).unwrap();
-        close(scalar(&loss), 0.210593188570666, 1e-14);
-        close(scalar(&loss), 2.0 + 2.0 * -0.894703405714667, 1e-14);
-        begins(&gradient(&loss, &a), &[-0.0110587701, -0.0214247843, -0.0113184050], 1e-10);
+        assert_close(scalar(&loss), 0.210593188570666, 1e-14);
+        assert_close(scalar(&loss), 2.0 + 2.0 * -0.894703405714667, 1e-14);
+        assert_begins(&gradient(&loss, &a), &[-0.0110587701, -0.0214247843, -0.0113184050], 1e-10);
         assert_constant(&loss, &b);
     }
 
@@ -66,7 +66,7 @@ mod tests {
     #[case([3.0, 4.0], [1.0, 0.0], 0.8)]
     fn angles_by_hand(#[case] prediction: [f64; 2], #[case] target: [f64; 2], #[case] expected: f64) {
         let row = |values: [f64; 2]| Tensor::new(&[values], &Device::Cpu).unwrap();
-        close(scalar(&cosine_distance(&row(prediction), &row(target)).unwrap()), expected, 1e-15);
+        assert_close(scalar(&cosine_distance(&row(prediction), &row(target)).unwrap()), expected, 1e-15);
     }
 
     #[test]
@@ -76,8 +76,8 @@ mod tests {
         let q = matrix(2, 2, |i, j| if i == 0.0 { 3.0 + j } else { j });
         let z = matrix(2, 2, |i, j| if i == j { 1.0 } else { 0.0 });
         let loss = cosine_distance(&q, &z).unwrap();
-        close(scalar(&loss), 0.4, 1e-15);
-        begins(&gradient(&loss, &q), &[-0.128, 0.096, 0.0, 0.0], 1e-15);
+        assert_close(scalar(&loss), 0.4, 1e-15);
+        assert_begins(&gradient(&loss, &q), &[-0.128, 0.096, 0.0, 0.0], 1e-15);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor};
 use serde_json::{Value, json};
 
 use super::{
-    Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
+    Foundation, Method, Name, Objective, Position, Step, expect_views, features_of_views, split_views,
     teacher::{Momentum, Teacher},
 };
 use crate::{
@@ -82,7 +82,7 @@ impl Method for Byol {
         expect_views(Name::Byol, batch, 2)?;
         let features = features_of_views(&*self.encoder, batch)?;
         let (mut embeddings, mut predictions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        for (of_view, view) in features.iter().zip(each_view(batch)?) {
+        for (of_view, view) in features.iter().zip(split_views(batch)?) {
             let embedding = self.projector.forward(of_view, Mode::Train)?;
             predictions.push(self.predictor.forward(&embedding, Mode::Train)?);
             embeddings.push(embedding);

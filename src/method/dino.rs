@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor, Var};
 use serde_json::{Value, json};
 
 use super::{
-    Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
+    Foundation, Method, Name, Objective, Position, Step, expect_views, features_of_views, split_views,
     teacher::{Momentum, Teacher},
 };
 use crate::{
@@ -134,14 +134,14 @@ impl Method for Dino {
         expect_views(Name::Dino, batch, 2)?;
         let features = features_of_views(&*self.encoder, batch)?;
         let mut taught = Vec::new();
-        for view in each_view(batch)? {
+        for view in split_views(batch)? {
             taught.push(without_gradients(|| self.teacher_encoder.embed(&view, Mode::Train))?);
         }
         let embeddings = bottlenecks(&self.head, &features)?;
         let features = Tensor::cat(&features, 0)?;
-        let student = self.head.compare(&embeddings)?.chunk(batch.views, 0)?;
+        let student = self.head.cosines(&embeddings)?.chunk(batch.views, 0)?;
         let teacher =
-            without_gradients(|| self.teacher_head.compare(&bottlenecks(&self.teacher_head, &taught)?))?;
+            without_gradients(|| self.teacher_head.cosines(&bottlenecks(&self.teacher_head, &taught)?))?;
         let teacher = teacher.chunk(batch.views, 0)?;
         let Distillation { student_temperature, teacher_temperature, centre_momentum, .. } = self.constants;
         let centre = self.centre.as_detached_tensor();
@@ -151,7 +151,7 @@ impl Method for Dino {
     }
 
     fn is_frozen(&self, variable: &str, at: Position) -> bool {
-        at.epoch < self.constants.frozen_epochs && variable == PrototypeHead::LAST
+        at.epoch < self.constants.frozen_epochs && variable == PrototypeHead::LAST_LAYER
     }
 
     fn after_step(&self, at: Position) -> Result<()> {
@@ -240,7 +240,7 @@ mod tests {
             let at = Position { step: 0, steps: 1, epoch, epochs: 4 };
             let all = dino.parameters().all().iter().map(|parameter| parameter.name.as_str());
             let frozen: Vec<&str> = all.filter(|name| dino.is_frozen(name, at)).collect();
-            let expected: &[&str] = if epoch < 2 { &[PrototypeHead::LAST] } else { &[] };
+            let expected: &[&str] = if epoch < 2 { &[PrototypeHead::LAST_LAYER] } else { &[] };
             assert_eq!(frozen, expected, "epoch {epoch}");
         }
     }

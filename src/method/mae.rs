@@ -19,7 +19,7 @@ use crate::{
         self, Backbone, Initialise, Parameters, Role,
         layers::{LayerNorm, Linear},
         position,
-        vit::{Start, TransformerBlock, Vit, VitSize, Weights},
+        vit::{TransformerBlock, Vit, VitInitialisation, VitSize, Weights},
     },
     loader::Batch,
     loss::reconstruction::{masked_mse, patchify},
@@ -112,7 +112,7 @@ impl Mae {
         let side = on.architecture.side;
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("", on.seed, on.dtype, on.device);
-        let encoder = Vit::new(&mut builder, size, side, Start::MAE)?;
+        let encoder = Vit::new(&mut builder, size, side, VitInitialisation::MAE)?;
         let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
         let decoder = Decoder::new(&mut builder, on.heads.decoder, size, side)?;
         let masks = on.seed.unwrap_or(Seed::root(0)).child("masks");
@@ -121,10 +121,10 @@ impl Mae {
 
     /// Computes the step for images (batch, side, side, 3). `noise` (batch, patches) ranks the patches of each image:
     /// those with the lowest values stay visible, in this order.
-    pub fn step_with(&self, images: &Tensor, views: usize, noise: &[Vec<f64>]) -> Result<Step> {
+    pub fn step_with_noise(&self, images: &Tensor, views: usize, noise: &[Vec<f64>]) -> Result<Step> {
         let patches = noise[0].len();
         let visible = ((patches as f64 * self.constants.visible) as usize).max(1);
-        let order: Vec<Vec<u32>> = noise.iter().map(|noise| ranked(noise)).collect();
+        let order: Vec<Vec<u32>> = noise.iter().map(|noise| argsort(noise)).collect();
         let kept: Vec<Vec<u32>> = order.iter().map(|order| order[..visible].to_vec()).collect();
         let tokens = self.encoder.tokens(images, Some(&Tensor::new(kept, &Device::Cpu)?))?;
         let predictions = self.decoder.forward(&tokens, &order)?;
@@ -167,7 +167,7 @@ impl Method for Mae {
         let patches = (height / self.patch) * (width / self.patch);
         let mut stream = self.masks.index(at.step).stream();
         let noise: Vec<Vec<f64>> = (0..rows).map(|_| (0..patches).map(|_| stream.unit()).collect()).collect();
-        self.step_with(&batch.images, batch.views, &noise)
+        self.step_with_noise(&batch.images, batch.views, &noise)
     }
 
     fn encoder(&self) -> &dyn Backbone {
@@ -180,7 +180,7 @@ impl Method for Mae {
 }
 
 /// Returns positions of `noise`, lowest first; ties keep their order.
-fn ranked(noise: &[f64]) -> Vec<u32> {
+fn argsort(noise: &[f64]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..noise.len() as u32).collect();
     order.sort_by(|&a, &b| noise[a as usize].total_cmp(&noise[b as usize]));
     order
@@ -213,7 +213,7 @@ impl Decoder {
         let mask_token =
             builder.variable("mask_token", shape, Initialise::Normal { std: 0.02 }, Role::Weight)?;
         let grid = (side / encoder.patch, side / encoder.patch);
-        let positions = position::waves(grid, size.width, mask_token.dtype(), mask_token.device())?;
+        let positions = position::sinusoids(grid, size.width, mask_token.dtype(), mask_token.device())?;
         let mut scope = builder.scope("decoder_blocks");
         let blocks = (0..size.depth)
             .map(|number| {
@@ -314,7 +314,7 @@ mod tests {
                 (0..16).map(|_| stream.unit()).collect()
             })
             .collect();
-        model(supervision).step_with(&images, views, &noise).unwrap().loss.to_scalar().unwrap()
+        model(supervision).step_with_noise(&images, views, &noise).unwrap().loss.to_scalar().unwrap()
     }
 
     #[test]

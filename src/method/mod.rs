@@ -59,7 +59,7 @@ impl Name {
     ///
     /// Colours are those of Okabe and Ito, which remain distinct for readers with red-green colour blindness;
     /// markers are for print in grey.
-    const fn look(self) -> (&'static str, &'static str, &'static str) {
+    const fn appearance(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Supervised => ("Supervised", "#5f6368", "M-4 -4H4V4H-4Z"),
             Self::Byol => ("BYOL", "#0072b2", "M0 -5L5 4H-5Z"),
@@ -73,21 +73,21 @@ impl Name {
 
     /// Returns the name that the paper prints.
     pub const fn label(self) -> &'static str {
-        self.look().0
+        self.appearance().0
     }
 
     /// Returns its colour in figures, as CSS.
     pub const fn colour(self) -> &'static str {
-        self.look().1
+        self.appearance().1
     }
 
     /// Returns its marker in figures: an SVG path centred on (0, 0), about 8 wide.
     pub const fn marker(self) -> &'static str {
-        self.look().2
+        self.appearance().2
     }
 
     /// Returns whether it is one of the paper's methods.
-    pub fn is_the_papers(self) -> bool {
+    pub fn is_from_paper(self) -> bool {
         Self::PAPER.contains(&self)
     }
 
@@ -224,14 +224,14 @@ fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
 /// images independently, because fewer and larger matrix products are faster.
 fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor>> {
     if encoder.mixes_images() {
-        each_view(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()
+        split_views(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()
     } else {
         encoder.embed(&batch.images, Mode::Train)?.chunk(batch.views, 0)
     }
 }
 
 /// Splits a batch's images by view.
-fn each_view(batch: &Batch) -> Result<Vec<Tensor>> {
+fn split_views(batch: &Batch) -> Result<Vec<Tensor>> {
     batch.images.chunk(batch.views, 0)
 }
 

@@ -16,7 +16,7 @@ use crate::{
 
 /// How the loss handles rare defects.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Answer {
+pub enum RarityHandling {
     /// A defect weighs normals/defects times as much as a normal image: the paper's choice.
     #[default]
     Weight,
@@ -34,27 +34,27 @@ pub enum Answer {
     LogitAdjustment,
 }
 
-impl Answer {
+impl RarityHandling {
     /// The numbers of Lin et al. 2017, section 4.1.
     pub const FOCAL: Self = Self::Focal { of_defects: 0.25, focus: 2.0 };
 }
 
 /// Supervised training, and how it handles rare defects.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct OnLabels {
+pub struct Classification {
     /// How the loss handles rare defects.
-    pub answer: Answer,
+    pub rarity: RarityHandling,
 }
 
-impl Objective for OnLabels {
+impl Objective for Classification {
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        let Self { answer } = self;
+        let Self { rarity: answer } = self;
         let mut settings = vec![("name", json!("supervised"))];
         match answer {
-            Answer::Weight => settings.push(("rarity", json!("weight"))),
-            Answer::Nothing => settings.push(("rarity", json!("nothing"))),
-            Answer::LogitAdjustment => settings.push(("rarity", json!("logit_adjustment"))),
-            Answer::Focal { of_defects, focus } => settings.extend([
+            RarityHandling::Weight => settings.push(("rarity", json!("weight"))),
+            RarityHandling::Nothing => settings.push(("rarity", json!("nothing"))),
+            RarityHandling::LogitAdjustment => settings.push(("rarity", json!("logit_adjustment"))),
+            RarityHandling::Focal { of_defects, focus } => settings.extend([
                 ("rarity", json!("focal_loss")),
                 ("rarity.of_defects", json!(of_defects)),
                 ("rarity.focus", json!(focus)),
@@ -68,7 +68,7 @@ impl Objective for OnLabels {
     }
 
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
-        Ok(Box::new(Supervised::new(on, self.answer)?))
+        Ok(Box::new(Supervised::new(on, self.rarity)?))
     }
 }
 
@@ -77,7 +77,7 @@ pub struct Supervised {
     encoder: Box<dyn Backbone>,
     head: Linear,
     parameters: Parameters,
-    answer: Answer,
+    answer: RarityHandling,
     /// Normals/defects of the training set.
     defect_weight: f64,
 }
@@ -87,7 +87,7 @@ impl Supervised {
     ///
     /// # Errors
     /// If sizes do not fit each other.
-    pub fn new(on: &Foundation, answer: Answer) -> Result<Self> {
+    pub fn new(on: &Foundation, answer: RarityHandling) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
         let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
@@ -102,10 +102,10 @@ impl Method for Supervised {
         let logits = self.head.forward(&features)?.squeeze(1)?;
         let labels = batch.labels.repeat(batch.views)?.to_dtype(logits.dtype())?;
         let loss = match self.answer {
-            Answer::Weight => binary_cross_entropy(&logits, &labels, self.defect_weight)?,
-            Answer::Nothing => binary_cross_entropy(&logits, &labels, 1.0)?,
-            Answer::Focal { of_defects, focus } => focal(&logits, &labels, of_defects, focus)?,
-            Answer::LogitAdjustment => {
+            RarityHandling::Weight => binary_cross_entropy(&logits, &labels, self.defect_weight)?,
+            RarityHandling::Nothing => binary_cross_entropy(&logits, &labels, 1.0)?,
+            RarityHandling::Focal { of_defects, focus } => focal(&logits, &labels, of_defects, focus)?,
+            RarityHandling::LogitAdjustment => {
                 binary_cross_entropy(&(&logits - self.defect_weight.ln())?, &labels, 1.0)?
             }
         };
@@ -173,11 +173,11 @@ mod tests {
         // Cross-entropy of an image from its logit, signed so that a higher one is more correct.
         let cost = |right: f64| (1.0 + (-right).exp()).ln();
         let side = |defect: bool| if defect { 1.0 } else { -1.0 };
-        let answers: [(Answer, Cost); 4] = [
-            (Answer::Weight, &|x, defect| if defect { 3.0 * cost(x) } else { cost(-x) }),
-            (Answer::Nothing, &|x, defect| cost(side(defect) * x)),
-            (Answer::LogitAdjustment, &|x, defect| cost(side(defect) * (x - 3.0_f64.ln()))),
-            (Answer::FOCAL, &|x, defect| {
+        let answers: [(RarityHandling, Cost); 4] = [
+            (RarityHandling::Weight, &|x, defect| if defect { 3.0 * cost(x) } else { cost(-x) }),
+            (RarityHandling::Nothing, &|x, defect| cost(side(defect) * x)),
+            (RarityHandling::LogitAdjustment, &|x, defect| cost(side(defect) * (x - 3.0_f64.ln()))),
+            (RarityHandling::FOCAL, &|x, defect| {
                 let right = side(defect) * x;
                 let missed = 1.0 - 1.0 / (1.0 + (-right).exp());
                 if defect { 0.25 * missed.powi(2) * cost(right) } else { 0.75 * missed.powi(2) * cost(right) }

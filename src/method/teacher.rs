@@ -11,7 +11,7 @@ use super::Position;
 use crate::{
     backbone::{Parameters, Role},
     schedule::{self, CosineEnd},
-    tensor::{Move, move_averages},
+    tensor::{AverageUpdate, move_averages},
 };
 
 /// The fraction of itself that a teacher keeps in each step.
@@ -61,7 +61,7 @@ impl Teacher {
     pub fn follow(&self, at: Position) -> Result<()> {
         let keep = self.momentum.at(at);
         let pairs = self.pairs.iter();
-        let moves = pairs.map(|(average, value)| Move { average, value, keep, take: 1.0 - keep });
+        let moves = pairs.map(|(average, value)| AverageUpdate { average, value, keep, take: 1.0 - keep });
         move_averages(&moves.collect::<Vec<_>>())
     }
 

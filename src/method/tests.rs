@@ -12,7 +12,7 @@ use super::{
     mae::{Reconstruction, Supervision},
     simclr::Contrast,
     simsiam::StopGradient,
-    supervised::{Answer, OnLabels, Supervised},
+    supervised::{Classification, RarityHandling, Supervised},
     teacher::Momentum,
     untrained::Untrained,
     *,
@@ -40,7 +40,7 @@ const MAE: Reconstruction = Reconstruction {
 
 fn objectives() -> [(Name, Box<dyn Objective>); 7] {
     [
-        (Name::Supervised, Box::new(OnLabels::default())),
+        (Name::Supervised, Box::new(Classification::default())),
         (Name::Byol, Box::new(Bootstrap { momentum: MOMENTUM })),
         (Name::BarlowTwins, Box::new(Decorrelation { off_diagonal_weight: 0.005, scale: 0.1 })),
         (Name::Dino, Box::new(DINO)),
@@ -94,7 +94,7 @@ fn names_are_those_of_the_paper() {
         ("simclr", "SimCLR", true),
         ("simsiam", "SimSiam", false),
     ];
-    assert_eq!(Name::ALL.map(|name| (name.id(), name.label(), name.is_the_papers())), expected);
+    assert_eq!(Name::ALL.map(|name| (name.id(), name.label(), name.is_from_paper())), expected);
     assert_eq!(Name::PAPER, Name::ALL[..6]);
     assert_eq!(Name::SELF_SUPERVISED, Name::ALL[1..6]);
     for name in Name::ALL {
@@ -155,14 +155,14 @@ fn constants_are_stated_under_their_names() {
         let objective = Reconstruction { supervision, ..MAE };
         assert_eq!((stated(&objective, 3), objective.views()), (json!(name), views));
     }
-    for (answer, name) in [
-        (Answer::Nothing, "nothing"),
-        (Answer::FOCAL, "focal_loss"),
-        (Answer::LogitAdjustment, "logit_adjustment"),
+    for (rarity, name) in [
+        (RarityHandling::Nothing, "nothing"),
+        (RarityHandling::FOCAL, "focal_loss"),
+        (RarityHandling::LogitAdjustment, "logit_adjustment"),
     ] {
-        assert_eq!(stated(&OnLabels { answer }, 1), json!(name));
+        assert_eq!(stated(&Classification { rarity }, 1), json!(name));
     }
-    let focal = OnLabels { answer: Answer::FOCAL }.settings();
+    let focal = Classification { rarity: RarityHandling::FOCAL }.settings();
     assert_eq!(focal[2..], [("rarity.of_defects", json!(0.25)), ("rarity.focus", json!(2.0))]);
 }
 
@@ -236,7 +236,7 @@ fn another_number_of_views_is_refused() {
 /// Supervised training takes any number of views, whose losses it averages.
 #[test]
 fn views_of_labelled_images_are_averaged() {
-    let method = build(&OnLabels::default());
+    let method = build(&Classification::default());
     let loss = |batch: &Batch| method.step(batch, AT).unwrap().loss.to_scalar::<f64>().unwrap();
     let both = batch(2);
     let of_view = |view: usize| {
@@ -266,7 +266,7 @@ fn untrained_weights_are_those_that_training_begins_with() {
     for name in backbone::Name::STUDY {
         let on = foundation(name);
         let (untrained, supervised) =
-            (Untrained::weights(&on).unwrap(), Supervised::new(&on, Answer::default()).unwrap());
+            (Untrained::weights(&on).unwrap(), Supervised::new(&on, RarityHandling::default()).unwrap());
         assert_eq!(values(untrained.parameters()), values(&supervised.parameters().encoder()), "{name}");
         let error = untrained.step(&batch(1), AT).err().unwrap().to_string();
         assert!(error.starts_with("an untrained encoder has no training step"), "{error}");

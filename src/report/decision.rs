@@ -13,7 +13,7 @@ use super::{
     share_in_words,
 };
 use crate::{
-    analysis::{Interval, intervals::of_part},
+    analysis::{Interval, intervals::proportion_interval},
     claims::{Card, decision::Standing},
     data::Share,
     results::{Classifier, Metric, record::Score},
@@ -73,13 +73,13 @@ fn anchor(share: Share) -> String {
 /// Returns the AUROC axis of every card's arms and floors: cards are compared, so they share one scale.
 fn axis(page: &Page) -> PlotAxis {
     let standings = page.cards.iter().flat_map(|card| card.arms.iter().chain(&card.floors));
-    PlotAxis::about(Metric::Auroc.label(), standings.flat_map(|standing| ends(standing.auroc)), 2)
+    PlotAxis::spanning(Metric::Auroc.label(), standings.flat_map(|standing| ends(standing.auroc)), 2)
 }
 
 /// Shows every arm and floor with its interval, the highest first; a star marks those that may be the best.
 fn forest(page: &Page, card: &Card) -> Markup {
     let candidate = |standing: &Standing| {
-        card.contest.iter().any(|contest| contest.candidates().any(|arm| arm.at.cell == standing.cell))
+        card.contest.iter().any(|contest| contest.candidates().any(|arm| arm.scored.cell == standing.cell))
     };
     let row = |standing: &Standing| NamedInterval {
         method: standing.cell.method,
@@ -119,7 +119,7 @@ fn by_class(page: &Page, card: &Card) -> Markup {
         .map(|(name, [seeds, found, all])| NamedInterval {
             method: pick.cell.method,
             name: format!("{name} ({all})"),
-            value: of_part(found as f64 / seeds as f64, all as f64),
+            value: proportion_interval(found as f64 / seeds as f64, all as f64),
         })
         .collect();
     if rows.is_empty() {

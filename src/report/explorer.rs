@@ -45,7 +45,7 @@ fn entries(page: &Page) -> Vec<Entry> {
         for method in page.methods() {
             for train in page.shares() {
                 let cell = Axes::trained(method, backbone, train);
-                let rate = |metric: Metric| ours.seeds(metric, &cell.converged());
+                let rate = |metric: Metric| ours.scores(metric, &cell.converged());
                 let rates: Vec<(f64, f64)> =
                     rate(Metric::TruePositiveRate).into_iter().zip(rate(Metric::FalsePositiveRate)).collect();
                 if !rates.is_empty() {
@@ -197,7 +197,7 @@ mod tests {
             operating_points: vec![[2.0, 0.01, 0.5], [-1.0, 0.25, 0.9876543]],
             ..example::score("converged", None)
         }];
-        let page = Page::new(reading::of(vec![("a".into(), record)]), None);
+        let page = Page::new(reading::from_memory(vec![("a".into(), record)]), None);
         let entries = entries(&page);
         let [entry] = &entries[..] else { panic!("{} entries", entries.len()) };
         assert_eq!(entry.rates, [(0.75, 0.125)]);

@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    analysis::{Interval, intervals::of_images},
+    analysis::{Interval, intervals::interval_over_images},
     backbone,
     data::Share,
     evaluate::detection::auroc,
@@ -19,7 +19,7 @@ use crate::{
 const ROUNDS: usize = 400;
 
 /// Difference between a method's model and the supervised one on the same backbone.
-pub struct OnImages {
+pub struct ImageDifference {
     /// Method of the first model.
     pub method: method::Name,
     /// Backbone of both models.
@@ -54,7 +54,7 @@ pub fn auroc_difference(first: &Columns, second: &Columns) -> Result<Interval> {
     auroc(&logits[0], &defects)?;
     let groups = first.iter().any(|(name, _)| name == "group").then(|| column(first, "group")).transpose()?;
     let groups = groups.map(|groups| groups.into_iter().map(|group| group as u32).collect::<Vec<u32>>());
-    Ok(of_images(&defects, groups.as_deref(), ROUNDS, Seed::root(0), |positions| {
+    Ok(interval_over_images(&defects, groups.as_deref(), ROUNDS, Seed::root(0), |positions| {
         let labels: Vec<bool> = positions.iter().map(|&position| defects[position]).collect();
         let of = |logits: &[f64]| {
             let drawn: Vec<f64> = positions.iter().map(|&position| logits[position]).collect();

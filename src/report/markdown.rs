@@ -107,7 +107,7 @@ fn table_1(page: &Page) -> String {
             rows.push((method.label(), backbone, cells.collect()));
         }
     }
-    format!("F1, {}\n\n{}", foreign::markdown(&ours.name), by_share(&shares, &rows))
+    format!("F1, {}\n\n{}", foreign::escape_markdown(&ours.name), by_share(&shares, &rows))
 }
 
 /// Returns our AUROC of the converged probe on all validation images, preceded by that of random and of given
@@ -130,7 +130,11 @@ fn auroc(page: &Page) -> String {
             rows.push((method.label(), backbone, cells.collect()));
         }
     }
-    format!("AUROC of the converged probe, {}\n\n{}", foreign::markdown(&ours.name), by_share(&shares, &rows))
+    format!(
+        "AUROC of the converged probe, {}\n\n{}",
+        foreign::escape_markdown(&ours.name),
+        by_share(&shares, &rows)
+    )
 }
 
 /// Formats rows with a number for each training share; rows without any number are left out.
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn names_of_others_make_no_markdown() {
-        let table = format!("F1, {}\n", foreign::markdown("small | x\n<!-- end table1 --><b>`"));
+        let table = format!("F1, {}\n", foreign::escape_markdown("small | x\n<!-- end table1 --><b>`"));
         assert_eq!(table, "F1, small \\| x\\\\n&lt;!-- end table1 --&gt;&lt;b&gt;\\`\n");
         let document = "<!-- begin table1: c -->\n<!-- end table1 -->\n";
         let once = splice(document, &[("table1", table.clone())]).unwrap();

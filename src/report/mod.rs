@@ -19,15 +19,15 @@ use std::collections::BTreeSet;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-pub use images::OnImages;
-pub use parts::{Contents, MOST_PARTS, contents};
+pub use images::ImageDifference;
+pub use parts::{MOST_PARTS, SettingSummary, setting_summaries};
 pub use pictures::{Example, Examples};
 
 use self::figure::{Theme, picture};
 use crate::{
-    analysis::{Axes, Filed, Reading, Scored, cell::percent, intervals::mean},
+    analysis::{Axes, FiledRecord, Reading, Scored, cell::percent, intervals::mean},
     backbone,
-    claims::{self, Card, Claim, Evidence, Finding, Yardstick, decision::Made, evidence::MARGIN},
+    claims::{self, Card, Claim, Evidence, Finding, Yardstick, decision::RecordedCommand, evidence::MARGIN},
     data::Share,
     method,
     results::Metric,
@@ -42,15 +42,15 @@ pub struct Page {
     judged: Vec<(&'static Claim, Vec<Judged>)>,
     bodies: Vec<Evidence>,
     cards: Vec<Card>,
-    made: Vec<Made>,
+    made: Vec<RecordedCommand>,
     examples: Option<Examples>,
-    on_images: Vec<OnImages>,
+    on_images: Vec<ImageDifference>,
     /// Summary of the setting.
-    contents: Option<Contents>,
+    contents: Option<SettingSummary>,
     /// Pages of other settings, shown below.
     others: Vec<Page>,
     /// Settings that are not shown on the page.
-    left_out: Vec<Contents>,
+    left_out: Vec<SettingSummary>,
     /// Index among the parts of a page; 0 is the first.
     number: usize,
 }
@@ -58,8 +58,8 @@ pub struct Page {
 /// Returns the largest setting of a reading that does not consist only of trials, which choose a recipe's numbers
 /// and are not results.
 pub fn main_setting(reading: &Reading) -> Option<String> {
-    let shown = |contents: &Contents| !contents.is_tuning;
-    contents(reading).into_iter().find(shown).map(|contents| contents.setting)
+    let shown = |contents: &SettingSummary| !contents.is_tuning;
+    setting_summaries(reading).into_iter().find(shown).map(|contents| contents.setting)
 }
 
 /// The findings of a claim on one body of numbers, by each of its yardsticks, the paper's own first.
@@ -94,14 +94,15 @@ impl Page {
     /// Judges all claims on the paper's numbers and on the largest setting. The page mentions other settings;
     /// [`Self::with_others`] shows them too.
     pub fn new(reading: Reading, examples: Option<Examples>) -> Self {
-        Self::within(MARGIN, reading, examples)
+        Self::new_with_margin(MARGIN, reading, examples)
     }
 
     /// Like [`Self::new`], but scores that differ by less than `margin` count as the same.
-    pub fn within(margin: f64, reading: Reading, examples: Option<Examples>) -> Self {
+    pub fn new_with_margin(margin: f64, reading: Reading, examples: Option<Examples>) -> Self {
         let setting = main_setting(&reading);
-        let (shown, left_out): (Vec<Contents>, Vec<Contents>) =
-            contents(&reading).into_iter().partition(|known| Some(&known.setting) == setting.as_ref());
+        let (shown, left_out): (Vec<SettingSummary>, Vec<SettingSummary>) = setting_summaries(&reading)
+            .into_iter()
+            .partition(|known| Some(&known.setting) == setting.as_ref());
         let contents = shown.into_iter().next();
         let mut bodies = vec![claims::paper().with_margin(margin)];
         if let Some(setting) = &setting {
@@ -150,12 +151,12 @@ impl Page {
     }
 
     /// Returns the settings whose records are not on the page, the largest first.
-    pub fn left_out(&self) -> &[Contents] {
+    pub fn left_out(&self) -> &[SettingSummary] {
         &self.left_out
     }
 
     /// Returns the summary of the page's setting; `None` if there are no records.
-    pub fn contents(&self) -> Option<&Contents> {
+    pub fn contents(&self) -> Option<&SettingSummary> {
         self.contents.as_ref()
     }
 
@@ -166,7 +167,7 @@ impl Page {
 
     /// Adds the commands that made the records, so that cards can suggest the next one.
     #[must_use]
-    pub fn with_commands(self, made: Vec<Made>) -> Self {
+    pub fn with_commands(self, made: Vec<RecordedCommand>) -> Self {
         Self { made, ..self }
     }
 
@@ -182,7 +183,7 @@ impl Page {
 
     /// Adds how far test images change differences between models.
     #[must_use]
-    pub fn with_images(self, on_images: Vec<OnImages>) -> Self {
+    pub fn with_images(self, on_images: Vec<ImageDifference>) -> Self {
         Self { on_images, ..self }
     }
 
@@ -199,7 +200,7 @@ impl Page {
     /// Returns the methods that tables and figures show: the paper's, and any others in the records.
     fn methods(&self) -> Vec<method::Name> {
         let measured = |method: method::Name| self.records().any(|filed| filed.cell.method == Some(method));
-        method::Name::ALL.into_iter().filter(|method| method.is_the_papers() || measured(*method)).collect()
+        method::Name::ALL.into_iter().filter(|method| method.is_from_paper() || measured(*method)).collect()
     }
 
     /// Returns those of [`Self::methods`] that learn without labels.
@@ -221,11 +222,11 @@ impl Page {
     /// Returns a training share as 0..1; for the natural share the one counted in the records, `None` without
     /// records.
     fn fraction(&self, share: Share) -> Option<f64> {
-        let count = |filed: &Filed| {
+        let count = |filed: &FiledRecord| {
             let train = filed.record.data.train;
             train.defects as f64 / (train.normals + train.defects) as f64
         };
-        let here = |filed: &&Filed| filed.cell.is_an_arm() && filed.cell.share == share;
+        let here = |filed: &&FiledRecord| filed.cell.is_an_arm() && filed.cell.share == share;
         let counted = || mean(&self.records().filter(here).map(count).collect::<Vec<_>>());
         share.fraction().or_else(|| Some(counted()).filter(|fraction| fraction.is_finite()))
     }
@@ -240,7 +241,7 @@ impl Page {
     }
 
     /// Returns the records of the largest setting.
-    fn records(&self) -> impl Iterator<Item = &Filed> {
+    fn records(&self) -> impl Iterator<Item = &FiledRecord> {
         let wanted = self.setting.as_deref();
         self.reading.records.iter().filter(move |filed| Some(filed.setting.as_str()) == wanted)
     }

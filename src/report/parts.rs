@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::Page;
 use crate::{
-    analysis::{Filed, Reading, setting::short_digest},
+    analysis::{FiledRecord, Reading, setting::short_digest},
     results::record::Counts,
     study::Study,
 };
@@ -17,7 +17,7 @@ pub const MOST_PARTS: usize = 6;
 
 /// Summary of a setting: what distinguishes its records from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contents {
+pub struct SettingSummary {
     /// Name of the setting.
     pub setting: String,
     /// Number of its records.
@@ -34,10 +34,10 @@ pub struct Contents {
     pub is_tuning: bool,
 }
 
-impl Contents {
-    pub(super) fn of(setting: String, records: &[&Filed], is_tuning: bool) -> Self {
+impl SettingSummary {
+    pub(super) fn of(setting: String, records: &[&FiledRecord], is_tuning: bool) -> Self {
         let size = |counts: &Counts| counts.normals + counts.defects;
-        let most = |of: fn(&Filed) -> Counts| {
+        let most = |of: fn(&FiledRecord) -> Counts| {
             let none = Counts { normals: 0, defects: 0 };
             records.iter().map(|filed| of(filed)).max_by_key(size).unwrap_or(none)
         };
@@ -72,7 +72,7 @@ impl Contents {
     }
 
     /// Returns the shell command that shows a setting that was left out, or why there is none.
-    pub fn way_in(&self) -> String {
+    pub fn how_to_show(&self) -> String {
         if self.is_tuning {
             return "these are trials of `tune`, which choose a recipe's numbers and are never shown"
                 .to_owned();
@@ -90,11 +90,16 @@ impl Contents {
 }
 
 /// Returns the summaries of all settings of a reading, the largest first.
-pub fn contents(reading: &Reading) -> Vec<Contents> {
+pub fn setting_summaries(reading: &Reading) -> Vec<SettingSummary> {
     let of = |(setting, _): (String, usize)| {
-        let records: Vec<&Filed> = reading.records.iter().filter(|filed| filed.setting == setting).collect();
+        let records: Vec<&FiledRecord> =
+            reading.records.iter().filter(|filed| filed.setting == setting).collect();
         let axes = reading.frame.setting(&setting).axes();
-        Contents::of(setting, &records, axes.iter().all(|at| matches!(at.cell.study, Study::Tuning { .. })))
+        SettingSummary::of(
+            setting,
+            &records,
+            axes.iter().all(|at| matches!(at.cell.study, Study::Tuning { .. })),
+        )
     };
     reading.frame.settings().into_iter().map(of).collect()
 }
@@ -133,7 +138,7 @@ pub(super) fn overview(page: &Page) -> Markup {
             p.banner role="note" {
                 strong { "Not on this page: " (records(page.left_out().iter().map(|contents| contents.records).sum())) " of other settings." }
             }
-            ul { @for contents in page.left_out() { li { (contents.sentence()) br; code { (contents.way_in()) } } } }
+            ul { @for contents in page.left_out() { li { (contents.sentence()) br; code { (contents.how_to_show()) } } } }
         }
     }
 }

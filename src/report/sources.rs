@@ -6,13 +6,13 @@ use maud::{Markup, html};
 
 use super::{Page, scores};
 use crate::{
-    analysis::{Filed, intervals::mean},
+    analysis::{FiledRecord, intervals::mean},
     named::counted,
     results::Record,
 };
 
 pub fn section(page: &Page) -> Markup {
-    let records: Vec<&Filed> = page.records().collect();
+    let records: Vec<&FiledRecord> = page.records().collect();
     html! {
         (cost(&records))
         (provenance(&records))
@@ -26,7 +26,7 @@ pub fn section(page: &Page) -> Markup {
     }
 }
 
-fn cost(records: &[&Filed]) -> Markup {
+fn cost(records: &[&FiledRecord]) -> Markup {
     let mut groups: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
     for filed in records.iter().filter(|filed| filed.cell.is_an_arm()) {
         groups.entry((filed.cell.method, filed.cell.backbone)).or_default().push(&filed.record);
@@ -36,7 +36,7 @@ fn cost(records: &[&Filed]) -> Markup {
     };
     let total: f64 = records
         .iter()
-        .map(|Filed { record, .. }| record.cost.train_seconds + record.cost.evaluate_seconds)
+        .map(|FiledRecord { record, .. }| record.cost.train_seconds + record.cost.evaluate_seconds)
         .sum();
     html! {
         h3 { "Cost" }
@@ -57,10 +57,10 @@ fn cost(records: &[&Filed]) -> Markup {
     }
 }
 
-fn provenance(records: &[&Filed]) -> Markup {
+fn provenance(records: &[&FiledRecord]) -> Markup {
     let mut machines: BTreeMap<[String; 5], usize> = BTreeMap::new();
     let mut settings: BTreeMap<(&str, &str), BTreeMap<String, usize>> = BTreeMap::new();
-    for Filed { record, .. } in records {
+    for FiledRecord { record, .. } in records {
         let made = &record.provenance;
         let key = [&made.revision, &made.skewbench, &made.cpu, &made.device, &made.system].map(String::clone);
         *machines.entry(key).or_default() += 1;

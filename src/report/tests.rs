@@ -33,7 +33,10 @@ fn scored(f1: f64, auroc: f64) -> Score {
 }
 
 fn page(records: Vec<Record>) -> Page {
-    Page::new(reading::of(records.into_iter().map(|record| (record.cell.id.clone(), record)).collect()), None)
+    Page::new(
+        reading::from_memory(records.into_iter().map(|record| (record.cell.id.clone(), record)).collect()),
+        None,
+    )
 }
 
 /// Returns the text of each cell in the rows of a table, row headings included; the table is found by a part of its
@@ -70,7 +73,7 @@ fn texts(html: &str) -> Vec<&str> {
 fn a_run_that_goes_on_is_counted_by_what_was_asked() {
     let score = [("converged", scored(0.5, 0.5))];
     let finished = ["simclr", "byol"].map(|method| record("table1", None, method, 0, &score));
-    let asked = |names: &[&str]| Made {
+    let asked = |names: &[&str]| RecordedCommand {
         command: "reproduce".to_owned(),
         cells: names.iter().map(|&name| name.to_owned()).collect(),
     };

@@ -14,11 +14,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{
     Record,
-    provenance::short,
+    provenance::digest_prefix,
     record::{self, CellAxes},
 };
 use crate::{
-    data::regular::{self, Most},
+    data::regular::{self, SizeLimit},
     named::{counted, named},
 };
 
@@ -36,7 +36,7 @@ named! {
 
 impl Part {
     /// Returns the path of this file beside a record.
-    pub fn of(self, record: &Path) -> PathBuf {
+    pub fn path_beside(self, record: &Path) -> PathBuf {
         record.with_extension(match self {
             Self::Weights => "safetensors",
             Self::Detector => "detector.safetensors",
@@ -45,9 +45,9 @@ impl Part {
     }
 }
 
-impl record::Beside {
+impl record::FileDigest {
     /// Returns what a record states about these bytes; `rows` is the number of rows of a table.
-    pub(super) fn of(bytes: &[u8], rows: Option<usize>) -> Self {
+    pub(super) fn from_bytes(bytes: &[u8], rows: Option<usize>) -> Self {
         Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string(), rows }
     }
 }
@@ -71,7 +71,7 @@ pub struct Fault {
 pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     for part in Part::ALL {
-        let path = part.of(at);
+        let path = part.path_beside(at);
         let Some(stated) = record.beside.get(part.id()) else { continue };
         let cannot = || format!("{}: cannot be read", path.display());
         let found = match fs::metadata(&path) {
@@ -86,7 +86,8 @@ pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
         let is_own = found.is_file()
             && found.len() == stated.bytes
             && (!is_newer().unwrap_or(true)
-                || own(stated, &regular::read(&path, Most::WEIGHTS).with_context(cannot)?, part).is_ok());
+                || own(stated, &regular::read(&path, SizeLimit::WEIGHTS).with_context(cannot)?, part)
+                    .is_ok());
         if !is_own {
             let text = format!("{}: differs from the {part} that its record describes", path.display());
             faults.push(Fault { part, is_missing: false, text });
@@ -100,11 +101,11 @@ pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
 /// # Errors
 /// If it is missing, or does not belong to this record: says what the record states and what was found.
 pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
-    let path = part.of(at);
+    let path = part.path_beside(at);
     let known = || format!("{}: {}", path.display(), remedy(&record.cell));
     let load = || -> Result<Vec<u8>> {
         ensure!(fs::metadata(&path)?.is_file(), "not a file, but a folder, a pipe or a device");
-        Ok(regular::read(&path, Most::WEIGHTS)?)
+        Ok(regular::read(&path, SizeLimit::WEIGHTS)?)
     };
     let bytes = load().with_context(|| format!("{}: cannot be read", path.display()))?;
     match record.beside.get(part.id()) {
@@ -129,17 +130,17 @@ fn remedy(cell: &CellAxes) -> String {
 ///
 /// # Errors
 /// If they are not.
-fn own(stated: &record::Beside, bytes: &[u8], part: Part) -> Result<()> {
+fn own(stated: &record::FileDigest, bytes: &[u8], part: Part) -> Result<()> {
     if part == Part::Logits {
         ensure_rows(stated.rows, rows(bytes))?;
     }
-    let found = record::Beside::of(bytes, None);
+    let found = record::FileDigest::from_bytes(bytes, None);
     ensure!(found.bytes == stated.bytes, "{} bytes, but the record states {}", found.bytes, stated.bytes);
     ensure!(
         found.blake3 == stated.blake3,
         "digest {}, but the record states {}",
-        short(&found.blake3),
-        short(&stated.blake3)
+        digest_prefix(&found.blake3),
+        digest_prefix(&stated.blake3)
     );
     Ok(())
 }
@@ -177,10 +178,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let mut record = example::record();
-        record.beside.insert("logits".into(), record::Beside::of(TABLE, Some(2)));
-        record.beside.insert("weights".into(), record::Beside::of(b"weights", None));
-        let at = folder.path(&record.cell.id);
-        let [logits, weights] = [Part::Logits, Part::Weights].map(|part| part.of(&at));
+        record.beside.insert("logits".into(), record::FileDigest::from_bytes(TABLE, Some(2)));
+        record.beside.insert("weights".into(), record::FileDigest::from_bytes(b"weights", None));
+        let at = folder.record_path(&record.cell.id);
+        let [logits, weights] = [Part::Logits, Part::Weights].map(|part| part.path_beside(&at));
         fs::create_dir_all(at.parent().unwrap()).unwrap();
         fs::write(&logits, TABLE).unwrap();
         fs::write(&weights, b"weights").unwrap();
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Logits, true));
 
         // A file that was not written with the record.
-        let detector = Part::Detector.of(&at);
+        let detector = Part::Detector.path_beside(&at);
         fs::write(&detector, b"x").unwrap();
         assert!(message(read(&at, &record, Part::Detector)).contains("made without detector"));
     }
@@ -221,8 +222,8 @@ mod tests {
         let mut score = example::score("converged", None);
         (score.normals, score.defects) = (1, 1);
         record.scores = vec![score];
-        fs::write(Part::Logits.of(&at), TABLE).unwrap();
-        fs::write(Part::Weights.of(&at), b"weights").unwrap();
+        fs::write(Part::Logits.path_beside(&at), TABLE).unwrap();
+        fs::write(Part::Weights.path_beside(&at), b"weights").unwrap();
         assert_eq!(faults(&at, &record).unwrap(), []);
         assert_eq!(read(&at, &record, Part::Logits).unwrap(), TABLE);
         assert_eq!(read(&at, &record, Part::Weights).unwrap(), b"weights");
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn parts_lie_beside_their_record() {
         let at = Path::new("out/table1/a.b-seed0.json");
-        let paths = Part::ALL.map(|part| (part.id(), part.of(at)));
+        let paths = Part::ALL.map(|part| (part.id(), part.path_beside(at)));
         assert_eq!(
             paths,
             [
@@ -243,7 +244,7 @@ mod tests {
             ]
         );
         // BLAKE3 of nothing, from its specification.
-        let nothing = record::Beside::of(b"", Some(0));
+        let nothing = record::FileDigest::from_bytes(b"", Some(0));
         assert_eq!((nothing.bytes, nothing.rows), (0, Some(0)));
         assert_eq!(nothing.blake3, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
     }
@@ -254,9 +255,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let at = root.path().join("x.json");
         let mut record = example::record();
-        record.beside.insert("detector".into(), record::Beside::of(b"detector", None));
+        record.beside.insert("detector".into(), record::FileDigest::from_bytes(b"detector", None));
         fs::write(&at, "").unwrap();
-        let path = Part::Detector.of(&at);
+        let path = Part::Detector.path_beside(&at);
         let said = || message(read(&at, &record, Part::Detector));
         assert!(said().starts_with(&format!("{}: cannot be read", path.display())), "{}", said());
         let told = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>();

@@ -11,7 +11,7 @@ use super::{
     Record,
     beside::{self, Part},
 };
-use crate::{backbone::safe::serialised, data::Image, evaluate::scorer::Scorer};
+use crate::{backbone::safe::serialise, data::Image, evaluate::scorer::Scorer};
 
 /// Number of images that a detector is checked with. Ours.
 pub const EXAMPLES: usize = 8;
@@ -34,7 +34,7 @@ impl Detector {
     pub(super) fn serialised(&self) -> Result<Vec<u8>> {
         let size = self.usual_size.map(|[width, height]| format!("{width} x {height}"));
         let notes = size.map(|size| ("usual_size".to_owned(), size)).into_iter().collect();
-        Ok(serialised(self.tensors()?, &notes)?)
+        Ok(serialise(self.tensors()?, &notes)?)
     }
 
     /// Reads the detector of the cell whose record is in the file `at`.
@@ -55,7 +55,7 @@ impl Detector {
         read().with_context(|| {
             format!(
                 "{}: not the detector of a cell that this program trained",
-                Part::Detector.of(at).display()
+                Part::Detector.path_beside(at).display()
             )
         })
     }
@@ -88,9 +88,9 @@ impl Detector {
     }
 
     /// Returns its tensors by name: the parts of each scorer, and the logits of the images under the scorer's name.
-    pub(crate) fn tensors(&self) -> Result<Vec<(String, Numbers)>> {
+    pub(crate) fn tensors(&self) -> Result<Vec<(String, RawTensor)>> {
         let [height, width] = self.pictures.first().map_or([0; 2], |first| [first.height, first.width]);
-        let pictures = Numbers {
+        let pictures = RawTensor {
             kind: Dtype::U8,
             shape: vec![self.pictures.len(), height, width, 3],
             bytes: self.pictures.iter().flat_map(|picture| picture.pixels.iter().copied()).collect(),
@@ -100,7 +100,7 @@ impl Detector {
             let mut parts = scorer.tensors()?;
             parts.insert("examples".to_owned(), Tensor::from_slice(logits, logits.len(), &Device::Cpu)?);
             for (part, tensor) in parts {
-                tensors.push((format!("{}.{part}", scorer.name()), Numbers::of(&tensor)?));
+                tensors.push((format!("{}.{part}", scorer.name()), RawTensor::from_tensor(&tensor)?));
             }
         }
         Ok(tensors)
@@ -108,15 +108,15 @@ impl Detector {
 }
 
 /// A tensor in the form that safetensors writes.
-pub(crate) struct Numbers {
+pub(crate) struct RawTensor {
     pub kind: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
 }
 
-impl Numbers {
+impl RawTensor {
     /// Copies a tensor in single or double precision.
-    pub fn of(tensor: &Tensor) -> Result<Self> {
+    pub fn from_tensor(tensor: &Tensor) -> Result<Self> {
         let (shape, flat) = (tensor.dims().to_vec(), tensor.flatten_all()?);
         let (kind, bytes) = match tensor.dtype() {
             DType::F64 => {
@@ -132,7 +132,7 @@ impl Numbers {
     }
 }
 
-impl View for Numbers {
+impl View for RawTensor {
     fn dtype(&self) -> Dtype {
         self.kind
     }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(stated.rows, None);
         record.beside.insert("detector".to_owned(), stated);
         let at = folder.write(&record).unwrap();
-        assert_eq!(folder.detector(&record.cell.id), Part::Detector.of(&at));
+        assert_eq!(folder.detector_path(&record.cell.id), Part::Detector.path_beside(&at));
         let found = Detector::read(&at, &record).unwrap();
         assert_eq!((found.usual_size, found.pictures), (Some([640, 480]), detector().pictures));
         let [(Scorer::Probe { weights, bias }, first), (Scorer::PatchCore { core, usual }, second)] =
@@ -251,7 +251,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let at = folder.write(&example::record()).unwrap();
-        std::fs::write(Part::Detector.of(&at), b"x").unwrap();
+        std::fs::write(Part::Detector.path_beside(&at), b"x").unwrap();
         let error = format!("{:#}", Detector::read(&at, &example::record()).err().unwrap());
         assert!(error.contains(": not the detector of a cell that this program trained"), "{error}");
     }

@@ -92,7 +92,7 @@ impl Identity {
     }
 
     /// Returns the identity of a finished record; `None` for schema 1, which does not state its code.
-    pub fn of(record: &Record) -> Option<Self> {
+    pub fn from_record(record: &Record) -> Option<Self> {
         Some(Self {
             cell: record.cell.id.clone(),
             settings: record.settings.clone(),
@@ -108,7 +108,7 @@ impl Identity {
         let mut lines = self.settings.differences(&asked.settings);
         let mut compare = |what: &str, there: &str, asked: &str| {
             if there != asked {
-                let [there, asked] = [there, asked].map(provenance::short);
+                let [there, asked] = [there, asked].map(provenance::digest_prefix);
                 lines.push(format!("{what}: {there} stored, {asked} requested"));
             }
         };
@@ -126,8 +126,8 @@ impl Record {
     ///
     /// # Errors
     /// If it does not; the error names what differs.
-    pub fn ensure_of(&self, asked: &Identity, content: Option<&str>) -> Result<()> {
-        let Some(there) = Identity::of(self) else {
+    pub fn ensure_belongs_to(&self, asked: &Identity, content: Option<&str>) -> Result<()> {
+        let Some(there) = Identity::from_record(self) else {
             bail!(
                 "made by an earlier version of skewbench, whose records (schema {}) do not say which code made them",
                 self.schema
@@ -143,8 +143,8 @@ impl Record {
         ensure!(
             self.fingerprint == expected,
             "its fingerprint {} does not match its content, {}: the file was changed by hand",
-            provenance::short(&self.fingerprint),
-            provenance::short(&expected)
+            provenance::digest_prefix(&self.fingerprint),
+            provenance::digest_prefix(&expected)
         );
         Ok(())
     }
@@ -163,16 +163,16 @@ mod tests {
         record.settings.values.insert("epochs".into(), json!(5));
         record.settings.values.insert("optimisation.rule".into(), json!("adamw"));
         record.data.content = Some("a".into());
-        let there = Identity::of(&record).unwrap();
+        let there = Identity::from_record(&record).unwrap();
         record.fingerprint = there.fingerprint(Some("a"));
-        record.ensure_of(&there, Some("a")).unwrap();
+        record.ensure_belongs_to(&there, Some("a")).unwrap();
 
         let mut asked = there.clone();
         asked.settings.values.insert("epochs".into(), json!(6));
         asked.settings.values.remove("optimisation.rule");
         asked.code = "another".into();
         asked.device = "cuda".into();
-        let error = record.ensure_of(&asked, Some("b")).unwrap_err().to_string();
+        let error = record.ensure_belongs_to(&asked, Some("b")).unwrap_err().to_string();
         for expected in [
             "epochs: 5 stored, 6 requested",
             "optimisation.rule: adamw stored, nothing requested",
@@ -185,16 +185,16 @@ mod tests {
         assert!(!error.contains("scale"), "{error}");
 
         record.fingerprint = "0123".into();
-        let error = record.ensure_of(&there, Some("a")).unwrap_err().to_string();
+        let error = record.ensure_belongs_to(&there, Some("a")).unwrap_err().to_string();
         assert!(error.contains("changed by hand"), "{error}");
         record.provenance.code = None;
-        let error = record.ensure_of(&there, Some("a")).unwrap_err().to_string();
+        let error = record.ensure_belongs_to(&there, Some("a")).unwrap_err().to_string();
         assert!(error.contains("earlier version"), "{error}");
     }
 
     #[test]
     fn everything_moves_the_fingerprint() {
-        let identity = Identity::of(&example::record()).unwrap();
+        let identity = Identity::from_record(&example::record()).unwrap();
         let mut others = vec![identity.clone(); 7];
         others[0].cell.push('x');
         others[1].settings.scale.push('x');
@@ -265,7 +265,7 @@ mod tests {
         (record.provenance.device, record.provenance.code) = ("cuda".into(), Some("code".into()));
         record.settings.values.insert("side".into(), json!(64));
         assert_eq!(
-            Identity::of(&record),
+            Identity::from_record(&record),
             Some(Identity {
                 cell: "table1/simclr-resnet18-share05-seed0".into(),
                 settings: record.settings.clone(),
@@ -304,7 +304,7 @@ mod tests {
     /// Lengths separate adjacent texts: none can move from one part to the next.
     #[test]
     fn a_fingerprint_knows_which_part_is_which() {
-        let identity = Identity::of(&example::record()).unwrap();
+        let identity = Identity::from_record(&example::record()).unwrap();
         let of = |change: fn(&mut Identity)| {
             let mut other = identity.clone();
             change(&mut other);

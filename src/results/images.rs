@@ -15,15 +15,15 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Folder, provenance::short};
+use super::{Folder, provenance::digest_prefix};
 use crate::{
     data::{
         Dataset, Source,
-        content::{Digest, Known, Stamp},
+        content::{Digest, FileDigest, Stamp},
         examine::{HASH, Sketch},
         files::Files,
         foreign,
-        names::Places,
+        names::NameIndex,
         regular,
     },
     durable,
@@ -54,7 +54,7 @@ const KNOWN: usize = 7;
 impl Folder {
     /// Returns the path of the list of a split's images (`train` or `validation`).
     pub fn images(&self, split: &str, dataset: &dyn Dataset) -> PathBuf {
-        self.root.join(format!("images-{split}-{}.csv", short(&dataset.digest())))
+        self.root.join(format!("images-{split}-{}.csv", digest_prefix(&dataset.digest())))
     }
 
     /// Writes the lists of a source, with what is known about its files so far.
@@ -72,7 +72,7 @@ impl Folder {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(["path", "left_out"])?;
         let rows = source.left_out.iter();
-        rows.map(|row| row.each_ref().map(|text| foreign::cell(text).into_owned()))
+        rows.map(|row| row.each_ref().map(|text| foreign::escape_cell(text).into_owned()))
             .try_for_each(|row| writer.write_record(row))?;
         self.write_file(&file_name(&self.images("left-out", &*source.train))?, &writer.into_inner()?)
     }
@@ -93,8 +93,8 @@ impl Folder {
         if lists.is_empty() {
             return;
         }
-        let places: Vec<Places> = files.iter().map(|files| files.places()).collect();
-        let mut remember = |name: &str, known: Known| {
+        let places: Vec<NameIndex> = files.iter().map(|files| files.name_index()).collect();
+        let mut remember = |name: &str, known: FileDigest| {
             for (files, places) in files.iter().zip(&places) {
                 if let Some(index) = places.find(name) {
                     files.remember(index, known);
@@ -132,25 +132,25 @@ fn list(file: &mut dyn Write, split: &str, dataset: &dyn Dataset) -> Result<()> 
     writer.write_record(COLUMNS)?;
     for (index, labels) in dataset.labels().iter().enumerate() {
         let codes: Vec<&str> = labels.classes.iter().map(|class| class.code()).collect();
-        let class = dataset.kind(index).map_or_else(|| codes.join("+"), str::to_owned);
+        let class = dataset.class_name(index).map_or_else(|| codes.join("+"), str::to_owned);
         let own = [
             index.to_string(),
             split.to_owned(),
-            foreign::cell(&dataset.name(index)).into_owned(),
+            foreign::escape_cell(&dataset.name(index)).into_owned(),
             u8::from(labels.defect).to_string(),
-            foreign::cell(&class).into_owned(),
-            foreign::cell(dataset.group(index).unwrap_or_default()).into_owned(),
-            foreign::cell(unreadable.get(&index).map_or("", String::as_str)).into_owned(),
+            foreign::escape_cell(&class).into_owned(),
+            foreign::escape_cell(dataset.group(index).unwrap_or_default()).into_owned(),
+            foreign::escape_cell(unreadable.get(&index).map_or("", String::as_str)).into_owned(),
         ];
-        let known = dataset.files().and_then(|files| files.known(index));
+        let known = dataset.files().and_then(|files| files.file_digest(index));
         writer.write_record(own.into_iter().chain(written(known)))?;
     }
     Ok(writer.flush()?)
 }
 
 /// Returns the cells from column [`KNOWN`] on; empty if nothing is known.
-fn written(known: Option<Known>) -> [String; COLUMNS.len() - KNOWN] {
-    let Some(Known { stamp: Stamp { bytes, modified }, digest, sketch }) = known else {
+fn written(known: Option<FileDigest>) -> [String; COLUMNS.len() - KNOWN] {
+    let Some(FileDigest { stamp: Stamp { bytes, modified }, digest, sketch }) = known else {
         return Default::default();
     };
     let [bytes, modified, digest] = [bytes.to_string(), modified.to_string(), hex(&digest)];
@@ -174,7 +174,7 @@ fn lists(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Calls `known` with the path and the properties of each file in a list whose properties are known.
-fn read(list: &Path, known: &mut dyn FnMut(&str, Known)) -> Result<()> {
+fn read(list: &Path, known: &mut dyn FnMut(&str, FileDigest)) -> Result<()> {
     let mut reader = csv::Reader::from_reader(regular::open(list)?);
     let header = reader.headers()?.clone();
     let column = |name: &str| header.iter().position(|known| known == name);
@@ -187,7 +187,10 @@ fn read(list: &Path, known: &mut dyn FnMut(&str, Known)) -> Result<()> {
             let stamp = Stamp { bytes: cell(0).parse()?, modified: cell(1).parse()? };
             let sketch = (!cell(9).is_empty()).then(|| sketch(cell)).transpose()?;
             let digest = unhex::<{ size_of::<Digest>() }>(cell(2))?;
-            known(foreign::of_cell(row.get(path).unwrap_or_default()), Known { stamp, digest, sketch });
+            known(
+                foreign::unescape_cell(row.get(path).unwrap_or_default()),
+                FileDigest { stamp, digest, sketch },
+            );
         }
     }
     Ok(())
@@ -242,14 +245,14 @@ mod tests {
         let results = Folder::open(&root.path().join("results")).unwrap();
         let open = || data::folder::source(&data).unwrap();
         let first = open();
-        let contents = first.train.files().unwrap().read(&[0, 1]);
+        let contents = first.train.files().unwrap().read_contents(&[0, 1]);
         results.write_images(&first).unwrap();
 
         let second = open();
         let files = second.train.files().unwrap();
         results.remember_images(&[files]);
-        assert_eq!(files.look(&[0, 1, 2]), [contents[0], contents[1], Content::Unread]);
-        assert_eq!(files.used(&[0]), [None], "known is not used");
+        assert_eq!(files.contents(&[0, 1, 2]), [contents[0], contents[1], Content::Unread]);
+        assert_eq!(files.used_digests(&[0]), [None], "known is not used");
         assert!(matches!(contents[0], Content::Bytes(digest) if unhex(&hex(&digest)).unwrap() == digest));
 
         // A row of another image is not applied to this one.
@@ -259,7 +262,7 @@ mod tests {
         let third = open();
         let files = third.train.files().unwrap();
         results.remember_images(&[files]);
-        assert_eq!(files.look(&[0]), [Content::Unread]);
+        assert_eq!(files.contents(&[0]), [Content::Unread]);
     }
 
     /// After an interrupted examination, the next process knows what was found, until the lists contain it.
@@ -323,7 +326,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_file_is_written_and_read_back_column_by_column() {
         use crate::data::examine::{Format, Pixels};
-        let known = Known {
+        let known = FileDigest {
             stamp: Stamp { bytes: 123, modified: 456 },
             digest: std::array::from_fn(|place| place as u8),
             sketch: Some(Sketch {
@@ -355,7 +358,7 @@ mod tests {
                 &format!("dct_hash {hash}"),
             ]
         );
-        let plain = Known { sketch: None, ..known };
+        let plain = FileDigest { sketch: None, ..known };
         assert_eq!(written(Some(plain))[..3], row[..3]);
         assert!(written(Some(plain))[3..].iter().chain(&written(None)).all(String::is_empty));
 

@@ -34,7 +34,7 @@ impl Lock {
     ///
     /// # Errors
     /// If the file cannot be created.
-    pub(super) fn new(path: &Path) -> Result<Option<Self>> {
+    pub(super) fn acquire(path: &Path) -> Result<Option<Self>> {
         let open = || -> std::io::Result<Option<File>> {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
@@ -61,7 +61,7 @@ impl Lock {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn tell(&mut self, text: &str) -> Result<()> {
+    pub fn write_progress(&mut self, text: &str) -> Result<()> {
         let write = |file: &mut File| -> std::io::Result<()> {
             file.rewind()?;
             file.write_all(text.as_bytes())?;
@@ -81,7 +81,7 @@ impl Lock {
 ///
 /// # Errors
 /// If the file cannot be read.
-pub(super) fn look(path: &Path) -> Result<Option<(String, bool)>> {
+pub(super) fn read_progress(path: &Path) -> Result<Option<(String, bool)>> {
     let read = || -> std::io::Result<(String, bool)> {
         let mut file = File::open(path)?;
         let held = match file.try_lock_shared() {
@@ -117,18 +117,18 @@ mod tests {
     fn a_cell_has_one_holder_at_a_time() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("table1/x.lock");
-        assert_eq!(look(&path).unwrap(), None);
-        let mut lock = Lock::new(&path).unwrap().expect("nobody has it");
+        assert_eq!(read_progress(&path).unwrap(), None);
+        let mut lock = Lock::acquire(&path).unwrap().expect("nobody has it");
         // Locks belong to open files, so this process can play both.
-        assert!(Lock::new(&path).unwrap().is_none(), "locked twice");
-        lock.tell("epoch = 10\n").unwrap();
-        lock.tell("epoch = 2\n").unwrap();
-        assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), true)));
+        assert!(Lock::acquire(&path).unwrap().is_none(), "locked twice");
+        lock.write_progress("epoch = 10\n").unwrap();
+        lock.write_progress("epoch = 2\n").unwrap();
+        assert_eq!(read_progress(&path).unwrap(), Some(("epoch = 2\n".to_owned(), true)));
 
         // A holder that dies leaves the file, but not the lock.
         drop(lock);
-        assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), false)));
-        let lock = Lock::new(&path).unwrap().expect("its holder is gone");
+        assert_eq!(read_progress(&path).unwrap(), Some(("epoch = 2\n".to_owned(), false)));
+        let lock = Lock::acquire(&path).unwrap().expect("its holder is gone");
         lock.finish();
         assert!(!path.exists());
     }
@@ -140,7 +140,7 @@ mod tests {
         let (path, holders) = (root.path().join("x.lock"), AtomicUsize::new(0));
         let work = || {
             for _ in 0..10_000 {
-                if let Some(lock) = Lock::new(&path).unwrap() {
+                if let Some(lock) = Lock::acquire(&path).unwrap() {
                     assert_eq!(holders.fetch_add(1, SeqCst), 0, "locked twice");
                     std::thread::yield_now();
                     holders.fetch_sub(1, SeqCst);

@@ -14,14 +14,14 @@ use crate::data::{Dataset, Labels, foreign, stratify};
 /// Logits of validation images; an image is called a defect if its logit is above 0.
 pub struct Logits {
     /// The images, in the order of the logits.
-    pub images: Vec<Validated>,
+    pub images: Vec<ValidationImage>,
     /// Name of each classifier, as in scores, and its logits of all images.
     pub classifiers: Vec<(String, Vec<f64>)>,
 }
 
 /// A validation image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Validated {
+pub struct ValidationImage {
     /// Position in the validation set.
     pub position: usize,
     /// Its path below the data's folder, or its position if it is synthetic.
@@ -34,14 +34,14 @@ pub struct Validated {
     pub group: Option<String>,
 }
 
-impl Validated {
+impl ValidationImage {
     /// Describes the image of `dataset` at `position`.
-    pub fn of(dataset: &dyn Dataset, position: usize) -> Self {
+    pub fn from_dataset(dataset: &dyn Dataset, position: usize) -> Self {
         Self {
             position,
             name: dataset.name(position),
             labels: dataset.labels()[position],
-            kind: dataset.kind(position).map(str::to_owned),
+            kind: dataset.class_name(position).map(str::to_owned),
             group: dataset.group(position).map(str::to_owned),
         }
     }
@@ -78,7 +78,7 @@ impl Logits {
             .write_record(["position", "path", "defect", "classes"].into_iter().chain(group).chain(names))?;
         for (row, image) in self.images.iter().enumerate() {
             let defect = u8::from(image.labels.defect).to_string();
-            let text = |text: &str| foreign::cell(text).into_owned();
+            let text = |text: &str| foreign::escape_cell(text).into_owned();
             let own = [image.position.to_string(), text(&image.name), defect, text(&image.classes())];
             let own =
                 own.into_iter().chain(grouped.then(|| text(image.group.as_deref().unwrap_or_default())));
@@ -96,7 +96,7 @@ impl Logits {
 /// If they are missing, do not belong to this record, or have other columns.
 pub fn read(at: &Path, record: &Record) -> Result<Vec<(String, Vec<f64>)>> {
     let bytes = beside::read(at, record, Part::Logits)?;
-    parse(&bytes).with_context(|| format!("{}: not a file of logits", Part::Logits.of(at).display()))
+    parse(&bytes).with_context(|| format!("{}: not a file of logits", Part::Logits.path_beside(at).display()))
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<(String, Vec<f64>)>> {
@@ -107,7 +107,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Vec<f64>)>> {
     for row in reader.records() {
         for ((name, column), cell) in columns.iter_mut().zip(&row?) {
             if name == GROUP {
-                groups.push(foreign::of_cell(cell).to_owned());
+                groups.push(foreign::unescape_cell(cell).to_owned());
             } else if !TEXT.contains(&name.as_str()) {
                 column.push(
                     cell.parse()
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn names_that_look_like_formulas_are_read_back() {
         let labels = Labels { defect: true, classes: ClassSet::EMPTY, stratum: 0 };
-        let image = |position: usize, group: &str| Validated {
+        let image = |position: usize, group: &str| ValidationImage {
             position,
             name: "=1+1.png".into(),
             labels,
@@ -158,7 +158,7 @@ mod tests {
     fn logits_are_written_shortly_and_read_back() {
         let image = |position, labels, group: &str| {
             let (name, group) = (format!("{position}, b.png"), Some(group.to_owned()));
-            Validated { position, name, labels, kind: None, group }
+            ValidationImage { position, name, labels, kind: None, group }
         };
         let labels = |defect, classes| Labels { defect, classes, stratum: 0 };
         let both = ClassSet::EMPTY.with(DefectClass::ALL[0]).with(DefectClass::ALL[3]);
@@ -199,7 +199,7 @@ mod tests {
             anyhow::bail!("no picture")
         }
 
-        fn place(&self, index: usize) -> String {
+        fn location(&self, index: usize) -> String {
             format!("row {index}")
         }
 
@@ -211,7 +211,7 @@ mod tests {
             format!("{index}.png")
         }
 
-        fn kind(&self, index: usize) -> Option<&str> {
+        fn class_name(&self, index: usize) -> Option<&str> {
             ["normal", "crack"].get(index).copied()
         }
 
@@ -222,16 +222,20 @@ mod tests {
 
     #[test]
     fn an_image_is_described_as_its_data_do() {
-        let expected = Validated {
+        let expected = ValidationImage {
             position: 1,
             name: "1.png".to_owned(),
             labels: Labels { defect: true, classes: ClassSet::EMPTY, stratum: 9 },
             kind: Some("crack".to_owned()),
             group: Some("pipe 8".to_owned()),
         };
-        assert_eq!(Validated::of(&Told, 1), expected);
-        assert_eq!(Validated::of(&Told, 1).sole_class().as_deref(), Some("crack"));
-        assert_eq!(Validated::of(&Told, 0).sole_class(), None, "a normal image has no class of defects");
+        assert_eq!(ValidationImage::from_dataset(&Told, 1), expected);
+        assert_eq!(ValidationImage::from_dataset(&Told, 1).sole_class().as_deref(), Some("crack"));
+        assert_eq!(
+            ValidationImage::from_dataset(&Told, 0).sole_class(),
+            None,
+            "a normal image has no class of defects"
+        );
     }
 
     #[test]
@@ -241,7 +245,7 @@ mod tests {
             let classes = classes.iter().copied().collect();
             let labels = Labels { defect: true, classes, stratum: 0 };
             let kind = kind.map(str::to_owned);
-            Validated { position: 0, name: String::new(), labels, kind, group: None }.sole_class()
+            ValidationImage { position: 0, name: String::new(), labels, kind, group: None }.sole_class()
         };
         assert_eq!(of(&[first], None).as_deref(), Some(first.code()));
         assert_eq!(of(&[first, second], None), None);
@@ -255,7 +259,7 @@ mod tests {
         use crate::results::{Folder, example};
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
-        let image = |position: usize, defect: bool| Validated {
+        let image = |position: usize, defect: bool| ValidationImage {
             position,
             name: format!("{position}.png"),
             labels: Labels { defect, classes: ClassSet::EMPTY, stratum: 0 },
@@ -273,7 +277,7 @@ mod tests {
         let stated = folder.write_logits(&record.cell.id, &logits).unwrap();
         assert_eq!(stated.rows, Some(3));
         record.beside.insert("logits".to_owned(), stated);
-        let at = folder.path(&record.cell.id);
+        let at = folder.record_path(&record.cell.id);
         let expected = [
             ("position", vec![3.0, 5.0, 8.0]),
             ("defect", vec![1.0, 0.0, 1.0]),
@@ -282,7 +286,7 @@ mod tests {
         ];
         assert_eq!(read(&at, &record).unwrap(), expected.map(|(name, column)| (name.to_owned(), column)));
         // Numbers that were edited afterwards are refused, although the file can be parsed.
-        let file = Part::Logits.of(&at);
+        let file = Part::Logits.path_beside(&at);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.replace("-6.5", "-7.5")).unwrap();
         let error = format!("{:#}", read(&at, &record).unwrap_err());

@@ -100,7 +100,7 @@ impl Metric {
 
     /// Returns its value in `score`; `None` if the data have no Sewer-ML classes, which F2_CIW needs, or the record
     /// is older than the score.
-    pub fn of(self, score: &Score) -> Option<f64> {
+    pub fn value(self, score: &Score) -> Option<f64> {
         match self {
             Self::F1 => Some(score.f1),
             Self::F1Normal => Some(score.f1_normal),
@@ -143,7 +143,7 @@ mod tests {
         };
         let fields = serde_json::to_value(&score).unwrap();
         for metric in Metric::ALL {
-            assert_eq!(metric.of(&score), fields[metric.id()].as_f64(), "{metric}");
+            assert_eq!(metric.value(&score), fields[metric.id()].as_f64(), "{metric}");
         }
     }
 

@@ -33,7 +33,7 @@ pub use record::Record;
 
 use crate::{
     backbone::Parameters,
-    durable::{self, Before},
+    durable::{self, IfExists},
     train::checkpoint::State,
 };
 
@@ -71,7 +71,7 @@ impl Folder {
     }
 
     /// Returns the record file of the cell with this id.
-    pub fn path(&self, cell: &str) -> PathBuf {
+    pub fn record_path(&self, cell: &str) -> PathBuf {
         self.root.join(format!("{cell}.json"))
     }
 
@@ -80,7 +80,7 @@ impl Folder {
     /// # Errors
     /// If the file is torn or has a schema that this build does not read.
     pub fn find(&self, cell: &str) -> Result<Option<Record>> {
-        let path = self.path(cell);
+        let path = self.record_path(cell);
         // A dangling link exists, but is not a record.
         if fs::symlink_metadata(&path).is_ok() { read(&path).map(Some) } else { Ok(None) }
     }
@@ -90,7 +90,7 @@ impl Folder {
     /// # Errors
     /// If there is none, it cannot be read, or it belongs to another cell.
     pub fn finished(&self, cell: &str) -> Result<(PathBuf, Record)> {
-        let path = self.path(cell);
+        let path = self.record_path(cell);
         let record = read(&path)?;
         ensure!(
             record.cell.id == cell,
@@ -106,7 +106,7 @@ impl Folder {
     /// # Errors
     /// If a file exists and cannot be inspected.
     pub fn faults(&self, record: &Record) -> Result<Vec<beside::Fault>> {
-        beside::faults(&self.path(&record.cell.id), record)
+        beside::faults(&self.record_path(&record.cell.id), record)
     }
 
     /// Returns the readable records of the folder.
@@ -122,18 +122,18 @@ impl Folder {
     /// # Errors
     /// If a folder cannot be listed.
     pub fn unreadable<'a>(&self, but: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>> {
-        let but: BTreeSet<PathBuf> = but.into_iter().map(|cell| self.path(cell)).collect();
+        let but: BTreeSet<PathBuf> = but.into_iter().map(|cell| self.record_path(cell)).collect();
         let others = files(&self.root)?.into_iter().filter(|file| !but.contains(file));
         Ok(others.filter_map(|file| read(&file).err()).map(|error| format!("{error:#}")).collect())
     }
 
     /// Returns the file of trained variables of the cell with this id.
-    pub fn weights(&self, cell: &str) -> PathBuf {
-        Part::Weights.of(&self.path(cell))
+    pub fn weights_path(&self, cell: &str) -> PathBuf {
+        Part::Weights.path_beside(&self.record_path(cell))
     }
 
     /// Returns the checkpoint file of the cell with this id.
-    pub fn checkpoint(&self, cell: &str) -> PathBuf {
+    pub fn checkpoint_path(&self, cell: &str) -> PathBuf {
         self.root.join(format!("{cell}.checkpoint"))
     }
 
@@ -143,15 +143,15 @@ impl Folder {
     /// # Errors
     /// If the lock cannot be created.
     pub fn lock(&self, cell: &str) -> Result<Option<Lock>> {
-        Lock::new(&self.lock_file(cell))
+        Lock::acquire(&self.lock_file(cell))
     }
 
     /// Returns the progress written by the process that works on a cell, or last did, and whether it still does.
     ///
     /// # Errors
     /// If the lock exists and cannot be read.
-    pub fn locked(&self, cell: &str) -> Result<Option<(String, bool)>> {
-        lock::look(&self.lock_file(cell))
+    pub fn lock_progress(&self, cell: &str) -> Result<Option<(String, bool)>> {
+        lock::read_progress(&self.lock_file(cell))
     }
 
     fn lock_file(&self, cell: &str) -> PathBuf {
@@ -163,7 +163,7 @@ impl Folder {
     /// # Errors
     /// If the checkpoint cannot be removed.
     pub fn finish(&self, cell: &str, lock: Lock) -> Result<()> {
-        let path = self.checkpoint(cell);
+        let path = self.checkpoint_path(cell);
         if path.exists() {
             fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
         }
@@ -179,30 +179,30 @@ impl Folder {
         cell: &str,
         parameters: &Parameters,
         notes: &BTreeMap<String, String>,
-    ) -> Result<record::Beside> {
-        self.write_beside(cell, Part::Weights, &parameters.serialised(notes)?, None)
+    ) -> Result<record::FileDigest> {
+        self.write_beside(cell, Part::Weights, &parameters.to_safetensors(notes)?, None)
     }
 
     /// Returns the file that, with the encoder's weights, makes the cell's detector.
-    pub fn detector(&self, cell: &str) -> PathBuf {
-        Part::Detector.of(&self.path(cell))
+    pub fn detector_path(&self, cell: &str) -> PathBuf {
+        Part::Detector.path_beside(&self.record_path(cell))
     }
 
     /// Writes the cell's detector; like its weights, before its record.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write_detector(&self, cell: &str, detector: &Detector) -> Result<record::Beside> {
+    pub fn write_detector(&self, cell: &str, detector: &Detector) -> Result<record::FileDigest> {
         self.write_beside(cell, Part::Detector, &detector.serialised()?, None)
     }
 
     /// Returns the file with each classifier's logits of the validation images.
-    pub fn logits(&self, cell: &str) -> PathBuf {
-        Part::Logits.of(&self.path(cell))
+    pub fn logits_path(&self, cell: &str) -> PathBuf {
+        Part::Logits.path_beside(&self.record_path(cell))
     }
 
     /// Writes a cell's logits beside the path of its record; like its weights, before the record.
-    pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<record::Beside> {
+    pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<record::FileDigest> {
         self.write_beside(cell, Part::Logits, &logits.csv()?, Some(logits.images.len()))
     }
 
@@ -212,17 +212,17 @@ impl Folder {
         part: Part,
         bytes: &[u8],
         rows: Option<usize>,
-    ) -> Result<record::Beside> {
-        let path = part.of(&self.path(cell));
+    ) -> Result<record::FileDigest> {
+        let path = part.path_beside(&self.record_path(cell));
         let help = if part == Part::Logits {
             "make the path writable and run the same command again"
         } else {
             "make the path writable, or use --no-weights, which writes none"
         };
-        durable::write(&path, bytes, Before::Anything).with_context(|| {
+        durable::write(&path, bytes, IfExists::Replace).with_context(|| {
             format!("{}: cannot write the {part}; finished cells are kept; {help}", path.display())
         })?;
-        Ok(record::Beside::of(bytes, rows))
+        Ok(record::FileDigest::from_bytes(bytes, rows))
     }
 
     /// Writes a file below the folder atomically, replacing an earlier one.
@@ -238,9 +238,9 @@ impl Folder {
     /// # Errors
     /// If it cannot be written, or one exists.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
-        let path = self.path(&record.cell.id);
+        let path = self.record_path(&record.cell.id);
         let text = serde_json::to_string_pretty(record)? + "\n";
-        durable::write(&path, text.as_bytes(), Before::Nothing).map_err(|error| {
+        durable::write(&path, text.as_bytes(), IfExists::Fail).map_err(|error| {
             let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
             let help = match is_there {
                 // Two processes on one machine exclude each other; see `lock.rs`.
@@ -257,13 +257,13 @@ impl Folder {
     /// # Errors
     /// If it cannot be renamed.
     pub fn put_aside(&self, cell: &str) -> Result<PathBuf> {
-        put_aside(&self.path(cell), "unused")
+        put_aside(&self.record_path(cell), "unused")
     }
 }
 
 /// Renames a file to an unused name with `ending`.
 fn put_aside(path: &Path, ending: &str) -> Result<PathBuf> {
-    let aside = durable::aside(path, ending);
+    let aside = durable::unused_name(path, ending);
     durable::rename(path, &aside).with_context(|| format!("{}: cannot be renamed", path.display()))?;
     Ok(aside)
 }
@@ -273,8 +273,8 @@ fn put_aside(path: &Path, ending: &str) -> Result<PathBuf> {
 /// # Errors
 /// If it cannot be written; an earlier one then stays.
 pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, String>) -> Result<()> {
-    let bytes = state.serialised(notes)?;
-    durable::write(path, &bytes, Before::Anything).with_context(|| {
+    let bytes = state.to_safetensors(notes)?;
+    durable::write(path, &bytes, IfExists::Replace).with_context(|| {
         format!(
             "{}: cannot write the checkpoint; finished cells are kept; make the path writable and run the same \
              command again",

@@ -19,10 +19,10 @@ pub fn collect(device: &candle_core::Device) -> Provenance {
     Provenance {
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         revision: revision().to_owned(),
-        code: Some(CODE.to_owned()),
+        code: Some(CODE_DIGEST.to_owned()),
         skewbench: env!("CARGO_PKG_VERSION").to_owned(),
         crates: locked_versions(include_str!("../../Cargo.lock"), &CRATES),
-        device: name(device).to_owned(),
+        device: device_name(device).to_owned(),
         cpu: cpu_model(),
         threads: rayon::current_num_threads(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -31,15 +31,15 @@ pub fn collect(device: &candle_core::Device) -> Provenance {
 
 /// BLAKE3 of the sources that compute numbers and of the lock file, taken when this program was built
 /// (`src/build/code.rs`): equal digests compute equal bits on equal processors.
-pub const CODE: &str = env!("SKEWBENCH_CODE");
+pub const CODE_DIGEST: &str = env!("SKEWBENCH_CODE");
 
 /// Returns the name of a device in records.
-pub fn name(device: &candle_core::Device) -> &'static str {
+pub fn device_name(device: &candle_core::Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
 
 /// Returns the first 12 characters of a digest, for messages.
-pub fn short(digest: &str) -> &str {
+pub fn digest_prefix(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
@@ -128,7 +128,7 @@ mod tests {
     fn a_record_says_what_made_it() {
         let made = collect(&candle_core::Device::Cpu);
         assert_eq!(made.device, "cpu");
-        assert_eq!(made.code.as_deref(), Some(CODE));
+        assert_eq!(made.code.as_deref(), Some(CODE_DIGEST));
         assert_eq!(made.skewbench, env!("CARGO_PKG_VERSION"));
         assert_eq!(made.crates.len(), CRATES.len());
         assert_eq!(made.threads, rayon::current_num_threads());
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn digests_are_shown_by_their_beginning() {
-        assert_eq!(short("0123456789abcdef"), "0123456789ab");
-        assert_eq!(short("0123456789ab"), "0123456789ab");
-        assert_eq!(short("xyz"), "xyz");
+        assert_eq!(digest_prefix("0123456789abcdef"), "0123456789ab");
+        assert_eq!(digest_prefix("0123456789ab"), "0123456789ab");
+        assert_eq!(digest_prefix("xyz"), "xyz");
     }
 
     /// A commit, marked if tracked files differ from it; untracked files do not count.

@@ -53,7 +53,7 @@ pub struct Record {
     pub pointing_patches: Option<Pointing>,
     /// Files beside the record, by content ([`Part`](super::Part)); empty in older records.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub beside: BTreeMap<String, Beside>,
+    pub beside: BTreeMap<String, FileDigest>,
     /// How long the cell took.
     pub cost: Cost,
     /// The code and machine that made the record.
@@ -292,7 +292,7 @@ pub struct Cost {
 /// What a record states about a file beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Beside {
+pub struct FileDigest {
     /// Its size.
     pub bytes: u64,
     /// BLAKE3 of its bytes.
@@ -527,7 +527,7 @@ mod tests {
         }];
         (record.pointing, record.pointing_patches) = (Some(pointing(3, 0.5)), Some(pointing(4, 0.25)));
         record.beside =
-            [("logits".to_owned(), Beside { bytes: 9, blake3: "ff".to_owned(), rows: Some(2) })].into();
+            [("logits".to_owned(), FileDigest { bytes: 9, blake3: "ff".to_owned(), rows: Some(2) })].into();
         (record.cost.resumed, record.cost.parts) = (2, of("probe", 1.5));
         record.scores = vec![Score {
             auroc_error: Some(0.01),

@@ -29,7 +29,7 @@ fn a_record_reads_back_and_is_never_overwritten() {
         let ordinary = root.path().join("ordinary");
         fs::write(&ordinary, "").unwrap();
         assert_eq!(mode(&path), mode(&ordinary));
-        assert_eq!(mode(&folder.weights("x")), mode(&ordinary));
+        assert_eq!(mode(&folder.weights_path("x")), mode(&ordinary));
     }
 }
 
@@ -66,11 +66,11 @@ fn files_of_a_cell_have_these_names() {
     let folder = Folder { root: PathBuf::from("out") };
     let cell = "table1/a-seed0";
     let paths = [
-        folder.path(cell),
-        folder.weights(cell),
-        folder.detector(cell),
-        folder.logits(cell),
-        folder.checkpoint(cell),
+        folder.record_path(cell),
+        folder.weights_path(cell),
+        folder.detector_path(cell),
+        folder.logits_path(cell),
+        folder.checkpoint_path(cell),
         folder.lock_file(cell),
     ];
     let endings = ["json", "safetensors", "detector.safetensors", "logits.csv", "checkpoint", "lock"];
@@ -122,7 +122,7 @@ fn readable_records_are_returned_and_the_others_are_named() {
         folder.write(&named(cell)).unwrap();
     }
     for cell in ["table1/torn", "table1/asked"] {
-        fs::write(folder.path(cell), "{").unwrap();
+        fs::write(folder.record_path(cell), "{").unwrap();
     }
     let ids: Vec<String> = folder.records().unwrap().into_iter().map(|record| record.cell.id).collect();
     assert_eq!(ids, ["extension/c", "table1/a", "table1/b"]);
@@ -166,10 +166,10 @@ fn a_finished_cell_leaves_its_record_only() {
     let cell = "table1/a";
     let mut lock = folder.lock(cell).unwrap().expect("nobody works on it");
     assert!(folder.lock(cell).unwrap().is_none());
-    lock.tell("epoch = 3\n").unwrap();
-    assert_eq!(folder.locked(cell).unwrap(), Some(("epoch = 3\n".to_owned(), true)));
-    assert_eq!(folder.locked("table1/b").unwrap(), None);
-    fs::write(folder.checkpoint(cell), "x").unwrap();
+    lock.write_progress("epoch = 3\n").unwrap();
+    assert_eq!(folder.lock_progress(cell).unwrap(), Some(("epoch = 3\n".to_owned(), true)));
+    assert_eq!(folder.lock_progress("table1/b").unwrap(), None);
+    fs::write(folder.checkpoint_path(cell), "x").unwrap();
     folder.write(&named(cell)).unwrap();
     folder.finish(cell, lock).unwrap();
     let names: Vec<_> =
@@ -207,9 +207,9 @@ fn a_file_that_cannot_be_written_says_what_helps() {
     let folder = Folder::open(root.path()).unwrap();
     let stated = folder.write_beside("table1/a", Part::Detector, b"abc", Some(4)).unwrap();
     assert_eq!((stated.bytes, stated.rows), (3, Some(4)));
-    assert_eq!(fs::read(folder.detector("table1/a")).unwrap(), b"abc");
+    assert_eq!(fs::read(folder.detector_path("table1/a")).unwrap(), b"abc");
     for part in Part::ALL {
-        fs::create_dir_all(part.of(&folder.path("table1/b")).join("x")).unwrap();
+        fs::create_dir_all(part.path_beside(&folder.record_path("table1/b")).join("x")).unwrap();
     }
     let error = |part: Part| format!("{:#}", folder.write_beside("table1/b", part, b"x", None).unwrap_err());
     for (part, expected) in [

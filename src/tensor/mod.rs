@@ -43,4 +43,4 @@ pub use linear::{linear, linear_of_gelu};
 pub use pooling::{global_mean, max_pool};
 pub use rows::pick_rows;
 pub use unit_rows::unit_rows;
-pub use updates::{Move, move_average_plain, move_averages};
+pub use updates::{AverageUpdate, move_average_plain, move_averages};

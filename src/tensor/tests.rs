@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::{batch_norm::Then, pooling::Pool, *};
+use super::{batch_norm::Epilogue, pooling::Pool, *};
 
 fn zeros(shape: &[usize]) -> Tensor {
     Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
@@ -19,8 +19,8 @@ fn sums_and_averages_are_of_one_shape() {
     let (average, other) = (Var::from_tensor(&zeros(&[2])).unwrap(), Var::from_tensor(&zeros(&[3])).unwrap());
     let (fits, longer) = (zeros(&[2]), zeros(&[4]));
     let moves = [
-        Move { average: &average, value: &fits, keep: 0.5, take: 0.5 },
-        Move { average: &other, value: &longer, keep: 0.5, take: 0.5 },
+        AverageUpdate { average: &average, value: &fits, keep: 0.5, take: 0.5 },
+        AverageUpdate { average: &other, value: &longer, keep: 0.5, take: 0.5 },
     ];
     refused(move_averages(&moves), "moving average: of shape [3], towards [4]");
 }
@@ -32,7 +32,7 @@ fn normalisation_is_of_as_many_channels() {
         let given =
             given.map(|[mean, variance]| Statistics { mean: zeros(&[mean]), variance: zeros(&[variance]) });
         let residual = zeros(residual);
-        let then = Then { residual: Some(&residual), relu: false };
+        let then = Epilogue { residual: Some(&residual), relu: false };
         batch_norm(&rows, &zeros(&[weight]), &zeros(&[bias]), given, then)
     };
     assert!(norm(3, 3, &[4, 3], None).is_ok() && norm(3, 3, &[4, 3], Some([3, 3])).is_ok());
@@ -108,7 +108,7 @@ fn bytes_are_not_computed_with() {
     refused(layer_norm(&rows, &weight, &bias, 1e-6), &unknown("layer norm"));
     refused(linear(&rows, &zeros(&[2, 3]), None), &unknown("linear"));
     refused(attention(&bytes(&[1, 2, 6]), 1), &unknown("attention"));
-    refused(batch_norm(&rows, &weight, &bias, None, Then::default()), &unknown("batch norm"));
+    refused(batch_norm(&rows, &weight, &bias, None, Epilogue::default()), &unknown("batch norm"));
     refused(convolution(&images, &zeros(&[2, 3, 1, 1]), geometry), &unknown("convolution"));
     refused(depthwise(&images, &zeros(&[3, 1, 1, 1]), geometry), &unknown("depthwise convolution"));
     refused(max_pool(&images, Pool { kernel: 2, stride: 2, padding: 0 }), &unknown("max pool"));
@@ -147,7 +147,7 @@ fn turned_arguments_are_read_in_order() -> Result<()> {
         ("linear of gelu", &[4, 6], |x| linear_of_gelu(x, &x.narrow(0, 1, 3)?, None)),
         ("batch norm", &[4, 6], |x| {
             let (weight, bias) = (x.narrow(0, 0, 1)?.squeeze(0)?, x.narrow(0, 2, 1)?.squeeze(0)?);
-            Ok(batch_norm(x, &weight, &bias, None, Then { residual: Some(x), relu: true })?.0)
+            Ok(batch_norm(x, &weight, &bias, None, Epilogue { residual: Some(x), relu: true })?.0)
         }),
         ("add", &[4, 6], |x| add(x, &x.affine(2.0, 1.0)?)),
         ("attention", &[5, 12], |x| attention(&x.unsqueeze(0)?, 2)),
@@ -193,7 +193,7 @@ fn nan_stays_nan() -> Result<()> {
         assert!(bounded.iter().enumerate().all(|(at, x)| x.is_nan() == (at == place)), "{bounded:?}");
         let (one, zero) = (Tensor::new(&[1_f32], &Device::Cpu)?, zeros(&[1]));
         let given = Statistics { mean: zeros(&[1]), variance: one.clone() };
-        let then = Then { residual: None, relu: true };
+        let then = Epilogue { residual: None, relu: true };
         let normal =
             batch_norm(&images, &one, &zero, Some(given), then)?.0.flatten_all()?.to_vec1::<f32>()?;
         assert!(normal.iter().enumerate().all(|(at, x)| x.is_nan() == (at == place)), "{normal:?}");

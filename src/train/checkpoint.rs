@@ -16,8 +16,8 @@ use safetensors::View;
 
 use super::{Epoch, monitor::Monitor, online_probe::OnlineProbe, optimiser::Optimiser};
 use crate::{
-    backbone::safe::serialised,
-    data::regular::{self, Most},
+    backbone::safe::serialise,
+    data::regular::{self, SizeLimit},
     method::Method,
 };
 
@@ -63,7 +63,7 @@ impl Tally {
 
 impl State {
     /// Copies the training state.
-    pub(super) fn of(
+    pub(super) fn capture(
         method: &dyn Method,
         probe: Option<&OnlineProbe>,
         optimiser: &Optimiser,
@@ -124,19 +124,19 @@ impl State {
     }
 
     fn set_tally(&mut self, tally: &Tally) -> Result<()> {
-        self.set_whole("tally/step", &[tally.step])?;
-        self.set_whole("tally/images", &[tally.images])?;
+        self.set_integers("tally/step", &[tally.step])?;
+        self.set_integers("tally/images", &[tally.images])?;
         self.set_numbers("tally/loss", &[tally.loss])?;
         self.set_numbers("tally/probe_loss", &[tally.probe_loss])?;
-        self.set_whole("tally/skipped", &tally.skipped.iter().copied().collect::<Vec<_>>())?;
+        self.set_integers("tally/skipped", &tally.skipped.iter().copied().collect::<Vec<_>>())?;
         for (name, (sum, count)) in tally.monitor.sums()? {
             self.set_numbers(&format!("monitor_sum/{name}"), &[sum])?;
-            self.set_whole(&format!("monitor_count/{name}"), &[count])?;
+            self.set_integers(&format!("monitor_count/{name}"), &[count])?;
         }
 
         let curve = &tally.curve;
         let column = |of: &dyn Fn(&Epoch) -> f64| curve.iter().map(of).collect::<Vec<f64>>();
-        self.set_whole("curve/images", &curve.iter().map(|epoch| epoch.images).collect::<Vec<_>>())?;
+        self.set_integers("curve/images", &curve.iter().map(|epoch| epoch.images).collect::<Vec<_>>())?;
         self.set_numbers("curve/loss", &column(&|epoch| epoch.loss))?;
         self.set_numbers("curve/learning_rate", &column(&|epoch| epoch.learning_rate))?;
         // NaN represents `None`: means are finite.
@@ -151,7 +151,7 @@ impl State {
 
     fn tally(&self) -> Result<Tally> {
         let one = |name: &str| self.numbers(name)?.first().copied().context("an empty tensor");
-        let one_whole = |name: &str| self.whole(name)?.first().copied().context("an empty tensor");
+        let one_whole = |name: &str| self.integers(name)?.first().copied().context("an empty tensor");
         let sums = self.part("monitor_sum").into_keys().map(|name| {
             let sum = one(&format!("monitor_sum/{name}"))?;
             let count = one_whole(&format!("monitor_count/{name}"))?;
@@ -163,7 +163,7 @@ impl State {
         });
         let monitors = monitors.collect::<Result<BTreeMap<_, _>>>()?;
         let (losses, rates) = (self.numbers("curve/loss")?, self.numbers("curve/learning_rate")?);
-        let (probe_losses, images) = (self.numbers("curve/probe_loss")?, self.whole("curve/images")?);
+        let (probe_losses, images) = (self.numbers("curve/probe_loss")?, self.integers("curve/images")?);
         let columns = [rates.len(), probe_losses.len(), images.len()];
         ensure!(
             columns.into_iter().chain(monitors.values().map(Vec::len)).all(|length| length == losses.len()),
@@ -183,7 +183,7 @@ impl State {
         };
         Ok(Tally {
             curve: (0..losses.len()).map(epoch).collect(),
-            skipped: self.whole("tally/skipped")?.into_iter().collect(),
+            skipped: self.integers("tally/skipped")?.into_iter().collect(),
             step: one_whole("tally/step")?,
             images: one_whole("tally/images")?,
             loss: one("tally/loss")?,
@@ -224,7 +224,7 @@ impl State {
     }
 
     /// Returns all numbers under names that begin with `prefix` and a slash, by the rest of their names.
-    pub fn under(&self, prefix: &str) -> Result<BTreeMap<String, Vec<f64>>> {
+    pub fn numbers_under(&self, prefix: &str) -> Result<BTreeMap<String, Vec<f64>>> {
         let found = self.part(prefix).into_iter().map(|(name, tensor)| Ok((name, tensor.to_vec1()?)));
         found.collect()
     }
@@ -243,7 +243,7 @@ impl State {
         self.tensors.get(name).map_or(Ok(Vec::new()), |found| Ok(found.to_vec1()?))
     }
 
-    fn set_whole(&mut self, name: &str, values: &[usize]) -> Result<()> {
+    fn set_integers(&mut self, name: &str, values: &[usize]) -> Result<()> {
         let values = values.iter().map(|&value| i64::try_from(value)).collect::<Result<Vec<_>, _>>()?;
         if !values.is_empty() {
             self.tensors.insert(name.to_owned(), Tensor::new(values, &Device::Cpu)?);
@@ -251,7 +251,7 @@ impl State {
         Ok(())
     }
 
-    fn whole(&self, name: &str) -> Result<Vec<usize>> {
+    fn integers(&self, name: &str) -> Result<Vec<usize>> {
         let values: Vec<i64> = self.tensors.get(name).map_or(Ok(Vec::new()), Tensor::to_vec1)?;
         values.into_iter().map(|value| Ok(usize::try_from(value)?)).collect()
     }
@@ -260,10 +260,10 @@ impl State {
     ///
     /// # Errors
     /// None known: the length of each tensor matches its shape.
-    pub fn serialised(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    pub fn to_safetensors(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let own = [(FORMAT_NOTE, FORMAT.to_owned()), (DIGEST_NOTE, digest(&self.tensors))];
         let notes = own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(notes.clone());
-        Ok(serialised(&self.tensors, &notes.collect())?)
+        Ok(serialise(&self.tensors, &notes.collect())?)
     }
 
     /// Reads a state and its notes.
@@ -271,7 +271,7 @@ impl State {
     /// # Errors
     /// If the file cannot be read, is damaged, or has another format.
     pub fn read(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
-        let bytes = regular::read(path, Most::CHECKPOINT)
+        let bytes = regular::read(path, SizeLimit::CHECKPOINT)
             .with_context(|| format!("{}: cannot be read", path.display()))?;
         parse(&bytes).with_context(|| path.display().to_string())
     }
@@ -350,7 +350,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, state) = (folder.path().join("state"), state());
         let notes = BTreeMap::from([("cell".to_owned(), "x".to_owned())]);
-        std::fs::write(&path, state.serialised(&notes).unwrap()).unwrap();
+        std::fs::write(&path, state.to_safetensors(&notes).unwrap()).unwrap();
         let (read, found) = State::read(&path).unwrap();
         assert_eq!(found["cell"], "x");
         let (tally, before) = (read.tally().unwrap(), state.tally().unwrap());
@@ -367,7 +367,7 @@ mod tests {
     fn a_torn_state_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let whole = state().serialised(&BTreeMap::new()).unwrap();
+        let whole = state().to_safetensors(&BTreeMap::new()).unwrap();
         let refused = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             format!("{:#}", State::read(&path).err().expect("a torn state was read"))
@@ -456,7 +456,7 @@ mod tests {
         state.set_bytes("curve file", vec![7, 255]).unwrap();
         state.set_bytes("nothing", Vec::new()).unwrap();
         let parts = [("data".to_owned(), vec![1.5, 2.5]), ("update".to_owned(), vec![3.5])];
-        assert_eq!(state.under("parts").unwrap(), BTreeMap::from(parts));
+        assert_eq!(state.numbers_under("parts").unwrap(), BTreeMap::from(parts));
         assert_eq!(
             (state.numbers("parts/update").unwrap(), state.numbers("absent").unwrap()),
             (vec![3.5], vec![])
@@ -465,9 +465,9 @@ mod tests {
             (state.bytes("curve file").unwrap(), state.bytes("absent").unwrap()),
             (vec![7, 255], vec![])
         );
-        let bytes = state.serialised(&BTreeMap::new()).unwrap();
+        let bytes = state.to_safetensors(&BTreeMap::new()).unwrap();
         let (read, _) = parse(&bytes).unwrap();
-        assert_eq!(read.under("parts").unwrap(), state.under("parts").unwrap());
+        assert_eq!(read.numbers_under("parts").unwrap(), state.numbers_under("parts").unwrap());
         assert_eq!(read.bytes("curve file").unwrap(), [7, 255]);
     }
 
@@ -477,7 +477,7 @@ mod tests {
             let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
             [&bytes[..at], to, &bytes[at + from.len()..]].concat()
         };
-        let whole = state().serialised(&BTreeMap::new()).unwrap();
+        let whole = state().to_safetensors(&BTreeMap::new()).unwrap();
         let newer = text(&whole, b"\"checkpoint_format\":\"1\"", b"\"checkpoint_format\":\"2\"");
         let error = parse(&newer).err().unwrap().to_string();
         assert_eq!(error, "checkpoint format 2, this build reads 1");
@@ -570,7 +570,7 @@ mod tests {
         optimiser.step(&crate::tensor::backward(&step.loss).unwrap(), |base| base).unwrap();
         method.after_step(at).unwrap();
         probe.step(&step.features, &batch.labels.repeat(2).unwrap(), |base| base).unwrap();
-        let state = State::of(&**method, Some(probe), optimiser, &tally()).unwrap();
+        let state = State::capture(&**method, Some(probe), optimiser, &tally()).unwrap();
 
         let mut other = training(2, 4);
         assert!(all_of(&other).iter().zip(all_of(&trained)).all(|(other, trained)| *other != trained));
@@ -581,7 +581,7 @@ mod tests {
         let mut wider = training(2, 8);
         let error = state.restore(&*wider.0, Some(&mut wider.2), &mut wider.1).err().unwrap().to_string();
         assert!(error.contains("'conv1.weight' has shape [4, 3, 3, 3], expected [8, 3, 3, 3]"), "{error}");
-        let without = State::of(&*trained.0, None, &trained.1, &tally()).unwrap();
+        let without = State::capture(&*trained.0, None, &trained.1, &tally()).unwrap();
         let error = without.restore(&*other.0, Some(&mut other.2), &mut other.1).err().unwrap().to_string();
         assert!(error.contains("no tensor named 'online_probe.weight'"), "{error}");
     }

@@ -133,7 +133,7 @@ pub fn pretrain(
     mut progress: impl FnMut(Progress) -> Result<()>,
 ) -> Result<Trained> {
     let steps = loader.steps();
-    let schedule = LearningRate::solo(
+    let schedule = LearningRate::solo_learn(
         steps * optimisation.epochs,
         (optimisation.warm_up_epochs * steps as f64).round() as usize,
         optimisation.warm_up_start,
@@ -207,7 +207,7 @@ impl Training<'_> {
         }
 
         progress(Progress::Part(Part::Update))?;
-        self.tally.monitor.see(&output, batch.views)?;
+        self.tally.monitor.add_step(&output, batch.views)?;
 
         self.tally.loss += loss;
         self.tally.images += batch.indices.len();
@@ -220,7 +220,7 @@ impl Training<'_> {
     /// Ends an epoch: computes means over its steps, and the rank of the embeddings of `sample`.
     fn close(&mut self, epoch: usize, sample: &Loader) -> Result<Epoch> {
         let mut monitor = std::mem::take(&mut self.tally.monitor);
-        monitor.sample(self.method, sample)?;
+        monitor.add_sample(self.method, sample)?;
         let Tally { step, loss, probe_loss, images, .. } = self.tally;
         let summary = Epoch {
             epoch,
@@ -236,7 +236,7 @@ impl Training<'_> {
 
     /// Copies everything that the next step depends on.
     fn state(&self) -> Result<State> {
-        State::of(self.method, self.probe.as_deref(), &self.optimiser, &self.tally)
+        State::capture(self.method, self.probe.as_deref(), &self.optimiser, &self.tally)
     }
 }
 
@@ -334,14 +334,14 @@ mod tests {
             batch_size: 4,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
-            numbers: DType::F32,
+            dtype: DType::F32,
             seed: Seed::root(0),
         }
     }
 
     /// Trains for two epochs of four steps, with four images in each step.
     fn fall(learning_rate: f64) -> (Falling, Result<Trained>) {
-        let (source, whole) = (synthetic::source(Seed::root(0), 16, 4, 8), [ViewRecipe::whole(8)]);
+        let (source, whole) = (synthetic::source(Seed::root(0), 16, 4, 8), [ViewRecipe::full_frame(8)]);
         let indices: Vec<usize> = (0..16).collect();
         let loader = by_fours(&source, &indices, &whole);
         let optimisation = Optimisation {
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_not_finite_is_told_with_its_place() {
-        let (source, whole) = (synthetic::source(Seed::root(0), 8, 4, 8), [ViewRecipe::whole(8)]);
+        let (source, whole) = (synthetic::source(Seed::root(0), 8, 4, 8), [ViewRecipe::full_frame(8)]);
         let indices: Vec<usize> = (0..8).collect();
         let loader = by_fours(&source, &indices, &whole);
         let optimisation = Optimisation {
@@ -473,7 +473,7 @@ mod tests {
     /// Eleven images make two batches of four in each epoch; the loss falls by 1 in each step.
     #[test]
     fn progress_tells_every_part_step_and_epoch() {
-        let (source, views) = (synthetic::source(Seed::root(4), 11, 4, 8), [ViewRecipe::whole(8); 2]);
+        let (source, views) = (synthetic::source(Seed::root(4), 11, 4, 8), [ViewRecipe::full_frame(8); 2]);
         let indices: Vec<usize> = (0..11).collect();
         let loader = by_fours(&source, &indices, &views);
         let mut told = Vec::new();
@@ -515,7 +515,7 @@ mod tests {
 
     #[test]
     fn what_a_method_freezes_does_not_move() {
-        let (source, whole) = (synthetic::source(Seed::root(4), 8, 4, 8), [ViewRecipe::whole(8)]);
+        let (source, whole) = (synthetic::source(Seed::root(4), 8, 4, 8), [ViewRecipe::full_frame(8)]);
         let indices: Vec<usize> = (0..8).collect();
         let loader = by_fours(&source, &indices, &whole);
         let method = Falling { frozen_epochs: 2, ..Falling::new() };
@@ -527,7 +527,7 @@ mod tests {
     /// Half of three steps is rounded to two steps of warm-up; the second has the full rate, and so has the third.
     #[test]
     fn a_part_of_a_step_of_warm_up_is_rounded() {
-        let (source, whole) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::whole(8)]);
+        let (source, whole) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::full_frame(8)]);
         let indices: Vec<usize> = (0..12).collect();
         let loader = by_fours(&source, &indices, &whole);
         let optimisation = Optimisation { warm_up_epochs: 0.5, warm_up_start: 0.25, end: 0.0, ..even(1) };
@@ -577,7 +577,7 @@ mod tests {
 
     #[test]
     fn training_goes_on_from_every_state_that_it_offered() {
-        let (source, whole) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::whole(8)]);
+        let (source, whole) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::full_frame(8)]);
         let indices: Vec<usize> = (0..12).collect();
         let loader = by_fours(&source, &indices, &whole);
         let rule = Rule::Sgd { momentum: 0.5 };

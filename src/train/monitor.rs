@@ -34,7 +34,7 @@ pub struct Monitor {
 type Measured = Vec<(String, f64)>;
 
 /// Values of one step, copied to main memory.
-struct Seen {
+struct StepValues {
     parts: Measured,
     features: HostRows,
     embeddings: Option<HostRows>,
@@ -52,17 +52,17 @@ impl Monitor {
     ///
     /// # Errors
     /// If features or embeddings of this step (on a GPU, of the previous step) are not finite.
-    pub fn see(&mut self, step: &Step, views: usize) -> Result<()> {
+    pub fn add_step(&mut self, step: &Step, views: usize) -> Result<()> {
         let part = |(name, value): &(&str, Tensor)| {
             Ok(((*name).to_owned(), value.to_dtype(DType::F64)?.to_scalar()?))
         };
-        let seen = Seen {
+        let seen = StepValues {
             parts: step.parts.iter().map(part).collect::<Result<_>>()?,
-            features: HostRows::of(&step.features)?,
-            embeddings: step.embeddings.as_ref().map(HostRows::of).transpose()?,
+            features: HostRows::from_tensor(&step.features)?,
+            embeddings: step.embeddings.as_ref().map(HostRows::from_tensor).transpose()?,
             views,
         };
-        self.settle()?;
+        self.join_pending()?;
         if step.features.device().is_cpu() {
             self.add_all(seen.measure()?);
         } else {
@@ -78,19 +78,19 @@ impl Monitor {
     ///
     /// # Errors
     /// If an image cannot be read, or features are not finite.
-    pub fn sample(&mut self, method: &dyn Method, sample: &Loader) -> Result<()> {
+    pub fn add_sample(&mut self, method: &dyn Method, sample: &Loader) -> Result<()> {
         let (mut values, mut width, mut rows) = (Vec::new(), 0, 0);
         sample.once(|batch| {
             let features = method.encoder().embed(&batch.images, Mode::Evaluate)?;
             let embeddings = method.embed(&features).transpose()?.unwrap_or(features);
             (rows, width) = (rows + embeddings.dim(0)?, embeddings.dim(1)?);
-            values.extend(HostRows::of(&embeddings)?.values);
+            values.extend(HostRows::from_tensor(&embeddings)?.values);
             Ok(())
         })?;
         // A network whose embeddings are all zero has no rank; training and the record continue without one.
         if values.iter().any(|&value| value != 0.0) {
-            let spectrum = Spectrum::of(Rows::new(&values, width)?)?;
-            self.add("rankme", rankme(&spectrum.plain, RANKME_EPSILON));
+            let spectrum = Spectrum::from_rows(Rows::new(&values, width)?)?;
+            self.add("rankme", rankme(&spectrum.uncentred, RANKME_EPSILON));
         }
         self.add("rankme_images", rows as f64);
         self.add("rankme_bound", rows.min(width) as f64);
@@ -108,7 +108,7 @@ impl Monitor {
 
     /// Returns the sum and the number of the values added under each name.
     pub(super) fn sums(&self) -> Result<BTreeMap<String, (f64, usize)>> {
-        self.settle()?;
+        self.join_pending()?;
         Ok(self.sums.borrow().clone())
     }
 
@@ -118,7 +118,7 @@ impl Monitor {
     }
 
     /// Waits for values that are still being computed.
-    fn settle(&self) -> Result<()> {
+    fn join_pending(&self) -> Result<()> {
         if let Some(pending) = self.pending.take() {
             match pending.join() {
                 Ok(measured) => self.add_all(measured?),
@@ -140,7 +140,7 @@ impl Monitor {
     }
 }
 
-impl Seen {
+impl StepValues {
     fn measure(self) -> Result<Measured> {
         let mut measured = self.parts;
         let HostRows { values, width } = &self.features;
@@ -158,7 +158,7 @@ impl Seen {
 }
 
 impl HostRows {
-    fn of(rows: &Tensor) -> candle_core::Result<Self> {
+    fn from_tensor(rows: &Tensor) -> candle_core::Result<Self> {
         let width = rows.dim(1)?;
         Ok(Self { values: rows.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, width })
     }
@@ -203,7 +203,7 @@ mod tests {
     fn ranks_are_of_each_view_and_values_are_means_over_steps() {
         let mut monitor = Monitor::default();
         for part in [1.0, 4.0] {
-            monitor.see(&step(part), 2).unwrap();
+            monitor.add_step(&step(part), 2).unwrap();
         }
         let means = monitor.means().unwrap();
         assert!((means["rankme_released"] - 2.5).abs() < 1e-3, "{means:?}");
@@ -220,7 +220,7 @@ mod tests {
     fn a_value_that_is_not_finite_has_no_mean() {
         let (mut monitor, mut other) = (Monitor::default(), Monitor::default());
         for part in [1.0, f32::INFINITY] {
-            monitor.see(&step(part), 2).unwrap();
+            monitor.add_step(&step(part), 2).unwrap();
             other = Monitor::from_sums(monitor.sums().unwrap());
         }
         for monitor in [monitor, other] {
@@ -246,7 +246,7 @@ mod tests {
             embeddings: Some(tensor(&embeddings, 3)),
             parts: vec![("entropy", scalar(5.0)), ("divergence", scalar(6.0))],
         };
-        monitor.see(&step, 1).unwrap();
+        monitor.add_step(&step, 1).unwrap();
         let released = rankme_released(Rows::new(&features, 4).unwrap());
         let mut expected = vec![("entropy", 5.0), ("divergence", 6.0), ("rankme_released", released)];
         let of = spread(Rows::new(&features, 4).unwrap());
@@ -274,7 +274,7 @@ mod tests {
         let features = Tensor::from_vec(wave(2, 4, 1.0), (2, 4), &Device::Cpu).unwrap();
         let loss = Tensor::new(0_f32, &Device::Cpu).unwrap();
         let mut monitor = Monitor::default();
-        monitor.see(&Step { loss, features, embeddings: None, parts: Vec::new() }, 2).unwrap();
+        monitor.add_step(&Step { loss, features, embeddings: None, parts: Vec::new() }, 2).unwrap();
         let names: Vec<String> = monitor.means().unwrap().into_keys().collect();
         assert_eq!(
             names,
@@ -327,7 +327,7 @@ mod tests {
     /// Five images, in batches of two: more than the three columns of embeddings, fewer than the six of features.
     #[test]
     fn a_sample_is_ranked_by_embeddings_if_there_are_some() {
-        let (source, views) = (synthetic::source(Seed::root(2), 5, 2, 8), [ViewRecipe::whole(8)]);
+        let (source, views) = (synthetic::source(Seed::root(2), 5, 2, 8), [ViewRecipe::full_frame(8)]);
         let indices: Vec<usize> = (0..5).collect();
         let loader = Loader {
             dataset: &*source.train,
@@ -339,7 +339,7 @@ mod tests {
             batch_size: 2,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
-            numbers: DType::F32,
+            dtype: DType::F32,
             seed: Seed::root(0),
         };
         for (embeds, first, width, bound) in [(true, 3, 3, 3.0), (false, 0, 6, 5.0)] {
@@ -350,11 +350,11 @@ mod tests {
                 Ok(())
             };
             loader.once(keep).unwrap();
-            let spectrum = Spectrum::of(Rows::new(&rows, width).unwrap()).unwrap();
+            let spectrum = Spectrum::from_rows(Rows::new(&rows, width).unwrap()).unwrap();
             let mut monitor = Monitor::default();
-            monitor.sample(&OfSix { embeds, parameters: Parameters::default() }, &loader).unwrap();
+            monitor.add_sample(&OfSix { embeds, parameters: Parameters::default() }, &loader).unwrap();
             let means = monitor.means().unwrap();
-            assert_eq!(means["rankme"], rankme(&spectrum.plain, 1e-7), "embeds: {embeds}");
+            assert_eq!(means["rankme"], rankme(&spectrum.uncentred, 1e-7), "embeds: {embeds}");
             assert_eq!((means["rankme_images"], means["rankme_bound"], means.len()), (5.0, bound, 3));
         }
     }

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType, Device, Error, Result, Tensor, backprop::GradStore};
 
-use self::update::{Update, inner};
+use self::update::{Update, inner_product};
 use crate::backbone::{Parameter, Role};
 #[cfg(feature = "cuda")]
 use crate::tensor::updates::gpu as updates;
@@ -189,7 +189,12 @@ impl Optimiser {
                 if let Some(products) = products {
                     slot.updates += 1;
                     let update = products.update(self.rule, group, rate, slot.updates);
-                    due.push(Due { update, parameter, slot, gradient: gradient_of(parameter, gradients)? });
+                    due.push(PendingUpdate {
+                        update,
+                        parameter,
+                        slot,
+                        gradient: gradient_of(parameter, gradients)?,
+                    });
                 }
             }
         }
@@ -300,12 +305,12 @@ fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> 
     }
     let of = |(group, parameter): &(&Group, &Parameter)| {
         let (weight, gradient) = (parameter.variable.as_tensor(), gradient_of(parameter, gradients)?);
-        let of_gradient = inner(gradient, gradient)?;
+        let of_gradient = inner_product(gradient, gradient)?;
         let (mut of_weight, mut of_both) = (0.0, 0.0);
         if let (Rule::Lars { trust, .. }, true) = (rule, group.adapt) {
-            of_weight = inner(weight, weight)?;
+            of_weight = inner_product(weight, weight)?;
             if matches!(trust, Trust::NormOfSum { .. }) {
-                of_both = inner(gradient, weight)?;
+                of_both = inner_product(gradient, weight)?;
             }
         }
         Ok(InnerProducts { of_gradient, of_weight, of_both })
@@ -367,7 +372,7 @@ impl Trust {
 }
 
 /// A prepared update.
-struct Due<'a> {
+struct PendingUpdate<'a> {
     update: Update,
     parameter: &'a Parameter,
     slot: &'a mut Slot,
@@ -375,7 +380,7 @@ struct Due<'a> {
 }
 
 /// Applies updates of one rule: one after the other, or on a GPU all in one launch.
-fn apply(due: Vec<Due>) -> Result<()> {
+fn apply(due: Vec<PendingUpdate>) -> Result<()> {
     #[cfg(feature = "cuda")]
     if let Some(first) = due.first()
         && first.parameter.variable.device().is_cuda()
@@ -394,7 +399,7 @@ fn apply(due: Vec<Due>) -> Result<()> {
             .collect::<Result<Vec<_>>>()?;
         return updates::update(kernel, &updates);
     }
-    due.into_iter().try_for_each(|Due { update, parameter, slot, gradient }| {
+    due.into_iter().try_for_each(|PendingUpdate { update, parameter, slot, gradient }| {
         update.apply(&parameter.variable, &mut slot.moments, gradient)
     })
 }

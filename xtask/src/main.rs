@@ -57,13 +57,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::FAILURE,
         Err(error) if error.is::<Halt>() => {
             eprintln!("{error}");
-            stop::end();
+            stop::end_by_signal();
             ExitCode::from(AGAIN)
         }
         Err(error) => {
             // Without the stack trace: the message is for a person at a terminal.
             let message = program::as_typed(&reasons(&error));
-            eprintln!("error: {}", foreign::message(&message));
+            eprintln!("error: {}", foreign::escape_message(&message));
             ExitCode::FAILURE
         }
     }

@@ -38,7 +38,7 @@ const OF_NOTHING: [&str; 7] = [
 ];
 
 /// Claims that take thousands of resamples to judge: simulated with fewer studies.
-const DEAR: [&str; 5] = [
+const EXPENSIVE: [&str; 5] = [
     "rankme_does_not_correlate",
     "rankme_does_not_correlate_within",
     "rankme_as_defined_does_not_correlate",
@@ -84,7 +84,9 @@ fn verdicts(simulated: Simulated, studies: usize, wanted: impl Fn(&Claim) -> boo
         let evidence = evidence(&simulated.read(number));
         let mut counts = Counts::new();
         for claim in claims::all().into_iter().filter(|claim| wanted(claim)) {
-            if NOT_STATISTICAL.contains(&claim.id) || DEAR.contains(&claim.id) && !number.is_multiple_of(10) {
+            if NOT_STATISTICAL.contains(&claim.id)
+                || EXPENSIVE.contains(&claim.id) && !number.is_multiple_of(10)
+            {
                 continue;
             }
             for &yardstick in claim.yardsticks {
@@ -144,7 +146,7 @@ fn verdicts_of_chance_are_seldom() {
                     "{claim} by {yardstick}, {seeds} seeds, {}: {wrong} of {judged} verdicts are wrong",
                     scenario.id()
                 );
-                if seeds == 1 && !DEAR.contains(&claim) {
+                if seeds == 1 && !EXPENSIVE.contains(&claim) {
                     assert_eq!(counts[Verdict::Undecided as usize], judged, "{claim}: one seed says nothing");
                 }
                 rates.entry((claim, yardstick, seeds)).or_default().push(wrong as f64 / judged as f64);
@@ -165,7 +167,7 @@ fn verdicts_of_chance_are_seldom() {
     let rate = mean(rates.iter().filter(|((.., seeds), _)| *seeds > 1).flat_map(|(_, rates)| rates));
     assert!(rate <= 0.05, "{rate} of all verdicts are wrong");
     if check::everything() {
-        check::text("judge", &table(&rates));
+        check::assert_text("judge", &table(&rates));
     }
 }
 

@@ -126,7 +126,7 @@ impl Simulated {
                 records.push((cell.id(), record(&cell, moved, &mut stream)));
             }
         }
-        reading::of(records)
+        reading::from_memory(records)
     }
 
     /// Returns the deviation of this seed's F1 and AUROC from one half.
@@ -165,8 +165,8 @@ fn student_3(stream: &mut Stream) -> f64 {
 
 /// Returns every cell that a claim uses, for seed 0; some of Figure 3's grid.
 fn cells() -> Vec<Cell> {
-    let mut cells = cell::at(&Share::STUDY, 0);
-    cells.retain(|cell| cell.undefined().is_none());
+    let mut cells = cell::paper_methods(&Share::STUDY, 0);
+    cells.retain(|cell| cell.undefined_reason().is_none());
     cells.extend(cell::table2(0));
     let some = |cell: &Cell| matches!(cell.study, Study::Figure3 { jitter: 100 | 800, crop: 80 | 395 | 605 });
     cells.extend(cell::figure3(0).into_iter().filter(some));

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use checks::{
     compare::{Named, compare, numbers},
     inputs::{Precision, stream},
-    operations::{self, Case, Found},
+    operations::{self, Case, Computed},
     views::{NORMALISATION, SIDES, Views},
 };
 use rstest::rstest;
@@ -56,7 +56,7 @@ fn parts(rows: usize) -> Vec<usize> {
 }
 
 /// Returns all requests of a case; empty if no kernel supports it.
-fn requests(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
+fn requests(case: &Case, precision: Precision, given: &Computed) -> Vec<Request> {
     let shape = &case.arguments[0].shape;
     let width = shape[shape.len() - 1];
     let rows = shape.iter().product::<usize>() / width;
@@ -108,7 +108,7 @@ fn requests(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
     }
 }
 
-fn batch_norm(case: &Case, [rows, channels, bf16]: [usize; 3], given: &Found) -> Vec<Request> {
+fn batch_norm(case: &Case, [rows, channels, bf16]: [usize; 3], given: &Computed) -> Vec<Request> {
     let named = |name: &str| {
         let place = case.arguments.iter().position(|argument| argument.name == name);
         place.map(|place| given.arguments[place].clone())
@@ -119,7 +119,7 @@ fn batch_norm(case: &Case, [rows, channels, bf16]: [usize; 3], given: &Found) ->
     let residual = or_zeros("residual", &x);
     let [mean, variance] = ["mean", "variance"].map(|name| or_zeros(name, &weight));
     let tensors = [x, given.slope.clone(), residual, weight, bias, mean, variance];
-    let flag = |name: &str, bit: usize| if case.is(name) { bit } else { 0 };
+    let flag = |name: &str, bit: usize| if case.switch(name) { bit } else { 0 };
     let flags = flag("residual", 1) + flag("relu", 2) + flag("given", 4);
     let request = |parts| Request {
         what: "batch_norm",
@@ -130,7 +130,7 @@ fn batch_norm(case: &Case, [rows, channels, bf16]: [usize; 3], given: &Found) ->
 }
 
 /// Kernels support bf16 numbers, and heads of these widths.
-fn attention(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
+fn attention(case: &Case, precision: Precision, given: &Computed) -> Vec<Request> {
     let (shape, heads) = (&case.arguments[0].shape, case.constant("heads"));
     let width = shape[2] / 3 / heads;
     if precision != Precision::Mixed || ![16, 32, 48, 64].contains(&width) {
@@ -141,7 +141,7 @@ fn attention(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
 }
 
 /// The kernel supports single precision, and takes for each row where its picks begin in a list of positions.
-fn pick_rows(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
+fn pick_rows(case: &Case, precision: Precision, given: &Computed) -> Vec<Request> {
     if precision != Precision::Single {
         return Vec::new();
     }
@@ -158,7 +158,7 @@ fn pick_rows(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
 }
 
 /// Sizes, a constant, the slope of the loss, and the views.
-fn loss(sizes: &[usize; 4], case: &Case, constant: &str, given: &Found) -> Vec<u8> {
+fn loss(sizes: &[usize; 4], case: &Case, constant: &str, given: &Computed) -> Vec<u8> {
     let constant = Tensor::new(&[case.constants[constant].as_f64().unwrap()], &Device::Cpu).unwrap();
     bytes(sizes, [&constant, &given.slope, &given.arguments[0]])
 }
@@ -289,7 +289,7 @@ fn updated(variables: &[[Tensor; 4]], constants: [f64; 9]) -> Result<Vec<Named>>
 fn views_are_the_cpus(#[values(false, true)] bf16: bool) -> Result<()> {
     let Some(program) = program() else { return Ok(()) };
     for side in SIDES {
-        let Views { images, drawn, .. } = &Views::of(side);
+        let Views { images, drawn, .. } = &Views::draw(side);
         let (mut starts, mut source) = (Vec::new(), 0);
         for image in images {
             starts.push(source);
@@ -305,7 +305,7 @@ fn views_are_the_cpus(#[values(false, true)] bf16: bool) -> Result<()> {
         images.iter().for_each(|image| input.extend(&image.pixels));
         let found = exchange(program, if bf16 { "views_bf16" } else { "views" }, &input);
 
-        let expected = Tensor::new(Views::of(side).expected(), &Device::Cpu)?;
+        let expected = Tensor::new(Views::draw(side).expected(), &Device::Cpu)?;
         let expected = if bf16 { expected.to_dtype(DType::BF16)?.to_dtype(DType::F32)? } else { expected };
         let expected = expected.to_vec1::<f32>()?;
         let different = expected.iter().zip(&found).filter(|(a, b)| f64::from(**a) != **b).count();

@@ -339,7 +339,7 @@ fn bundles() -> Files {
         false_positive_rate: [0.0, 0.0, 1.0],
         true_positive_rate: [0.0, 0.0, 1.0],
     };
-    let manifest = Manifest::of((&record, "converged"), None, 0.1, calibration, threshold).unwrap();
+    let manifest = Manifest::from_record((&record, "converged"), None, 0.1, calibration, threshold).unwrap();
     let detector =
         Detector { scorers: vec![(scorer, vec![seen[0].logit])], pictures: vec![picture], usual_size: None };
     let folder = tempfile::tempdir().unwrap();

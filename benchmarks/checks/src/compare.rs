@@ -98,14 +98,14 @@ pub fn compare(found: &[Named], expected: &[Named], bound: f64) -> Result<Compar
 /// # Errors
 /// If Candle cannot copy them.
 pub fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(home(tensor)?.flatten_all()?.to_vec1()?)
+    Ok(to_cpu_f64(tensor)?.flatten_all()?.to_vec1()?)
 }
 
 /// Returns a tensor in double precision, on the CPU.
 ///
 /// # Errors
 /// If Candle cannot copy it.
-pub fn home(tensor: &Tensor) -> Result<Tensor> {
+pub fn to_cpu_f64(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 

@@ -66,28 +66,34 @@ pub struct Argument {
     pub shape: Vec<usize>,
     pub numbers: Numbers,
     /// Whether it has the type of activations.
-    pub flows: bool,
+    pub is_activation: bool,
     /// Whether a gradient is computed with respect to it.
-    pub varies: bool,
+    pub needs_gradient: bool,
 }
 
 impl Argument {
     /// Describes activations.
-    pub fn flowing(name: &'static str, shape: &[usize]) -> Self {
-        Self { name, shape: shape.to_vec(), numbers: Numbers::Normal, flows: true, varies: true }
+    pub fn activation(name: &'static str, shape: &[usize]) -> Self {
+        Self {
+            name,
+            shape: shape.to_vec(),
+            numbers: Numbers::Normal,
+            is_activation: true,
+            needs_gradient: true,
+        }
     }
 
     /// Describes a weight.
     pub fn weight(name: &'static str, shape: &[usize]) -> Self {
-        Self { flows: false, ..Self::flowing(name, shape) }
+        Self { is_activation: false, ..Self::activation(name, shape) }
     }
 
     /// Describes a weight that gets no gradient.
     pub fn constant(name: &'static str, shape: &[usize], numbers: Numbers) -> Self {
-        Self { varies: false, numbers, ..Self::weight(name, shape) }
+        Self { needs_gradient: false, numbers, ..Self::weight(name, shape) }
     }
 
-    pub fn of(self, numbers: Numbers) -> Self {
+    pub fn with_numbers(self, numbers: Numbers) -> Self {
         Self { numbers, ..self }
     }
 
@@ -107,7 +113,7 @@ impl Argument {
         };
         // bf16 is rounded from single precision, as before a kernel.
         let values = if precision == Precision::Double { values } else { values.to_dtype(DType::F32)? };
-        values.to_dtype(if self.flows { precision.numbers() } else { precision.weights() })
+        values.to_dtype(if self.is_activation { precision.numbers() } else { precision.weights() })
     }
 }
 

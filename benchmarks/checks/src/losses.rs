@@ -55,7 +55,7 @@ impl Loss {
     ///
     /// # Errors
     /// If the loss fails.
-    pub fn of(&self, first: &Tensor, second: &Tensor) -> Result<Tensor> {
+    pub fn compute(&self, first: &Tensor, second: &Tensor) -> Result<Tensor> {
         match self.name {
             "nt_xent" => nt_xent(first, second, TEMPERATURE),
             _ => Ok(barlow_twins(first, second, WEIGHT)?.total),

@@ -13,7 +13,7 @@ use skewbench::{
 use crate::{
     inputs::Precision,
     losses::{self, TEMPERATURE, WEIGHT},
-    operations::{Case, Found},
+    operations::{Case, Computed},
     trajectory::{self, HEADS, IMAGES, SIDE, STEPS, STEPS_AN_EPOCH},
 };
 
@@ -58,17 +58,17 @@ fn run(case: trajectory::Case) -> Value {
 
 /// Inputs and results of operations, for `gpu_operations.py`.
 #[derive(Default)]
-pub struct Kept {
+pub struct OperationFile {
     tensors: HashMap<String, Tensor>,
     cases: Vec<Value>,
 }
 
-impl Kept {
+impl OperationFile {
     /// Adds a case in f32, which represents bf16 numbers exactly.
     ///
     /// # Errors
     /// If tensors cannot be copied.
-    pub fn take(&mut self, case: &Case, precision: Precision, found: &Found) -> Result<()> {
+    pub fn take(&mut self, case: &Case, precision: Precision, found: &Computed) -> Result<()> {
         let label = format!("{} {}", case.name(), precision.id());
         let mut keep = |name: String, tensor: &Tensor| -> Result<()> {
             let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
@@ -83,7 +83,7 @@ impl Kept {
             keep(format!("result {name}"), tensor)?;
         }
         let arguments = case.arguments.iter();
-        let arguments = arguments.map(|one| json!({ "name": one.name, "varies": one.varies }));
+        let arguments = arguments.map(|one| json!({ "name": one.name, "varies": one.needs_gradient }));
         self.cases.push(json!({
             "case": label, "operation": case.operation, "constants": case.constants,
             "arguments": arguments.collect::<Vec<_>>(), "outputs": case.outputs,

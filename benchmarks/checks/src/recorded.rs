@@ -47,7 +47,7 @@ pub struct Generated {
 ///
 /// # Errors
 /// If nothing is recorded, or something that is compared is missing.
-pub fn of(case: Case) -> Result<Run> {
+pub fn find(case: Case) -> Result<Run> {
     let all = RECORDED["trajectories"].as_array().context("no trajectories are recorded")?;
     let is_it = |run: &&Value| run["method"] == case.id() && run["backbone"] == case.backbone.id();
     let run = all.iter().find(is_it).with_context(|| format!("{}: nothing is recorded", case.name()))?;
@@ -132,7 +132,7 @@ pub const MIXED: Bounds = Bounds {
 
 /// A trajectory compared with PyTorch's.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct TrajectoryComparison {
     pub is_equal: bool,
     /// Relative differences: of the first loss, and of the norm of all first gradients together.
     pub first_apart: f64,
@@ -156,7 +156,7 @@ impl Run {
         losses: &[f64],
         gradients: &BTreeMap<String, f64>,
         bounds: &Bounds,
-    ) -> Result<Judged> {
+    ) -> Result<TrajectoryComparison> {
         // Squared norms of all first gradients, ours and PyTorch's.
         let (mut squares, mut lengths) = ([0.0; 2], Vec::new());
         for (name, &ours) in gradients {
@@ -173,7 +173,7 @@ impl Run {
         let furthest = lengths.into_iter().map(apart).max_by(|a, b| a.0.total_cmp(&b.0));
         let (variable_apart, variable, lengths) = furthest.context("no gradients")?;
         let own = &(bounds.own)(self)[..losses.len().min(STEPS)];
-        let mut judged = Judged {
+        let mut judged = TrajectoryComparison {
             is_equal: false,
             first_apart: (losses[0] / self.losses[0] - 1.0).abs(),
             lengths_apart: ((squares[0] / squares[1]).sqrt() - 1.0).abs(),
@@ -195,12 +195,12 @@ impl Run {
     ///
     /// # Errors
     /// As for [`Self::judge`].
-    pub fn judge_trajectory(&self, trajectory: &Trajectory, bounds: &Bounds) -> Result<Judged> {
+    pub fn judge_trajectory(&self, trajectory: &Trajectory, bounds: &Bounds) -> Result<TrajectoryComparison> {
         self.judge(&trajectory.losses, &trajectory.gradients, bounds)
     }
 }
 
-impl Judged {
+impl TrajectoryComparison {
     /// Converts it for the results of a check.
     pub fn to_json(&self, losses: &[f64]) -> Value {
         json!({
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn pytorch_is_equal_to_itself_and_each_bound_is_held() -> Result<()> {
-        let run = of(SIMCLR)?;
+        let run = find(SIMCLR)?;
         let equal = |losses: &[f64], gradients: &BTreeMap<String, f64>, run: &Run| {
             run.judge(losses, gradients, &MIXED).map(|judged| judged.is_equal)
         };
@@ -264,6 +264,6 @@ mod tests {
     fn every_case_is_recorded() -> Result<()> {
         let cases = crate::trajectory::cases();
         assert_eq!(cases.len(), 12);
-        cases.into_iter().try_for_each(|case| of(case).map(drop))
+        cases.into_iter().try_for_each(|case| find(case).map(drop))
     }
 }

@@ -40,15 +40,15 @@ pub fn gradient(loss: &Tensor, variable: &Var) -> Vec<f64> {
 }
 
 /// Asserts that `found` is within `tolerance` of `expected`; NaN never is.
-pub fn close(found: f64, expected: f64, tolerance: f64) {
+pub fn assert_close(found: f64, expected: f64, tolerance: f64) {
     assert!((found - expected).abs() <= tolerance, "{found} is not {expected} (+- {tolerance})");
 }
 
 /// Asserts that the first numbers of `found` equal those of `expected`.
-pub fn begins(found: &[f64], expected: &[f64], tolerance: f64) {
+pub fn assert_begins(found: &[f64], expected: &[f64], tolerance: f64) {
     assert!(found.len() >= expected.len(), "{} numbers, expected {}", found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
-        close(*found, *expected, tolerance);
+        assert_close(*found, *expected, tolerance);
     }
 }
 

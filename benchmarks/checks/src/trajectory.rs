@@ -111,7 +111,7 @@ impl Case {
     /// Returns the released recipe, simplified for the comparison: DINO's temperature is constant, MAE's encoder
     /// has as many heads as timm's, and its optimiser is that of its own authors.
     pub fn recipe(self) -> Recipe {
-        let of = |name| Recipe::of(name, self.method, self.backbone);
+        let of = |name| Recipe::for_method(name, self.method, self.backbone);
         let released = of(recipe::Name::AsReleased);
         match self.method {
             method::Name::Dino => Recipe { objective: Arc::new(self.distillation()), ..released },
@@ -158,7 +158,7 @@ impl Model {
     fn step(&self, batch: &Batch, at: Position) -> Result<Step> {
         match self {
             Self::Any(method) => method.step(batch, at),
-            Self::Mae(mae) => mae.step_with(&batch.images, batch.views, &masks(at.step)),
+            Self::Mae(mae) => mae.step_with_noise(&batch.images, batch.views, &masks(at.step)),
         }
     }
 }
@@ -210,7 +210,7 @@ pub struct Numbers<'a> {
 ///
 /// # Errors
 /// If the method is undefined on the backbone.
-pub fn follow(case: Case, numbers: &Numbers, steps: usize) -> Result<Trajectory> {
+pub fn run_steps(case: Case, numbers: &Numbers, steps: usize) -> Result<Trajectory> {
     let &Numbers { device, images, .. } = numbers;
     let recipe = case.recipe();
     let model = first(case, &*recipe.objective, numbers)?;

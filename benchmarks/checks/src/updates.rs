@@ -4,12 +4,12 @@ use anyhow::Result;
 use skewbench::{
     backbone::{Parameter, Role},
     candle_core::{DType, Device, Tensor, Var},
-    tensor::{Move, move_averages},
+    tensor::{AverageUpdate, move_averages},
     train::optimiser::{Group, Optimiser, Rule, Trust},
 };
 
 use crate::{
-    compare::{Named, home},
+    compare::{Named, to_cpu_f64},
     inputs::stream,
 };
 
@@ -44,7 +44,7 @@ impl Update {
     ///
     /// # Errors
     /// If an update fails.
-    pub fn after(&self, device: &Device) -> Result<Vec<Named>> {
+    pub fn updated_variables(&self, device: &Device) -> Result<Vec<Named>> {
         match self {
             Self::Rule(rule) => after_steps(*rule, device),
             Self::MovingAverages => after_a_move(device),
@@ -73,7 +73,7 @@ fn after_steps(rule: Rule, device: &Device) -> Result<Vec<Named>> {
         }
         optimiser.step(&loss.backward()?, |base| base)?;
     }
-    parameters.into_iter().map(|moved| Ok((moved.name, home(&moved.variable)?))).collect()
+    parameters.into_iter().map(|moved| Ok((moved.name, to_cpu_f64(&moved.variable)?))).collect()
 }
 
 fn after_a_move(device: &Device) -> Result<Vec<Named>> {
@@ -83,9 +83,11 @@ fn after_a_move(device: &Device) -> Result<Vec<Named>> {
         pairs.push((average, normal(&format!("value {place}"), shape, device)?));
     }
     // The weights need not add up to one, as for batch normalisation's variances.
-    let moves = pairs.iter().map(|(average, value)| Move { average, value, keep: 0.996, take: 0.0041 });
+    let moves =
+        pairs.iter().map(|(average, value)| AverageUpdate { average, value, keep: 0.996, take: 0.0041 });
     move_averages(&moves.collect::<Vec<_>>())?;
-    let named =
-        |(place, (average, _)): (usize, &(Var, Tensor))| Ok((format!("average {place}"), home(average)?));
+    let named = |(place, (average, _)): (usize, &(Var, Tensor))| {
+        Ok((format!("average {place}"), to_cpu_f64(average)?))
+    };
     pairs.iter().enumerate().map(named).collect()
 }

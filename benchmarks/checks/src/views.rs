@@ -23,7 +23,7 @@ pub struct Views {
 
 impl Views {
     /// Draws views of `side` pixels, by every recipe.
-    pub fn of(side: usize) -> Self {
+    pub fn draw(side: usize) -> Self {
         let seed = Seed::root(0).child("views").index(side);
         let images: Vec<Image> = (0..SIZES.len()).map(|place| image(seed, place)).collect();
         let recipes = [

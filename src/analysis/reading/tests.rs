@@ -12,11 +12,11 @@ fn kinds(reading: &Reading) -> Vec<ProblemKind> {
 
 #[test]
 fn a_good_folder_is_one_setting_and_says_what_is_missing() {
-    let reading = of(vec![("a.json".into(), scored())]);
+    let reading = from_memory(vec![("a.json".into(), scored())]);
     assert_eq!(reading.records.len(), 1);
     assert_eq!(reading.frame.settings().len(), 1);
     assert_eq!(kinds(&reading), [ProblemKind::Missing]);
-    let what = &reading.problems[0].what;
+    let what = &reading.problems[0].description;
     assert!(what.starts_with("10 cells of Table 1 were not trained: "), "{what}");
     assert_eq!(what.matches(" 1 of 1").count(), 10, "ten other pairs of method and backbone: {what}");
 }
@@ -31,10 +31,10 @@ fn what_may_not_be_compared_is_kept_apart_and_named() {
     digest.cell.id += "y";
     digest.data.train_digest = "0000".into();
     let folder = vec![("a".into(), first), ("b".into(), other), ("c".into(), digest)];
-    let reading = of(folder);
+    let reading = from_memory(folder);
     assert_eq!(reading.frame.settings().len(), 3);
     let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
-    assert!(mixed.what.starts_with("3 settings, kept separate"), "{mixed}");
+    assert!(mixed.description.starts_with("3 settings, kept separate"), "{mixed}");
 }
 
 #[test]
@@ -42,18 +42,18 @@ fn records_of_different_code_are_named() {
     let (first, mut second, mut third) = (scored(), scored(), scored());
     second.cell.id = "table1/simclr-resnet18-share05-seed1".into();
     second.cell.seed = 1;
-    let alike = of(vec![("a".into(), first.clone()), ("b".into(), second.clone())]);
+    let alike = from_memory(vec![("a".into(), first.clone()), ("b".into(), second.clone())]);
     assert!(!kinds(&alike).contains(&ProblemKind::Mixed), "{:?}", alike.problems);
     second.provenance.code = Some("fedcba9876543210".into());
     third.cell.id = "table1/simclr-resnet18-share05-seed2".into();
     third.cell.seed = 2;
     third.provenance.code = None;
     third.provenance.revision = "5c3d5b6-dirty".into();
-    let reading = of(vec![("a".into(), first), ("b".into(), second), ("c".into(), third)]);
+    let reading = from_memory(vec![("a".into(), first), ("b".into(), second), ("c".into(), third)]);
     assert_eq!(reading.records.len(), 3, "named, not left out");
     let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
     assert_eq!(
-        mixed.what,
+        mixed.description,
         "records by 3 versions of the code: 1 by code 0123456789ab; 1 by code fedcba987654; \
          1 by revision 5c3d5b6-dirty"
     );
@@ -63,7 +63,7 @@ fn records_of_different_code_are_named() {
 fn mixed_precision_is_kept_apart() {
     let (exact, mut rounded) = (scored(), scored());
     rounded.settings.values.insert("precision".into(), "bf16 with f32 weights".into());
-    let reading = of(vec![("a".into(), exact), ("b".into(), rounded)]);
+    let reading = from_memory(vec![("a".into(), exact), ("b".into(), rounded)]);
     assert_eq!(reading.records.len(), 2);
     let settings = reading.frame.settings();
     assert!(settings.iter().any(|(setting, _)| setting.ends_with("mixed precision")), "{settings:?}");
@@ -74,11 +74,11 @@ fn a_cell_twice_counts_once() {
     let (first, mut second) = (scored(), scored());
     second.provenance.started_unix += 1;
     second.fingerprint = "other".into();
-    let reading = of(vec![("old".into(), first.clone()), ("new".into(), second)]);
+    let reading = from_memory(vec![("old".into(), first.clone()), ("new".into(), second)]);
     assert_eq!(reading.frame.height(), first.scores.len());
     let repeated = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Repeated).unwrap();
     assert_eq!(repeated.place, "old");
-    assert!(repeated.what.contains("another fingerprint"), "{repeated}");
+    assert!(repeated.description.contains("another fingerprint"), "{repeated}");
 }
 
 #[test]
@@ -114,11 +114,11 @@ fn files_that_are_not_their_records_are_named() {
     let folder = Folder::open(root.path()).unwrap();
     let mut record = scored();
     for part in ["weights", "logits"] {
-        let stated = results::record::Beside { bytes: 3, blake3: "00".into(), rows: None };
+        let stated = results::record::FileDigest { bytes: 3, blake3: "00".into(), rows: None };
         record.beside.insert(part.into(), stated);
     }
     let file = folder.write(&record).unwrap();
-    std::fs::write(results::Part::Weights.of(&file), "four").unwrap();
+    std::fs::write(results::Part::Weights.path_beside(&file), "four").unwrap();
     let reading = read(&[root.path().to_owned()]);
     assert_eq!(reading.records.len(), 1, "its numbers are read all the same");
     let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
@@ -131,11 +131,11 @@ fn files_that_are_not_their_records_are_named() {
 fn a_number_that_is_none_is_left_out_of_its_column_only() {
     let mut record = scored();
     record.scores[0].f1 = f64::NAN;
-    let reading = of(vec![("a".into(), record.clone())]);
+    let reading = from_memory(vec![("a".into(), record.clone())]);
     assert_eq!(reading.frame.height(), record.scores.len());
     assert_eq!(reading.frame.numbers(&Metric::F1.into())[0], None);
     let problem = reading.problems.iter().find(|problem| problem.kind == ProblemKind::NotANumber).unwrap();
-    assert_eq!(problem.what, "left out: f1");
+    assert_eq!(problem.description, "left out: f1");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_method_of_another_build_is_named_and_left_out() {
     other.cell.method = "moco".into();
     let mut classifier = scored();
     classifier.scores[0].classifier = "guess".into();
-    let reading = of(vec![("a".into(), scored()), ("b".into(), other), ("c".into(), classifier)]);
+    let reading = from_memory(vec![("a".into(), scored()), ("b".into(), other), ("c".into(), classifier)]);
     assert_eq!(reading.records.len(), 1);
     let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
     assert!(told.iter().any(|line| line.starts_with("not read: b: ") && line.contains("'moco'")), "{told:?}");
@@ -172,7 +172,7 @@ fn what_a_cell_has_once_is_in_each_of_its_rows() {
     record.label_free = [("features".to_owned(), [("rankme".to_owned(), 5.5)].into())].into();
     (record.scores[0].normals, record.scores[0].defects) = (40, 30);
     record.scores[0].auroc_error = Some(0.25);
-    let frame = of(vec![("a".into(), record)]).frame;
+    let frame = from_memory(vec![("a".into(), record)]).frame;
     let numbers = |name: &str| frame.numbers(&Measure::named(name.to_owned()));
     for (name, value) in [
         ("monitor.rankme", 13.0),
@@ -249,14 +249,15 @@ fn of_two_records_of_a_cell_the_newer_stays() {
             "repeated: two: left out, because one holds the same cell (another fingerprint) and is newer or was read first",
         ),
     ] {
-        let reading = of(vec![("one".into(), of_time("a", first)), ("two".into(), of_time("b", second))]);
+        let reading =
+            from_memory(vec![("one".into(), of_time("a", first)), ("two".into(), of_time("b", second))]);
         let kept: Vec<&str> = reading.records.iter().map(|filed| filed.record.fingerprint.as_str()).collect();
         assert_eq!(kept, [stays], "{first}, {second}");
         let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
         assert!(told.contains(&problem.to_owned()), "{told:?}");
     }
-    let reading = of(vec![("one".into(), of_time("a", 1)), ("two".into(), of_time("a", 2))]);
-    assert!(reading.problems[0].what.contains("(the same fingerprint)"), "{:?}", reading.problems);
+    let reading = from_memory(vec![("one".into(), of_time("a", 1)), ("two".into(), of_time("a", 2))]);
+    assert!(reading.problems[0].description.contains("(the same fingerprint)"), "{:?}", reading.problems);
 }
 
 /// Three records in two settings.
@@ -272,7 +273,7 @@ fn two_settings() -> Vec<(String, Record)> {
 
 #[test]
 fn settings_of_one_folder_are_counted_by_name() {
-    let reading = of(two_settings());
+    let reading = from_memory(two_settings());
     let mixed: Vec<String> = reading
         .problems
         .iter()
@@ -288,13 +289,13 @@ fn settings_of_one_folder_are_counted_by_name() {
 
 #[test]
 fn a_part_of_a_reading_has_the_rows_and_records_of_its_settings() {
-    let reading = of(two_settings());
+    let reading = from_memory(two_settings());
     let seeds =
         |part: &Reading| -> Vec<u64> { part.records.iter().map(|filed| filed.record.cell.seed).collect() };
     for (word, expected) in
         [("short", vec![1, 3]), ("long", vec![2]), ("recipe", vec![2, 1, 3]), ("no", vec![])]
     {
-        let part = reading.only(|setting| setting.contains(word));
+        let part = reading.in_settings(|setting| setting.contains(word));
         assert_eq!((seeds(&part), part.frame.height()), (expected.clone(), expected.len()), "{word}");
         assert!(part.problems.is_empty());
     }
@@ -310,15 +311,20 @@ fn cells_that_are_missing_are_counted_arm_by_arm() {
         (record.cell.method, record.cell.seed) = (method.to_owned(), seed);
         (record.cell.id.clone(), record)
     };
-    let reading = of(vec![cell("simclr", 1), cell("simclr", 2), cell("byol", 2)]);
+    let reading = from_memory(vec![cell("simclr", 1), cell("simclr", 2), cell("byol", 2)]);
     let [missing] = &reading.problems[..] else { panic!("{:?}", reading.problems) };
     assert_eq!(missing.place, "small scale, short recipe, synthetic");
     assert!(
-        missing.what.starts_with("19 cells of Table 1 were not trained: supervised on resnet18 2 of 2, "),
+        missing
+            .description
+            .starts_with("19 cells of Table 1 were not trained: supervised on resnet18 2 of 2, "),
         "{missing}"
     );
-    assert!(missing.what.contains("byol on resnet18 1 of 2") && !missing.what.contains("simclr on resnet18"));
-    assert!(!missing.what.contains("mae on resnet18"), "it is not defined there: {missing}");
+    assert!(
+        missing.description.contains("byol on resnet18 1 of 2")
+            && !missing.description.contains("simclr on resnet18")
+    );
+    assert!(!missing.description.contains("mae on resnet18"), "it is not defined there: {missing}");
 }
 
 #[test]
@@ -333,7 +339,7 @@ fn a_folder_says_what_is_missing_in_it() {
         record.cell.id = format!("table1/simclr-resnet18-share05-seed{seed}");
         record.cell.seed = seed;
         for part in parts {
-            let stated = results::record::Beside { bytes: 3, blake3: "00".into(), rows: None };
+            let stated = results::record::FileDigest { bytes: 3, blake3: "00".into(), rows: None };
             record.beside.insert((*part).to_owned(), stated);
         }
         files.push(folder.write(&record).unwrap());
@@ -364,12 +370,12 @@ fn every_number_that_is_none_is_named() {
     record.scores[0].recall = f64::INFINITY;
     record.scores[0].auroc = f64::NAN;
     record.cost.images_per_second = f64::NAN;
-    let reading = of(vec![("a".into(), record)]);
+    let reading = from_memory(vec![("a".into(), record)]);
     let told: Vec<&str> = reading
         .problems
         .iter()
         .filter(|problem| problem.kind == ProblemKind::NotANumber)
-        .map(|problem| problem.what.as_str())
+        .map(|problem| problem.description.as_str())
         .collect();
     assert_eq!(told, ["left out: auroc, cost.images_per_second, recall"]);
     assert_eq!(reading.frame.numbers(&Metric::F1.into()), [Some(0.5)]);
@@ -378,7 +384,7 @@ fn every_number_that_is_none_is_named() {
 
 #[test]
 fn records_of_a_cell_are_together_whatever_their_setting() {
-    let reading = of(two_settings());
+    let reading = from_memory(two_settings());
     let cells = by_cell(&reading.records);
     let seeds: Vec<Vec<u64>> =
         cells.values().map(|records| records.iter().map(|record| record.cell.seed).collect()).collect();

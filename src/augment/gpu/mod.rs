@@ -221,9 +221,9 @@ fn make<T: Element>(
     // SAFETY: the kernel `views` writes `count` views, and reads only scratch memory that it wrote; every view's
     // image lies within `bytes`, and `packed::Batch` makes scratch and taps large enough for each view.
     let out = unsafe {
-        let mut between = module.room::<u8>(count * scratch)?;
-        let mut windows = module.room::<i32>(count * 2 * side * (taps + 2))?;
-        let mut out = module.room::<T>(count * side * side * 3)?;
+        let mut between = module.alloc::<u8>(count * scratch)?;
+        let mut windows = module.alloc::<i32>(count * 2 * side * (taps + 2))?;
+        let mut out = module.alloc::<T>(count * side * side * 3)?;
         launch!(
             module,
             name,

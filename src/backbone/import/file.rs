@@ -48,7 +48,7 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         // instance), but its ninth byte is a brace.
         match bytes.get(8) {
             Some(b'{') => plain(bytes),
-            _ if legacy::is_such(bytes) => match legacy::tensors(bytes) {
+            _ if legacy::is_legacy(bytes) => match legacy::tensors(bytes) {
                 Ok(tensors) => Ok(tensors.into_iter().collect()),
                 Err(error) => {
                     refuse!("PyTorch's format before 1.6: {}; {}", first_line(&error), convert(path))

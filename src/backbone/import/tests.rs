@@ -457,7 +457,7 @@ fn a_safetensors_header_may_begin_like_a_pickle() {
     let tensors = Tensors::from([("x".to_owned(), ones(&[2, 3]))]);
     let of = |length: usize| {
         let notes = BTreeMap::from([("about".to_owned(), "a".repeat(length))]);
-        crate::backbone::safe::serialised(&tensors, &notes).unwrap()
+        crate::backbone::safe::serialise(&tensors, &notes).unwrap()
     };
     let bytes = (0..640).map(of).find(|bytes| bytes[..2] == [0x80, 0x02]).unwrap();
     let read = read(&bytes).unwrap();

@@ -23,21 +23,21 @@ impl Vit {
         let mut tokens = self.embed_patches(images, None)?.detach();
         let mut parts = tokens.narrow(1, 1, rows * columns)?.zeros_like()?;
         for block in &self.blocks {
-            parts = (parts + block.told(&tokens)?.narrow(1, 1, rows * columns)?)?;
+            parts = (parts + block.contributions(&tokens)?.narrow(1, 1, rows * columns)?)?;
             tokens = block.forward(&tokens)?.detach();
         }
         let class = tokens.narrow(1, 0, 1)?;
         let rest = (&class - parts.sum_keepdim(1)?)?;
         // Multiplied by the number of patches, so that the mean over patches is the sum of all parts.
         let parts = (parts * (rows * columns) as f64)?.broadcast_add(&rest)?;
-        self.norm.forward_as(&parts, &class)?.reshape((batch, rows, columns, self.size.width))
+        self.norm.forward_with_variance_of(&parts, &class)?.reshape((batch, rows, columns, self.size.width))
     }
 }
 
 impl TransformerBlock {
     /// Returns what each token contributes to the class token through attention (batch, tokens, width). The
     /// contributions sum to the attention output of the class token, without the projection's bias.
-    fn told(&self, tokens: &Tensor) -> Result<Tensor> {
+    fn contributions(&self, tokens: &Tensor) -> Result<Tensor> {
         let joined = self.qkv.forward(&self.norm1.forward(tokens)?)?;
         let (batch, count, width) = joined.dims3()?;
         let (width, heads) = (width / 3, self.heads);
@@ -57,7 +57,7 @@ mod tests {
     use candle_core::{DType, Device};
     use checks::{distance, normal};
 
-    use super::super::{Start, VitSize};
+    use super::super::{VitInitialisation, VitSize};
     use super::*;
     use crate::{
         backbone::{Backbone, Mode, Parameters},
@@ -71,7 +71,7 @@ mod tests {
             &mut parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu),
             size,
             16,
-            Start::MAE,
+            VitInitialisation::MAE,
         );
         // With initial weights the class token's attention would be nearly uniform.
         for (number, parameter) in parameters.all().iter().enumerate() {
@@ -89,7 +89,7 @@ mod tests {
         let images = normal("images", &[3, 16, 12, 3], DType::F64)?.as_detached_tensor();
         for depth in [0, 1, 3] {
             let vit = vit(depth);
-            let places = vit.places(&images)?.unwrap();
+            let places = vit.feature_map(&images)?.unwrap();
             assert_eq!(places.dims(), [3, 4, 3, 12]);
             let features = vit.embed(&images, Mode::Evaluate)?;
             assert!(distance(&places.mean((1, 2))?, &features)? < 1e-11, "depth {depth}");
@@ -107,13 +107,13 @@ mod tests {
             let mut tokens = vit.embed_patches(&images, None)?;
             let mut told = tokens.zeros_like()?;
             for block in &vit.blocks {
-                told = (told + block.told(&tokens)?)?;
+                told = (told + block.contributions(&tokens)?)?;
                 tokens = block.forward(&tokens)?;
             }
             // The final normalisation is linear here, so what is common to all patches cancels in a difference.
             let class = tokens.narrow(1, 0, 1)?;
             let line = |patch: usize| -> Result<Tensor> {
-                vit.norm.forward_as(&(told.narrow(1, 1 + patch, 1)? * 12.0)?, &class)
+                vit.norm.forward_with_variance_of(&(told.narrow(1, 1 + patch, 1)? * 12.0)?, &class)
             };
             let places = vit.patch_features(&images)?.reshape((2, 12, 12))?;
             for (one, other) in [(0, 1), (3, 11)] {
@@ -133,14 +133,14 @@ mod tests {
         let vit = vit(1);
         let tokens = normal("tokens", &[1, 17, 12], DType::F64)?.as_detached_tensor();
         let block = &vit.blocks[0];
-        let told = block.told(&tokens)?;
+        let told = block.contributions(&tokens)?;
         let sum = block.proj.forward_without_bias(&block.attend(&tokens)?.narrow(1, 0, 1)?)?;
         assert!(distance(&told.sum_keepdim(1)?, &sum)? < 1e-12, "all parts are what attention gives");
         // Exchanging patches exchanges their parts.
         let mut order: Vec<u32> = (0..17).collect();
         order.swap(3, 9);
         let order = Tensor::new(order, &Device::Cpu)?;
-        let exchanged = block.told(&tokens.index_select(&order, 1)?)?;
+        let exchanged = block.contributions(&tokens.index_select(&order, 1)?)?;
         assert!(distance(&exchanged, &told.index_select(&order, 1)?)? < 1e-12);
         Ok(())
     }

@@ -140,7 +140,7 @@ fn onnxruntime_computes_the_same(#[case] name: &str, #[case] backbone: Name, #[c
     let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
     let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(expected[name]["sha256"], digest, "onnxruntime saw another file: see its README");
-    let seen = bundle.see(&pictures(), false).unwrap();
+    let seen = bundle.score(&pictures(), false).unwrap();
     let number = |what: &str, index: usize| expected[name][what][index].as_f64().unwrap();
     let spread = (number("logit", 0) - number("logit", 7)).abs();
     assert!(spread > 0.05, "pictures make no difference: {spread}");
@@ -230,7 +230,7 @@ fn constants_of_the_graph_are_the_manifests() {
 #[test]
 fn other_scorers_are_not_written() {
     let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);
-    let cloud = Cloud::of(vec![0.0, 1.0], &[1.0, 0.5, 2.0]).unwrap();
+    let cloud = Cloud::from_parts(vec![0.0, 1.0], &[1.0, 0.5, 2.0]).unwrap();
     bundle.scorer = Scorer::Mahalanobis { cloud, usual: 1.0 };
     let error = model(&bundle).unwrap_err().to_string();
     let expected = "it scores by normals_mahalanobis, and only probes can be written as ONNX: bundle the cell with --scorer probe";

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Card, Next, words};
+use super::{Card, NextAction, words};
 use crate::{analysis::Axes, data::Share, study::Study};
 
 /// A command that made records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct RecordedCommand {
     /// The command without its selection of cells (`--study`, `--only`, `--shares`, `--seeds`).
     pub command: String,
     /// Names of the cells that it made.
@@ -20,8 +20,8 @@ const UNKNOWN: &str = "# and the other flags of the run that made these records"
 impl Card {
     /// Returns the shell commands for the next step, one for each command that made its arms; empty if nothing is to
     /// be run. If several commands made an arm, the last one counts.
-    pub fn commands(&self, made: &[Made]) -> Vec<String> {
-        let (Next::First(step) | Next::Seeds(step)) = &self.next else { return Vec::new() };
+    pub fn commands(&self, made: &[RecordedCommand]) -> Vec<String> {
+        let (NextAction::First(step) | NextAction::Seeds(step)) = &self.next else { return Vec::new() };
         let mut arms: BTreeMap<Option<&str>, Vec<Axes>> = BTreeMap::new();
         for (cell, _) in &step.cells {
             let own = format!("{}-seed", cell.stem());
@@ -40,7 +40,7 @@ impl Card {
 
     /// Flags that select exactly these cells at the share, including the cells that fine-tuned ones start from.
     fn asked(&self, cells: &[Axes], seeds: usize) -> String {
-        let papers = |cell: &Axes| cell.method.is_some_and(crate::method::Name::is_the_papers);
+        let papers = |cell: &Axes| cell.method.is_some_and(crate::method::Name::is_from_paper);
         let mut study = if cells.iter().all(papers) { "table1" } else { "table1,methods" }.to_owned();
         let tuned = |cell: &Axes| cell.study == Study::FineTuned;
         let only = if cells.iter().any(tuned) {
@@ -91,7 +91,7 @@ mod tests {
         rows.number(Metric::Auroc, Some(0.5));
         let mut card = cards(&Evidence::measured("x", &rows.frame())).remove(0);
         let cells = cells.iter().map(|cell| (*cell, 1)).collect();
-        card.next = Next::Seeds(Step { seeds, cells, chance: None, minutes: None });
+        card.next = NextAction::Seeds(Step { seeds, cells, chance: None, minutes: None });
         card
     }
 
@@ -110,7 +110,7 @@ mod tests {
             )]
         );
         // Methods that the paper does not have are asked for by their own study.
-        let ours = Name::ALL.into_iter().find(|method| !method.is_the_papers()).unwrap();
+        let ours = Name::ALL.into_iter().find(|method| !method.is_from_paper()).unwrap();
         let natural = Axes::trained(ours, ResNet18, Share::NATURAL);
         assert_eq!(
             commands(&card(Share::NATURAL, &[natural], 4)),
@@ -141,8 +141,10 @@ mod tests {
     /// If two commands made an arm, the last one continues it; cells whose names merely begin alike are not that arm.
     #[test]
     fn the_last_command_that_made_an_arm_continues_it() {
-        let made =
-            |command: &str, cells: &[String]| Made { command: command.to_owned(), cells: cells.to_vec() };
+        let made = |command: &str, cells: &[String]| RecordedCommand {
+            command: command.to_owned(),
+            cells: cells.to_vec(),
+        };
         let seed = |cell: Axes, seed: usize| format!("{}-seed{seed}", cell.stem());
         let card = card(FIVE, &[arm(Byol), arm(SimClr)], 3);
         let commands = card.commands(&[
@@ -155,11 +157,11 @@ mod tests {
             commands,
             [format!("first {}", asked("simclr-resnet18")), format!("second {}", asked("byol-resnet18"))]
         );
-        for next in [Next::Nothing, Next::Settled, Next::Beyond(30)] {
+        for next in [NextAction::Nothing, NextAction::Settled, NextAction::Beyond(30)] {
             assert!(Card { next, ..card.clone() }.commands(&[]).is_empty());
         }
-        let Next::Seeds(step) = card.next.clone() else { panic!() };
-        assert_eq!(Card { next: Next::First(step), ..card }.commands(&[]).len(), 1);
+        let NextAction::Seeds(step) = card.next.clone() else { panic!() };
+        assert_eq!(Card { next: NextAction::First(step), ..card }.commands(&[]).len(), 1);
     }
 
     /// Lists have at most 56 characters.

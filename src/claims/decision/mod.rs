@@ -13,8 +13,8 @@ mod commands;
 mod next;
 mod words;
 
-pub use commands::Made;
-pub use next::{Next, Step};
+pub use commands::RecordedCommand;
+pub use next::{NextAction, Step};
 
 use std::collections::BTreeSet;
 
@@ -51,13 +51,13 @@ pub struct Card {
     /// they were scored.
     pub leads: Vec<Lead>,
     /// Whether training beats the floors.
-    pub worth: Worth,
+    pub worth: BeatsFloors,
     /// The effect of other validation images; `None` if records do not state their number.
-    pub images: Option<Images>,
+    pub images: Option<ImageUncertainty>,
     /// The best detector that used no label in pretraining or afterwards; `None` if none was scored.
     pub unlabelled: Option<Unlabelled>,
     /// What to run next.
-    pub next: Next,
+    pub next: NextAction,
     /// What is needed but was not measured, in words.
     pub missing: Vec<String>,
 }
@@ -82,11 +82,11 @@ pub struct Standing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unlabelled {
     /// The cell of the features, and the kind of distance.
-    pub at: Scored,
+    pub scored: Scored,
     /// AUROC on all validation images; the ends are infinite if the spread over seeds is unknown.
     pub auroc: Interval,
     /// Number of such detectors among which it is the best.
-    pub of: usize,
+    pub among: usize,
 }
 
 /// Lead of an arm over a reference.
@@ -96,12 +96,12 @@ pub struct Lead {
     pub over: Axes,
     /// Difference in AUROC with its 95 % interval, corrected for choosing one arm among all; infinite ends if
     /// unknown.
-    pub by: Interval,
+    pub difference: Interval,
 }
 
 /// Whether some arm beats every floor that was scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worth {
+pub enum BeatsFloors {
     /// No floor was scored, or the spread over seeds is unknown.
     Unknown,
     /// The first arm that beats all of them, in the order of AUROC.
@@ -112,7 +112,7 @@ pub enum Worth {
 
 /// Uncertainty of AUROC due to the choice of validation images.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Images {
+pub struct ImageUncertainty {
     /// Validation images with a defect.
     pub defects: f64,
     /// Validation images without a defect.
@@ -125,7 +125,7 @@ pub struct Images {
 
 /// Returns one card for each training share at which an arm or a floor was scored.
 pub fn cards(evidence: &Evidence) -> Vec<Card> {
-    let at = evidence.frame().only(|at| at.cell.is_a_candidate() || at.cell.is_floor()).axes();
+    let at = evidence.frame().filter_axes(|at| at.cell.is_a_candidate() || at.cell.is_floor()).axes();
     let cells: BTreeSet<Axes> = at.into_iter().map(|at| at.cell).collect();
     let shares: BTreeSet<Share> = cells.iter().map(|cell| cell.share).collect();
     shares.into_iter().map(|share| Card::of(evidence, share, &cells)).collect()
@@ -142,8 +142,8 @@ impl Card {
         let floors = standings(Axes::is_floor);
         let entries: Vec<_> =
             arms.iter().map(|arm| (arm.cell.converged(), arm.auroc.estimate, arm.seeds)).collect();
-        let contest = Contest::of(evidence.noise(), &auroc(), &entries, ALPHA);
-        let next = Next::of(evidence, &arms, contest.as_ref());
+        let contest = Contest::compare(evidence.noise(), &auroc(), &entries, ALPHA);
+        let next = NextAction::of(evidence, &arms, contest.as_ref());
         let worth = worth(evidence, &arms, &floors);
         let mut card = Self {
             share,
@@ -159,7 +159,7 @@ impl Card {
             missing: Vec::new(),
         };
         card.leads = card.leads(evidence);
-        card.images = card.pick().and_then(|pick| Images::of(evidence, pick));
+        card.images = card.pick().and_then(|pick| ImageUncertainty::of(evidence, pick));
         card.unlabelled = card.unlabelled(evidence);
         card.missing = card.missing(evidence, cells);
         card
@@ -176,14 +176,14 @@ impl Card {
             detectors.filter_map(|at| Some((at, evidence.interval(Metric::Auroc, &at)?))).collect();
         let of = scored.len();
         let best = scored.into_iter().max_by(|a, b| a.1.estimate.total_cmp(&b.1.estimate));
-        best.map(|(at, auroc)| Unlabelled { at, auroc, of })
+        best.map(|(at, auroc)| Unlabelled { scored: at, auroc, among: of })
     }
 
     /// Returns the arm to choose: the cheapest of those that may be the best and lose no more than the margin; if
     /// there is none, the one with the highest AUROC.
     pub fn pick(&self) -> Option<&Standing> {
         let Some(contest) = &self.contest else { return self.arms.first() };
-        let safe = contest.safe_within(self.margin).filter_map(|arm| self.standing(&arm.at.cell));
+        let safe = contest.safe_within(self.margin).filter_map(|arm| self.standing(&arm.scored.cell));
         let seconds = |arm: &&Standing| arm.seconds.unwrap_or(f64::INFINITY);
         safe.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).or(self.arms.first())
     }
@@ -216,8 +216,8 @@ impl Card {
             cells.iter().filter(|cell| cell.is_a_candidate() && !here(cell)).map(words::name).collect();
         missing.extend(elsewhere.into_iter().map(|name| format!("{name} was trained at other shares only")));
         for cell in cells.iter().filter(|cell| cell.share == self.share) {
-            let rows = evidence.frame().only(|at| *at == cell.converged()).height();
-            let seeds = evidence.seeds(Metric::Auroc, &cell.converged()).len();
+            let rows = evidence.frame().filter_axes(|at| *at == cell.converged()).height();
+            let seeds = evidence.scores(Metric::Auroc, &cell.converged()).len();
             let name = words::name(cell);
             match seeds {
                 0 => missing.push(format!("{name} has no AUROC of a converged probe")),
@@ -256,21 +256,21 @@ impl Standing {
             cell,
             auroc: evidence.interval(Metric::Auroc, &at)?,
             average_precision: evidence.interval(Metric::AveragePrecision, &at),
-            seeds: evidence.seeds(Metric::Auroc, &at).len(),
+            seeds: evidence.scores(Metric::Auroc, &at).len(),
             seconds: evidence.seconds(&cell),
         })
     }
 }
 
-impl Images {
+impl ImageUncertainty {
     fn of(evidence: &Evidence, arm: &Standing) -> Option<Self> {
         let count = |measure: Measure| {
-            let counts = evidence.seeds(measure, &arm.cell.converged());
+            let counts = evidence.scores(measure, &arm.cell.converged());
             (!counts.is_empty()).then(|| mean(&counts))
         };
         let (defects, normals) = (count(Measure::DEFECTS)?, count(Measure::NORMALS)?);
         let squares: Vec<f64> = evidence
-            .seeds(Measure::AUROC_ERROR, &arm.cell.converged())
+            .scores(Measure::AUROC_ERROR, &arm.cell.converged())
             .into_iter()
             .map(|error| error.powi(2))
             .collect();
@@ -291,30 +291,30 @@ fn auroc() -> Measure {
 fn lead(evidence: &Evidence, arm: &Standing, over: &Standing, arms: usize) -> Lead {
     let weigh = |weight, standing: &Standing| Weighed {
         weight,
-        at: standing.cell.converged(),
+        scored: standing.cell.converged(),
         seeds: standing.seeds,
     };
     let estimate = arm.auroc.estimate - over.auroc.estimate;
-    let by = match evidence.noise().error(&auroc(), &[weigh(1.0, arm), weigh(-1.0, over)]) {
+    let by = match evidence.noise().standard_error(&auroc(), &[weigh(1.0, arm), weigh(-1.0, over)]) {
         None => Interval::unknown(estimate),
         Some(error) => {
-            let reach = error.beyond(TAIL / arms.max(1) as f64);
+            let reach = error.tail_quantile(TAIL / arms.max(1) as f64);
             Interval { estimate, low: estimate - reach, high: estimate + reach }
         }
     };
-    Lead { over: over.cell, by }
+    Lead { over: over.cell, difference: by }
 }
 
-fn worth(evidence: &Evidence, arms: &[Standing], floors: &[Standing]) -> Worth {
+fn worth(evidence: &Evidence, arms: &[Standing], floors: &[Standing]) -> BeatsFloors {
     let leads = |arm: &Standing| -> Vec<Lead> {
         floors.iter().map(|floor| lead(evidence, arm, floor, arms.len())).collect()
     };
-    let known = |arm: &Standing| leads(arm).iter().all(|lead| lead.by.low.is_finite());
+    let known = |arm: &Standing| leads(arm).iter().all(|lead| lead.difference.low.is_finite());
     if floors.is_empty() || arms.is_empty() || !arms.iter().all(known) {
-        return Worth::Unknown;
+        return BeatsFloors::Unknown;
     }
-    let above = |arm: &&Standing| leads(arm).iter().all(|lead| lead.by.low > 0.0);
-    arms.iter().find(above).map_or(Worth::NotShown, |arm| Worth::Shown(arm.cell))
+    let above = |arm: &&Standing| leads(arm).iter().all(|lead| lead.difference.low > 0.0);
+    arms.iter().find(above).map_or(BeatsFloors::NotShown, |arm| BeatsFloors::Shown(arm.cell))
 }
 
 #[cfg(test)]

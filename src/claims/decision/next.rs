@@ -13,14 +13,14 @@ use crate::{
     },
     claims::{
         Evidence,
-        outlook::{CHANCE, CONSIDERED, foretold, minutes},
+        outlook::{CHANCE, CONSIDERED, draw_future_mean, minutes},
     },
     seed::Seed,
 };
 
 /// What to do before choosing an arm.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub enum NextAction {
     /// There is nothing to compare.
     Nothing,
     /// Run nothing: the choice is settled.
@@ -58,7 +58,7 @@ impl Step {
     }
 }
 
-impl Next {
+impl NextAction {
     /// Decides what to do about these arms; `contest` is their comparison, `None` if the spread over seeds is
     /// unknown.
     pub(super) fn of(evidence: &Evidence, arms: &[Standing], contest: Option<&Contest>) -> Self {
@@ -104,8 +104,8 @@ impl Forecast {
 
     fn of(evidence: &Evidence, contest: &Contest) -> Option<Self> {
         let open = |arm: &crate::analysis::best::Arm| {
-            let spread = evidence.noise().of(&auroc(), &arm.at)?;
-            Some(Open { at: arm.at, mean: arm.mean, seeds: arm.seeds, spread, is_open: arm.may_be_best })
+            let spread = evidence.noise().seed_spread(&auroc(), &arm.scored)?;
+            Some(Open { at: arm.scored, mean: arm.mean, seeds: arm.seeds, spread, is_open: arm.may_be_best })
         };
         let arms = contest.0.iter().map(open).collect::<Option<_>>()?;
         Some(Self { arms, margin: evidence.margin() })
@@ -124,11 +124,11 @@ impl Forecast {
             let added = (later(arm) - arm.seeds) as f64;
             (Uncertainty { freedom: arm.spread.freedom + added, ..arm.spread }, later(arm))
         };
-        let rules = Rules::of(&self.arms.iter().map(spread).collect::<Vec<_>>(), ALPHA, CRITICAL);
+        let rules = Rules::simulate(&self.arms.iter().map(spread).collect::<Vec<_>>(), ALPHA, CRITICAL);
         let settled = (0..Self::ROUNDS).filter(|&round| {
             let mut stream = Seed::root(0).child("next").index(seeds).index(round).stream();
             let mut mean = |arm: &Open| match arm.is_open {
-                true => foretold(arm.mean, arm.seeds, arm.spread, later(arm), &mut stream),
+                true => draw_future_mean(arm.mean, arm.seeds, arm.spread, later(arm), &mut stream),
                 false => arm.mean,
             };
             let arms: Vec<_> = self.arms.iter().map(|arm| (arm.at, mean(arm), later(arm))).collect();
@@ -167,13 +167,13 @@ mod tests {
         Evidence::measured("x", &rows.frame()).with_margin(margin)
     }
 
-    fn next(evidence: &Evidence, arms: usize) -> Next {
+    fn next(evidence: &Evidence, arms: usize) -> NextAction {
         let standings: Vec<Standing> =
             (0..arms).map(|place| Standing::of(evidence, at(place)).unwrap()).collect();
         let entries: Vec<_> =
             standings.iter().map(|arm| (arm.cell.converged(), arm.auroc.estimate, arm.seeds)).collect();
-        let contest = Contest::of(evidence.noise(), &auroc(), &entries, ALPHA);
-        Next::of(evidence, &standings, contest.as_ref())
+        let contest = Contest::compare(evidence.noise(), &auroc(), &entries, ALPHA);
+        NextAction::of(evidence, &standings, contest.as_ref())
     }
 
     #[test]
@@ -181,12 +181,12 @@ mod tests {
         let evidence = evidence(&[vec![0.5], vec![0.6]], 0.02);
         let expected =
             Step { seeds: 3, cells: vec![(at(0), 1), (at(1), 1)], chance: None, minutes: Some(2.0 * 3.0) };
-        assert_eq!(next(&evidence, 2), Next::First(expected.clone()));
+        assert_eq!(next(&evidence, 2), NextAction::First(expected.clone()));
         assert_eq!(expected.trainings(), 4);
-        assert_eq!(next(&evidence, 0), Next::Nothing);
+        assert_eq!(next(&evidence, 0), NextAction::Nothing);
         // Eight equal seeds show no spread; ten are the next number.
         let still = self::evidence(&[vec![0.5; 8], vec![0.6]], 0.02);
-        let Next::First(step) = next(&still, 2) else { panic!("{:?}", next(&still, 2)) };
+        let NextAction::First(step) = next(&still, 2) else { panic!("{:?}", next(&still, 2)) };
         assert_eq!((step.seeds, step.trainings(), step.minutes), (10, 2 + 9, Some(2.0 + 18.0)));
     }
 
@@ -195,17 +195,17 @@ mod tests {
     fn what_no_number_of_seeds_settles_is_beyond_the_largest() {
         let scores = |seeds: usize| (0..seeds).map(|seed| if seed % 2 == 0 { 0.5 } else { 0.7 }).collect();
         let equal = |seeds: usize| evidence(&[scores(seeds), scores(seeds)], 0.0);
-        assert_eq!(next(&equal(4), 2), Next::Beyond(30));
-        assert_eq!(next(&equal(40), 2), Next::Beyond(40));
-        assert_eq!(next(&evidence(&[scores(4), scores(4)], 0.9), 2), Next::Settled);
-        assert_eq!(next(&evidence(&[scores(4)], 0.0), 1), Next::Nothing);
+        assert_eq!(next(&equal(4), 2), NextAction::Beyond(30));
+        assert_eq!(next(&equal(40), 2), NextAction::Beyond(40));
+        assert_eq!(next(&evidence(&[scores(4), scores(4)], 0.9), 2), NextAction::Settled);
+        assert_eq!(next(&evidence(&[scores(4)], 0.0), 1), NextAction::Nothing);
     }
 
     /// Arms that cannot be the best get no more seeds; the fewest seeds that probably settle the choice are taken.
     #[test]
     fn only_open_arms_get_seeds() {
         let found = evidence(&[vec![0.80, 0.84, 0.82], vec![0.3, 0.31, 0.32], vec![0.79, 0.81, 0.84]], 0.02);
-        let Next::Seeds(step) = next(&found, 3) else { panic!("{:?}", next(&found, 3)) };
+        let NextAction::Seeds(step) = next(&found, 3) else { panic!("{:?}", next(&found, 3)) };
         assert_eq!(step.cells, [(at(0), 3), (at(2), 3)]);
         // One minute of the first, three of the third.
         assert_eq!(step.minutes, Some(4.0 * (step.seeds - 3) as f64));
@@ -214,7 +214,7 @@ mod tests {
                 .map(|place| Standing::of(evidence, at(place)).unwrap())
                 .map(|arm| (arm.cell.converged(), arm.auroc.estimate, arm.seeds))
                 .collect();
-            Contest::of(evidence.noise(), &auroc(), &entries, ALPHA).unwrap()
+            Contest::compare(evidence.noise(), &auroc(), &entries, ALPHA).unwrap()
         };
         let forecast = Forecast::of(&found, &contest(&found)).unwrap();
         assert_eq!(Some(forecast.chance(step.seeds)), step.chance);

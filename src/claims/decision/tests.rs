@@ -94,8 +94,12 @@ fn a_planted_best_is_taken() {
     assert!(sentence.ends_with("], 3 seeds); all 3 others are worse."), "{sentence}");
     let over: Vec<Axes> = card.leads.iter().map(|lead| lead.over).collect();
     assert_eq!(over, [Axes::random_weights(ResNet18, FIVE), Axes::pixels(FIVE), at(Supervised)]);
-    assert!(card.leads.iter().all(|lead| lead.by.low > 0.1 && lead.by.high < 0.5), "{:?}", card.leads);
-    assert_eq!((card.worth, &card.next), (Worth::Shown(at(Byol)), &Next::Settled));
+    assert!(
+        card.leads.iter().all(|lead| lead.difference.low > 0.1 && lead.difference.high < 0.5),
+        "{:?}",
+        card.leads
+    );
+    assert_eq!((card.worth, &card.next), (BeatsFloors::Shown(at(Byol)), &NextAction::Settled));
     assert!(card.missing.is_empty() && card.commands(&[]).is_empty(), "{:?}", card.missing);
     let said = text(&card);
     assert!(said.contains("corrected for having chosen one of 4: Bonferroni"), "{said}");
@@ -114,7 +118,7 @@ fn leads_are_corrected_for_the_choice() {
     let evidence = Evidence::assumed("known", &rows.frame(), 0.01);
     let [first, second] = [Byol, SimClr].map(|method| Standing::of(&evidence, at(method)).unwrap());
     for (arms, errors) in [(4, 2.4977), (1, 1.95996)] {
-        let by = lead(&evidence, &first, &second, arms).by;
+        let by = lead(&evidence, &first, &second, arms).difference;
         let half = errors * 0.01 * 2_f64.sqrt();
         assert!((by.high - by.estimate - half).abs() < 1e-5 && (by.estimate - by.low - half).abs() < 1e-5);
     }
@@ -133,7 +137,7 @@ fn what_cannot_be_told_apart_is_named_with_seeds_that_would_settle_it() {
         sentence.ends_with("SimCLR on ResNet-18 cannot be told apart from it; all others are worse."),
         "{sentence}"
     );
-    let Next::Seeds(step) = &card.next else { panic!("{:?}", card.next) };
+    let NextAction::Seeds(step) = &card.next else { panic!("{:?}", card.next) };
     assert_eq!(step.cells, [(at(Byol), 3), (at(SimClr), 3)]);
     assert!(step.seeds > 3 && step.chance.unwrap() >= 0.8, "{step:?}");
     assert_eq!(step.trainings(), 2 * (step.seeds - 3));
@@ -144,7 +148,7 @@ fn what_cannot_be_told_apart_is_named_with_seeds_that_would_settle_it() {
     let [command] = &card.commands(&[])[..] else { panic!("one command") };
     assert!(command.starts_with(&format!("cargo xtask reproduce {asked} #")), "{command}");
     // Two commands made these arms, so two commands continue them.
-    let made = |command: &str, cell: Axes| Made {
+    let made = |command: &str, cell: Axes| RecordedCommand {
         command: command.into(),
         cells: vec![format!("{}-seed0", cell.stem())],
     };
@@ -163,7 +167,7 @@ fn of_what_is_the_same_the_cheapest_is_taken() {
         .cell(at(SimClr), 30.0, &[0.800, 0.801, 0.799])
         .cell(at(Dino), 60.0, &[0.800, 0.799, 0.802]);
     let card = drawn.card();
-    assert_eq!((card.pick().unwrap().cell, &card.next), (at(SimClr), &Next::Settled));
+    assert_eq!((card.pick().unwrap().cell, &card.next), (at(SimClr), &NextAction::Settled));
     let sentence = card.sentence();
     assert!(sentence.contains("take the cheapest, SimCLR on ResNet-18"), "{sentence}");
     assert!(
@@ -178,8 +182,8 @@ fn weights_from_elsewhere_are_compared_with_what_is_taken() {
     let given = Axes::given_weights(MobileNetV2, FIVE);
     let card = planted(3).cell(given, 60.0, &[0.95]).card();
     let lead = card.leads.iter().find(|lead| lead.over == given).expect("a comparison");
-    assert!(lead.by.high < 0.0, "{:?}", lead.by);
-    assert_eq!((card.pick().unwrap().cell, card.worth), (at(Byol), Worth::NotShown));
+    assert!(lead.difference.high < 0.0, "{:?}", lead.difference);
+    assert_eq!((card.pick().unwrap().cell, card.worth), (at(Byol), BeatsFloors::NotShown));
     let said = text(&card);
     let expected = "beat features that need no training: given weights, frozen, on MobileNetV2";
     assert!(said.contains(expected), "{said}");
@@ -191,14 +195,14 @@ fn a_lead_within_the_noise_is_not_shown() {
     let drawn = Drawn::new().cell(at(SimClr), 60.0, &[0.70, 0.74, 0.78]).about(at(Supervised), 0.6, 0.03, 3);
     let card = drawn.floors(FIVE, 0.5, 0.72, 3).card();
     let lead = card.leads.iter().find(|lead| lead.over == Axes::pixels(FIVE)).expect("a comparison");
-    assert!(lead.by.estimate > 0.0 && lead.by.low < 0.0, "{:?}", lead.by);
-    assert_eq!(card.worth, Worth::NotShown);
+    assert!(lead.difference.estimate > 0.0 && lead.difference.low < 0.0, "{:?}", lead.difference);
+    assert_eq!(card.worth, BeatsFloors::NotShown);
 }
 
 #[test]
 fn training_that_beats_nothing_is_called_so() {
     let card = planted(3).about(Axes::random_weights(ViTTiny, FIVE), 0.95, 0.005, 3).card();
-    assert_eq!(card.worth, Worth::NotShown);
+    assert_eq!(card.worth, BeatsFloors::NotShown);
     let said = text(&card);
     assert!(
         said.contains(
@@ -207,7 +211,7 @@ fn training_that_beats_nothing_is_called_so() {
         "{said}"
     );
     let card = Drawn::new().about(at(SimClr), 0.6, 0.005, 3).floors(FIVE, 0.5, 0.7, 3).card();
-    assert_eq!(card.worth, Worth::NotShown);
+    assert_eq!(card.worth, BeatsFloors::NotShown);
     assert!(text(&card).contains("0.700, the same for every seed"), "{}", text(&card));
     let said = text(&card);
     let before = said.split("] below raw pixels").next().unwrap();
@@ -222,7 +226,7 @@ fn training_that_beats_nothing_is_called_so() {
 #[test]
 fn one_seed_says_nothing_of_another() {
     let card = planted(1).card();
-    assert_eq!((&card.contest, card.worth), (&None, Worth::Unknown));
+    assert_eq!((&card.contest, card.worth), (&None, BeatsFloors::Unknown));
     let said = text(&card);
     assert!(card.sentence().starts_with("At 5 % defects: nothing can be chosen yet."), "{said}");
     assert!(said.contains("one seed: no interval)") && !said.contains('['), "{said}");
@@ -239,17 +243,17 @@ fn one_method_leaves_no_choice() {
     let said = text(&card);
     assert!(card.sentence().contains("only SimCLR on ResNet-18 was trained (AUROC 0."), "{said}");
     assert!(card.sentence().ends_with("there is nothing to choose between."), "{said}");
-    assert_eq!((card.leads.len(), &card.next), (2, &Next::Nothing));
+    assert_eq!((card.leads.len(), &card.next), (2, &NextAction::Nothing));
     assert!(said.contains("supervised training on ResNet-18 not run"), "{said}");
     let alone = Drawn::new().about(at(SimClr), 0.8, 0.01, 1).card();
     assert!(alone.sentence().contains("one seed: no interval"), "{}", alone.sentence());
-    assert!(matches!(alone.next, Next::First(_)), "{:?}", alone.next);
+    assert!(matches!(alone.next, NextAction::First(_)), "{:?}", alone.next);
 }
 
 #[test]
 fn floors_that_are_not_there_are_missing() {
     let card = Drawn::new().about(at(SimClr), 0.8, 0.01, 3).about(at(Supervised), 0.6, 0.01, 3).card();
-    assert_eq!(card.worth, Worth::Unknown);
+    assert_eq!(card.worth, BeatsFloors::Unknown);
     let missing = card.what_is_missing().unwrap();
     let expected =
         "Missing: random weights on ResNet-18 and raw pixels not scored (--study floors --shares 5%).";
@@ -317,7 +321,10 @@ fn what_needs_no_label_is_said_beside_what_does() {
         .unlabelled(simclr.in_study(Study::FineTuned), Classifier::NormalsMahalanobis, 0.97)
         .card();
     let found = card.unlabelled.clone().unwrap();
-    assert_eq!((found.at.cell, found.at.classifier, found.of), (dino, Classifier::NormalsMahalanobis, 2));
+    assert_eq!(
+        (found.scored.cell, found.scored.classifier, found.among),
+        (dino, Classifier::NormalsMahalanobis, 2)
+    );
     let said = card.evidence().join("\n");
     assert!(
         said.contains("Without any label of a defect, the Mahalanobis distance from normal images in the features of DINO on ResNet-18 reaches AUROC 0.660"),
@@ -397,7 +404,7 @@ fn what_may_be_lost_and_what_else_is_worth_it_is_said() {
     let said = open.evidence().join("\n");
     assert!(said.contains("AUROC (95 %), more than the 0.02 that count as the same."), "{said}");
     assert!(!said.contains("It is not shown"), "{said}");
-    let other = Card { worth: Worth::Shown(at(SimClr)), ..open };
+    let other = Card { worth: BeatsFloors::Shown(at(SimClr)), ..open };
     let expected = "It is not shown to be above all features that need no training; SimCLR on ResNet-18 is.";
     assert!(other.evidence().iter().any(|line| line == expected), "{:?}", other.evidence());
     let same = Drawn::new()
@@ -437,7 +444,7 @@ fn an_interval_ends_where_scores_do() {
 fn nothing_is_shown_where_one_arm_is_not_known() {
     let mut drawn = planted(3);
     drawn = drawn.cell(Axes::table_1(Mae, ViTTiny, FIVE), 60.0, &[0.7]);
-    assert_ne!(drawn.card().worth, Worth::Unknown, "its spread is taken from the others");
+    assert_ne!(drawn.card().worth, BeatsFloors::Unknown, "its spread is taken from the others");
 }
 
 /// With known deviations, an interval extends 1.96 of them to each side for one seed, and sqrt 3 times less for three
@@ -516,9 +523,13 @@ fn every_floor_must_be_beaten() {
             3,
         )
     };
-    assert_eq!(arms().floors(FIVE, 0.5, 0.5, 3).card().worth, Worth::Shown(at(SimClr)));
+    assert_eq!(arms().floors(FIVE, 0.5, 0.5, 3).card().worth, BeatsFloors::Shown(at(SimClr)));
     for (random, pixels) in [(0.9, 0.5), (0.5, 0.9)] {
-        assert_eq!(arms().floors(FIVE, random, pixels, 3).card().worth, Worth::NotShown, "{random} {pixels}");
+        assert_eq!(
+            arms().floors(FIVE, random, pixels, 3).card().worth,
+            BeatsFloors::NotShown,
+            "{random} {pixels}"
+        );
     }
-    assert_eq!(arms().card().worth, Worth::Unknown);
+    assert_eq!(arms().card().worth, BeatsFloors::Unknown);
 }

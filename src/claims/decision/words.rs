@@ -2,7 +2,7 @@
 //!
 //! Every score has an interval, or a statement that there is none.
 
-use super::{Card, Lead, Next, Standing, Step, Unlabelled, Worth};
+use super::{BeatsFloors, Card, Lead, NextAction, Standing, Step, Unlabelled};
 use crate::{
     analysis::{Axes, Interval, cell::percent},
     data::Share,
@@ -41,9 +41,9 @@ impl Card {
             _ => "; all others are worse".to_owned(),
         };
         let others = |safe: bool| -> Vec<String> {
-            let others = contest.candidates().filter(|arm| arm.at.cell != pick.cell);
+            let others = contest.candidates().filter(|arm| arm.scored.cell != pick.cell);
             let others = others.filter(|arm| (arm.may_lose <= self.margin) == safe);
-            others.map(|arm| self::name(&arm.at.cell)).collect()
+            others.map(|arm| self::name(&arm.scored.cell)).collect()
         };
         let (safe, open) = (others(true), others(false));
         let are = |others: &[String]| if others.len() == 1 { "is" } else { "are" };
@@ -72,7 +72,7 @@ impl Card {
             Some(contest) if contest.candidates().count() == 1 => "settled, all others are worse".to_owned(),
             Some(_) => format!("settled, no other is better by more than {}", self.margin),
         };
-        let free = if self.worth == Worth::NotShown {
+        let free = if self.worth == BeatsFloors::NotShown {
             "; not shown to beat features that need no training"
         } else {
             ""
@@ -84,7 +84,11 @@ impl Card {
     fn rivals(&self) -> Vec<String> {
         let pick = self.pick().map(|pick| pick.cell);
         let candidates = self.contest.iter().flat_map(|contest| contest.candidates());
-        candidates.map(|arm| arm.at.cell).filter(|cell| Some(*cell) != pick).map(|cell| name(&cell)).collect()
+        candidates
+            .map(|arm| arm.scored.cell)
+            .filter(|cell| Some(*cell) != pick)
+            .map(|cell| name(&cell))
+            .collect()
     }
 
     /// Returns the evidence for the recommendation, one sentence each.
@@ -92,7 +96,8 @@ impl Card {
         let Some(pick) = self.pick() else { return Vec::new() };
         let mut lines = Vec::new();
         let open = self.contest.iter().find(|contest| contest.candidates().count() > 1);
-        if let Some(arm) = open.and_then(|contest| contest.0.iter().find(|arm| arm.at.cell == pick.cell)) {
+        if let Some(arm) = open.and_then(|contest| contest.0.iter().find(|arm| arm.scored.cell == pick.cell))
+        {
             let beside = if arm.may_lose <= self.margin { "no more than" } else { "more than" };
             lines.push(format!(
                 "Another method may really be better by up to {:.3} AUROC (95 %), {beside} the {} that count as the same.",
@@ -116,7 +121,7 @@ impl Card {
     /// Leads of the chosen arm over floors and over supervised training.
     fn led(&self) -> Option<String> {
         let led: Vec<String> = self.leads.iter().map(above).collect();
-        let known = self.leads.iter().all(|lead| lead.by.low.is_finite());
+        let known = self.leads.iter().all(|lead| lead.difference.low.is_finite());
         let how = match self.arms.len() {
             _ if !known => " (no interval: the spread over seeds is unknown)".to_owned(),
             1 => " (95 %)".to_owned(),
@@ -127,7 +132,7 @@ impl Card {
 
     /// What can be achieved before any defect is labelled.
     fn without_labels(&self) -> Option<String> {
-        let Unlabelled { at, auroc, of } = self.unlabelled.as_ref()?;
+        let Unlabelled { scored: at, auroc, among: of } = self.unlabelled.as_ref()?;
         let distance = match at.classifier {
             Classifier::NormalsMahalanobis => "Mahalanobis distance",
             Classifier::NormalsPatchCore => "PatchCore distance",
@@ -148,18 +153,18 @@ impl Card {
 
     fn worth(&self, pick: &Standing) -> Option<String> {
         match self.worth {
-            Worth::Shown(cell) if cell != pick.cell => Some(format!(
+            BeatsFloors::Shown(cell) if cell != pick.cell => Some(format!(
                 "It is not shown to be above all features that need no training; {} is.",
                 name(&cell)
             )),
             // The recommendation already says that no arm beats the floors.
-            Worth::NotShown | Worth::Shown(_) | Worth::Unknown => None,
+            BeatsFloors::NotShown | BeatsFloors::Shown(_) | BeatsFloors::Unknown => None,
         }
     }
 
     /// Warns that features without training may be as good.
     fn is_not_worth_it(&self) -> Option<String> {
-        let floors = self.floors.iter().filter(|_| self.worth == Worth::NotShown);
+        let floors = self.floors.iter().filter(|_| self.worth == BeatsFloors::NotShown);
         let best = floors.max_by(|a, b| a.auroc.estimate.total_cmp(&b.auroc.estimate))?;
         Some(format!(
             "No trained model is shown to beat features that need no training: {} {} AUROC {}.",
@@ -172,19 +177,19 @@ impl Card {
     /// Returns what to run next, in words; [`Card::commands`] returns the shell commands.
     pub fn what_next(&self) -> Option<String> {
         match &self.next {
-            Next::Nothing => None,
-            Next::Settled => Some("Settled: no more seeds are needed to choose.".to_owned()),
-            Next::First(step) if self.arms.iter().all(|arm| arm.seeds < 2) => Some(format!(
+            NextAction::Nothing => None,
+            NextAction::Settled => Some("Settled: no more seeds are needed to choose.".to_owned()),
+            NextAction::First(step) if self.arms.iter().all(|arm| arm.seeds < 2) => Some(format!(
                 "One seed does not show how much another would differ. Run it with --seeds {}: {}.",
                 step.seeds,
                 trainings(step)
             )),
-            Next::First(step) => Some(format!(
+            NextAction::First(step) => Some(format!(
                 "The seeds show no spread, so it is unknown how much another would differ. Run it with --seeds {}: {}.",
                 step.seeds,
                 trainings(step)
             )),
-            Next::Seeds(step) => {
+            NextAction::Seeds(step) => {
                 let chance = step.chance.map_or_else(String::new, |chance| {
                     format!(", which would settle it with a chance of {:.0} %", 100.0 * chance)
                 });
@@ -195,7 +200,7 @@ impl Card {
                     trainings(step)
                 ))
             }
-            Next::Beyond(seeds) => Some(format!(
+            NextAction::Beyond(seeds) => Some(format!(
                 "Even {seeds} seeds of each would probably not settle it: scores differ more between seeds than \
                  between methods."
             )),
@@ -289,9 +294,9 @@ fn floor(floor: &Standing) -> String {
 
 /// Formats a lead: `0.050 [0.020, 0.080] above raw pixels`, or below.
 fn above(lead: &Lead) -> String {
-    let Interval { estimate, low, high } = lead.by;
+    let Interval { estimate, low, high } = lead.difference;
     let (side, value) = match estimate >= 0.0 {
-        true => ("above", lead.by),
+        true => ("above", lead.difference),
         false => ("below", Interval { estimate: -estimate, low: -high, high: -low }),
     };
     let ends =
@@ -321,7 +326,7 @@ mod tests {
     use crate::{
         analysis::best::{Arm, Contest},
         backbone::Name::{MobileNetV2, ResNet18, ViTTiny},
-        claims::decision::Images,
+        claims::decision::ImageUncertainty,
         method::Name::{Byol, Dino, Mae, SimClr, Supervised},
     };
 
@@ -340,7 +345,7 @@ mod tests {
     /// cheapest.
     fn card(arms: &[(Axes, f64, bool, f64)]) -> Card {
         let arm = |&(cell, mean, may_be_best, may_lose): &(Axes, f64, bool, f64)| Arm {
-            at: cell.converged(),
+            scored: cell.converged(),
             mean,
             seeds: 3,
             may_be_best,
@@ -357,10 +362,10 @@ mod tests {
             floors: Vec::new(),
             contest: (!arms.is_empty()).then(|| Contest(arms.iter().map(arm).collect())),
             leads: Vec::new(),
-            worth: Worth::Unknown,
+            worth: BeatsFloors::Unknown,
             images: None,
             unlabelled: None,
-            next: Next::Nothing,
+            next: NextAction::Nothing,
             missing: Vec::new(),
         }
     }
@@ -460,7 +465,7 @@ mod tests {
             card.sentence().contains("(AUROC 0.801 [0.791, 0.811], one seed, its spread from other arms)")
         );
         card.arms.clear();
-        card.worth = Worth::NotShown;
+        card.worth = BeatsFloors::NotShown;
         assert_eq!(card.how_sure(), "nothing was trained");
     }
 
@@ -472,7 +477,7 @@ mod tests {
             standing(Axes::random_weights(ResNet18, FIVE), interval(0.74, 0.02), 3, 1.0),
             standing(Axes::pixels(FIVE), interval(0.72, 0.0), 1, 1.0),
         ];
-        card.worth = Worth::NotShown;
+        card.worth = BeatsFloors::NotShown;
         let warning = "No trained model is shown to beat features that need no training: random weights on ResNet-18 reach \
                        AUROC 0.740 [0.720, 0.760].";
         assert!(card.sentence().ends_with(&format!("the other is worse. {warning}")), "{}", card.sentence());
@@ -482,7 +487,7 @@ mod tests {
         );
         card.floors.remove(0);
         assert!(card.sentence().ends_with("raw pixels have AUROC 0.720, the same for every seed."));
-        card.worth = Worth::Unknown;
+        card.worth = BeatsFloors::Unknown;
         assert!(card.sentence().ends_with("the other is worse."));
     }
 
@@ -490,20 +495,20 @@ mod tests {
     fn the_evidence_is_told_in_order() {
         let mut card = card(&[(at(Byol), 0.801, true, 0.0149), (at(SimClr), 0.8, true, 0.03)]);
         card.leads = vec![
-            Lead { over: Axes::random_weights(ResNet18, FIVE), by: interval(0.11, 0.02) },
-            Lead { over: Axes::given_weights(MobileNetV2, FIVE), by: interval(-0.07, 0.01) },
-            Lead { over: Axes::pixels(FIVE), by: interval(0.25, 0.03) },
+            Lead { over: Axes::random_weights(ResNet18, FIVE), difference: interval(0.11, 0.02) },
+            Lead { over: Axes::given_weights(MobileNetV2, FIVE), difference: interval(-0.07, 0.01) },
+            Lead { over: Axes::pixels(FIVE), difference: interval(0.25, 0.03) },
         ];
-        card.worth = Worth::Shown(at(SimClr));
+        card.worth = BeatsFloors::Shown(at(SimClr));
         card.unlabelled = Some(Unlabelled {
-            at: crate::analysis::Scored {
+            scored: crate::analysis::Scored {
                 classifier: Classifier::NormalsPatchCore,
                 ..Axes::pixels(FIVE).converged()
             },
             auroc: interval(0.612, 0.0),
-            of: 7,
+            among: 7,
         });
-        card.images = Some(Images { defects: 41.0, normals: 62.0, error: 0.0234, grouped: false });
+        card.images = Some(ImageUncertainty { defects: 41.0, normals: 62.0, error: 0.0234, grouped: false });
         assert_eq!(
             card.evidence(),
             [
@@ -517,7 +522,7 @@ mod tests {
                  images); the intervals here are over seeds alone."
             ]
         );
-        card.leads[2].by = Interval::unknown(0.25);
+        card.leads[2].difference = Interval::unknown(0.25);
         let led = card.led().unwrap();
         assert!(
             led.ends_with("and 0.250 above raw pixels (no interval: the spread over seeds is unknown)."),
@@ -538,45 +543,45 @@ mod tests {
             chance,
             minutes: Some(7.5),
         };
-        let said = |next: Next, seeds: usize| {
+        let said = |next: NextAction, seeds: usize| {
             let mut card = card(&[(at(Byol), 0.8, true, 0.0), (at(SimClr), 0.7, true, 0.0)]);
             card.arms.iter_mut().for_each(|arm| arm.seeds = seeds);
             card.next = next;
             card.what_next()
         };
         for (next, seeds, expected) in [
-            (Next::Settled, 3, "Settled: no more seeds are needed to choose."),
+            (NextAction::Settled, 3, "Settled: no more seeds are needed to choose."),
             (
-                Next::First(step(None)),
+                NextAction::First(step(None)),
                 1,
                 "One seed does not show how much another would differ. Run it with --seeds 6: 4 more trainings, about 8 minutes.",
             ),
             (
-                Next::First(step(None)),
+                NextAction::First(step(None)),
                 2,
                 "The seeds show no spread, so it is unknown how much another would differ. Run it with --seeds 6: 4 more \
                  trainings, about 8 minutes.",
             ),
             (
-                Next::Seeds(step(Some(0.857))),
+                NextAction::Seeds(step(Some(0.857))),
                 3,
                 "To settle it, train 6 seeds of 2 arms: 4 more trainings, about 8 minutes, which would settle it with a chance of \
                  86 %.",
             ),
             (
-                Next::Seeds(step(None)),
+                NextAction::Seeds(step(None)),
                 3,
                 "To settle it, train 6 seeds of 2 arms: 4 more trainings, about 8 minutes.",
             ),
             (
-                Next::Beyond(30),
+                NextAction::Beyond(30),
                 3,
                 "Even 30 seeds of each would probably not settle it: scores differ more between seeds than between methods.",
             ),
         ] {
             assert_eq!(said(next, seeds).as_deref(), Some(expected));
         }
-        assert_eq!(said(Next::Nothing, 3), None);
+        assert_eq!(said(NextAction::Nothing, 3), None);
         let mut card = card(&[]);
         assert_eq!(card.what_is_missing(), None);
         card.missing = vec!["this".to_owned(), "that".to_owned()];

@@ -33,7 +33,7 @@ use room::Room;
 
 use crate::data::{
     Image,
-    regular::{self, Most},
+    regular::{self, SizeLimit},
 };
 
 /// File name extensions of the supported formats, in lower case.
@@ -41,7 +41,7 @@ pub const EXTENSIONS: [&str; 10] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "
 
 /// Properties from the header of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct Header {
     /// Pixels per row, after rotation.
     pub width: usize,
     /// Number of rows, after rotation.
@@ -57,8 +57,8 @@ pub struct Head {
 /// # Errors
 /// If the file is missing, empty, of another format, truncated or corrupt; the message names the file.
 pub fn decode(path: &Path) -> Result<Image> {
-    let bytes =
-        regular::read(path, Most::IMAGE).with_context(|| format!("cannot read image {}", path.display()))?;
+    let bytes = regular::read(path, SizeLimit::IMAGE)
+        .with_context(|| format!("cannot read image {}", path.display()))?;
     decode_bytes(&bytes, path, SampleBits::ALL)
 }
 
@@ -67,14 +67,18 @@ pub fn decode(path: &Path) -> Result<Image> {
 /// # Errors
 /// Those of [`decode`], or if a sample exceeds `bits`.
 pub fn decode_bytes(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<Image> {
-    Ok(seen(bytes, path, bits)?.0)
+    Ok(decode_with_header(bytes, path, bits)?.0)
 }
 
 /// Like [`decode_bytes`], and also returns the header and the format of the file.
 ///
 /// # Errors
 /// Those of [`decode_bytes`].
-pub fn seen(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<(Image, Head, ImageFormat)> {
+pub fn decode_with_header(
+    bytes: &[u8],
+    path: &Path,
+    bits: SampleBits,
+) -> Result<(Image, Header, ImageFormat)> {
     // Third-party decoders have panicked on damaged files; a bad file must not end the program.
     let read = || from_bytes(bytes, bits);
     let read = std::panic::catch_unwind(read).unwrap_or_else(|_| bail!("corrupt: the decoder failed"));
@@ -85,7 +89,7 @@ pub fn seen(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<(Image, Head,
 ///
 /// # Errors
 /// Those of [`decode`] that the header reveals.
-pub fn head(path: &Path) -> Result<Head> {
+pub fn read_header(path: &Path) -> Result<Header> {
     let file = regular::open(path).with_context(|| format!("cannot read image {}", path.display()))?;
     let read = || {
         ensure!(file.metadata()?.len() > 0, "the file has 0 bytes");
@@ -100,7 +104,7 @@ pub fn head(path: &Path) -> Result<Head> {
 ///
 /// # Errors
 /// Those of [`head`].
-pub fn head_of_bytes(bytes: &[u8], path: &Path) -> Result<Head> {
+pub fn read_header_from_bytes(bytes: &[u8], path: &Path) -> Result<Header> {
     let read = || {
         ensure!(!bytes.is_empty(), "the file has 0 bytes");
         head_of(Cursor::new(bytes), check_format(format_of(bytes))?)
@@ -114,11 +118,11 @@ pub fn head_of_bytes(bytes: &[u8], path: &Path) -> Result<Head> {
 /// # Errors
 /// Those of [`decode`].
 pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
-    if !head(path)?.sixteen {
+    if !read_header(path)?.sixteen {
         return Ok(None);
     }
-    let bytes =
-        regular::read(path, Most::IMAGE).with_context(|| format!("cannot read image {}", path.display()))?;
+    let bytes = regular::read(path, SizeLimit::IMAGE)
+        .with_context(|| format!("cannot read image {}", path.display()))?;
     bits_in_bytes(&bytes, path).map(Some)
 }
 
@@ -129,7 +133,7 @@ pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
 /// Those of [`bits_in_use`].
 pub fn bits_in_bytes(bytes: &[u8], path: &Path) -> Result<SampleBits> {
     let used = || -> Result<SampleBits> {
-        let format = whole(bytes)?;
+        let format = format_of_complete(bytes)?;
         let largest = depth::largest(pixels(bytes, format)?.0);
         let stated = match format {
             // The number of significant bits for each channel.
@@ -151,8 +155,8 @@ pub fn bits_in_bytes(bytes: &[u8], path: &Path) -> Result<SampleBits> {
     used().with_context(|| format!("cannot decode image {}", path.display()))
 }
 
-fn from_bytes(bytes: &[u8], bits: SampleBits) -> Result<(Image, Head, ImageFormat)> {
-    let format = whole(bytes)?;
+fn from_bytes(bytes: &[u8], bits: SampleBits) -> Result<(Image, Header, ImageFormat)> {
+    let format = format_of_complete(bytes)?;
     let (mut pixels, seen) = pixels(bytes, format)?;
     pixels.apply_orientation(seen.orientation);
     let bits = if format == ImageFormat::Pnm { SampleBits::ALL } else { bits };
@@ -162,7 +166,7 @@ fn from_bytes(bytes: &[u8], bits: SampleBits) -> Result<(Image, Head, ImageForma
 }
 
 /// Format of a complete file.
-fn whole(bytes: &[u8]) -> Result<ImageFormat> {
+fn format_of_complete(bytes: &[u8]) -> Result<ImageFormat> {
     ensure!(!bytes.is_empty(), "the file has 0 bytes");
     let format = check_format(format_of(bytes))?;
     ensure!(complete::is_complete(bytes, format), "{}", torn(bytes));
@@ -212,11 +216,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn head(&self) -> Head {
+    fn head(&self) -> Header {
         let (width, height) = (self.room.width as usize, self.room.height as usize);
         let swaps = orientation::swaps(self.orientation);
         let (width, height) = if swaps { (height, width) } else { (width, height) };
-        Head { width, height, turned: self.orientation != Orientation::NoTransforms, sixteen: self.sixteen }
+        Header { width, height, turned: self.orientation != Orientation::NoTransforms, sixteen: self.sixteen }
     }
 }
 
@@ -230,12 +234,12 @@ fn see<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<Seen> {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
             let head = jpeg::head(&bytes)?;
-            (head.room(), orientation::of(head.exif), false)
+            (head.room(), orientation::from_exif(head.exif), false)
         }
         ImageFormat::Png => {
             let (room, wide) = png::head(&mut reader)?;
             // The decoder reports only chunks before the pixels.
-            (room, orientation::of(png::chunk(reader, *b"eXIf")), wide)
+            (room, orientation::from_exif(png::chunk(reader, *b"eXIf")), wide)
         }
         _ => {
             let mut reader = ImageReader::with_format(&mut reader, format);
@@ -248,14 +252,14 @@ fn see<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<Seen> {
                 room.beside = 7;
             }
             // Damaged metadata do not invalidate the picture. PNM states its own maximum.
-            (room, orientation::of(decoder.exif_metadata().ok().flatten()), false)
+            (room, orientation::from_exif(decoder.exif_metadata().ok().flatten()), false)
         }
     };
     let turned = orientation::swaps(orientation);
     Ok(Seen { room: Room { turned, ..room }, orientation, sixteen })
 }
 
-fn head_of<R: BufRead + Seek>(reader: R, format: ImageFormat) -> Result<Head> {
+fn head_of<R: BufRead + Seek>(reader: R, format: ImageFormat) -> Result<Header> {
     see(reader, format).map(|seen| seen.head())
 }
 

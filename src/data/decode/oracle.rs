@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use super::{SampleBits, bits_in_use, decode_bytes, head};
+use super::{SampleBits, bits_in_use, decode_bytes, read_header};
 
 /// Largest allowed difference of a byte for each kind of file; kinds are prefixes of names, and the longest match
 /// counts.
@@ -39,7 +39,7 @@ fn pixels_are_pillows() {
                 continue;
             }
         };
-        let head = head(&path).unwrap();
+        let head = read_header(&path).unwrap();
         if (image.width, image.height) != size || (head.width, head.height) != size {
             wrong.push(format!("{name}: {} x {}, not {width} x {height}", image.width, image.height));
             continue;

@@ -3,7 +3,7 @@
 use image::metadata::Orientation;
 
 /// Returns the orientation in EXIF data; upright if there is none, or it is undefined.
-pub fn of(exif: Option<Vec<u8>>) -> Orientation {
+pub fn from_exif(exif: Option<Vec<u8>>) -> Orientation {
     exif.and_then(|exif| {
         // The prefix of a JPEG segment, which some programs write into other formats, too.
         Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif))

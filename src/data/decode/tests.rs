@@ -17,7 +17,7 @@ fn whole_image(bytes: &[u8]) -> Result<Image> {
 }
 
 fn size(path: &Path) -> (usize, usize) {
-    let head = head(path).unwrap();
+    let head = read_header(path).unwrap();
     (head.width, head.height)
 }
 
@@ -173,12 +173,13 @@ fn the_end_of_a_thumbnail_is_not_the_end_of_the_image() {
 #[test]
 fn heads_of_every_format_say_how_large_and_how_deep() {
     for format in FORMATS {
-        let of = |image: DynamicImage| head_of_bytes(&encode(&image, format), Path::new("x")).unwrap();
-        let expected = Head { width: 32, height: 24, turned: false, sixteen: false };
+        let of =
+            |image: DynamicImage| read_header_from_bytes(&encode(&image, format), Path::new("x")).unwrap();
+        let expected = Header { width: 32, height: 24, turned: false, sixteen: false };
         assert_eq!(of(frame().into()), expected, "{format:?}");
         if let ImageFormat::Png | ImageFormat::Tiff = format {
             let deep: ImageBuffer<Rgb<u16>, _> = ImageBuffer::new(32, 24);
-            assert_eq!(of(deep.into()), Head { sixteen: true, ..expected }, "{format:?}");
+            assert_eq!(of(deep.into()), Header { sixteen: true, ..expected }, "{format:?}");
         }
     }
 }
@@ -227,14 +228,14 @@ fn errors_name_the_file_and_what_is_wrong() {
     ] {
         let path = write(&folder, name, bytes);
         assert_eq!(complaint(decode(&path).unwrap_err(), name), expected);
-        assert_eq!(complaint(head(&path).unwrap_err(), name), expected);
+        assert_eq!(complaint(read_header(&path).unwrap_err(), name), expected);
     }
     let path = write(&folder, "corrupt.png", &corrupt);
     let found = complaint(decode(&path).unwrap_err(), "corrupt.png");
     assert!(found.starts_with("Format error decoding Png"), "{found}");
 
     let missing = folder.path().join("missing.png");
-    for error in [decode(&missing).unwrap_err(), head(&missing).unwrap_err()] {
+    for error in [decode(&missing).unwrap_err(), read_header(&missing).unwrap_err()] {
         assert!(error.to_string().starts_with("cannot read image"), "{error}");
         assert!(error.to_string().ends_with("missing.png"), "{error}");
     }
@@ -300,8 +301,12 @@ fn what_takes_too_much_memory_is_refused_by_its_head() {
     assert!(error.starts_with("too large: 65535 x 65535 pixels of this kind take "), "{error}");
     // A PNG's chunks have checksums.
     let head = [&[0, 1, 0, 0, 0, 1, 0, 0][..], &[16, 6, 0, 0, 0]].concat();
-    let large =
-        [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &head), &chunk(b"IDAT", &[]), &chunk(b"IEND", b"")];
+    let large = [
+        &b"\x89PNG\r\n\x1a\n"[..],
+        &chunk(b"IHDR", &head),
+        &chunk(b"IDAT", &[]),
+        &chunk(b"IEND", b""),
+    ];
     let error = whole_image(&large.concat()).unwrap_err().to_string();
     assert!(error.starts_with("too large: 65536 x 65536 pixels of this kind take "), "{error}");
 }
@@ -403,7 +408,7 @@ fn the_room_of_every_kind_of_file_is_known_from_its_head() {
         assert_eq!((room.width, room.height), (29, 23), "{name}: as stored");
         let (width, height) = if turned { (23, 29) } else { (29, 23) };
         let sixteen = wide;
-        assert_eq!(seen.head(), Head { width, height, turned, sixteen }, "{name}");
+        assert_eq!(seen.head(), Header { width, height, turned, sixteen }, "{name}");
     }
 }
 
@@ -416,7 +421,7 @@ fn samples_with_a_maximum_of_their_own_are_scaled_by_it() {
         let bytes = fs::read(&path).unwrap();
         let with = |bits: &str| decode_bytes(&bytes, &path, bits.parse().unwrap()).unwrap();
         assert_eq!(with("10"), with("16"), "{name}");
-        assert_eq!((head(&path).unwrap().sixteen, bits_in_use(&path).unwrap()), (false, None));
+        assert_eq!((read_header(&path).unwrap().sixteen, bits_in_use(&path).unwrap()), (false, None));
     }
     let path = folder.join("png-grey16.png");
     let error = decode_bytes(&fs::read(&path).unwrap(), &path, "10".parse().unwrap()).unwrap_err();

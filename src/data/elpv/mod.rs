@@ -15,8 +15,8 @@ use crate::data::{
     ClassSet, Labels, Source,
     files::Files,
     listing::Listing,
-    regular::{self, Most},
-    whole::{Opened, Whole},
+    regular::{self, SizeLimit},
+    whole::{Opened, Unsplit},
 };
 
 /// Licence under which the authors publish the data.
@@ -50,17 +50,17 @@ pub fn source(folder: &Path) -> Result<Source> {
 /// Those of [`source`].
 pub fn open(folder: &Path) -> Result<Opened> {
     let table = folder.join("labels.csv");
-    let text = regular::read_text(&table, Most::TABLE).with_context(|| {
+    let text = regular::read_text(&table, SizeLimit::TABLE).with_context(|| {
         format!("cannot read {}; 'cargo xtask data elpv' installs the data", table.display())
     })?;
     let listing = read(&text).with_context(|| table.display().to_string())?;
     check_counts(listing.labels()).with_context(|| table.display().to_string())?;
 
     let digest = listing.digest();
-    Ok(Opened::Whole(Whole {
+    Ok(Opened::Unsplit(Unsplit {
         name: "elpv".to_owned(),
         files: Box::new(Files::new(listing, &[folder.to_owned()], Some(&table), digest)?),
-        understood: Vec::new(),
+        interpretation: Vec::new(),
         left_out: Vec::new(),
         limits: [
             "the 2,624 cells come from 44 modules and the labels do not say from which: cells of one module may \
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!((licence.as_str(), split.as_str()), (LICENCE, crate::data::stratify::SPLIT_LIMIT));
         assert_eq!(papers, CITATIONS);
         assert!(
-            source.train.place(0).ends_with(" (labels.csv row 1)")
-                || source.validation.place(0).ends_with(" (labels.csv row 1)")
+            source.train.location(0).ends_with(" (labels.csv row 1)")
+                || source.validation.location(0).ends_with(" (labels.csv row 1)")
         );
     }
 }

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::sketch::{HASH_BITS, WORDS, distance};
+use super::sketch::{MAX_HASH_DISTANCE, WORDS, distance};
 
 /// A hash in machine words.
 pub type Hash = [u64; WORDS];
@@ -15,7 +15,7 @@ pub type Hash = [u64; WORDS];
 const PART: usize = 16;
 /// Number of parts of a hash.
 const PARTS: usize = WORDS * 64 / PART;
-const _: () = assert!(PARTS > HASH_BITS as usize, "a close pair must have an equal part");
+const _: () = assert!(PARTS > MAX_HASH_DISTANCE as usize, "a close pair must have an equal part");
 
 /// Returns positions in `first` and in `second` of hashes that differ in at most [`HASH_BITS`] bits, in ascending
 /// order. With `itself`, both are the same list, and each pair is returned once.
@@ -28,7 +28,7 @@ pub fn pairs(first: &[Hash], second: &[Hash], itself: bool) -> Vec<(usize, usize
             let close = |&other: &usize| {
                 let known = &second[other];
                 !(itself && other <= place)
-                    && distance(hash, known) <= HASH_BITS
+                    && distance(hash, known) <= MAX_HASH_DISTANCE
                     // A pair that shares an earlier part was found before.
                     && (0..number).all(|earlier| part(hash, earlier) != part(known, earlier))
             };
@@ -100,7 +100,7 @@ mod tests {
         let (first, second) = hashes.split_at(70);
         let all = |first: &[Hash], second: &[Hash], itself: bool| -> Vec<(usize, usize)> {
             let pairs = (0..first.len()).flat_map(|a| (0..second.len()).map(move |b| (a, b)));
-            let close = |&(a, b): &(usize, usize)| distance(&first[a], &second[b]) <= HASH_BITS;
+            let close = |&(a, b): &(usize, usize)| distance(&first[a], &second[b]) <= MAX_HASH_DISTANCE;
             pairs.filter(|&(a, b)| !itself || a < b).filter(close).collect()
         };
         assert_eq!(pairs(first, second, false), all(first, second, false));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     Source,
-    twins::{digests, near},
+    twins::{digests, near_pairs},
 };
 use crate::{
     data::{Dataset, content::Digest, files::Files},
@@ -29,14 +29,14 @@ pub struct Leaks {
 
 impl Leaks {
     /// Finds the leaks of a source whose files were examined; empty if images are drawn.
-    pub fn of(source: &Source) -> Self {
+    pub fn find(source: &Source) -> Self {
         let (Some(train), Some(validation)) = (source.train.files(), source.validation.files()) else {
             return Self::default();
         };
         let known: HashMap<Digest, usize> = digests(train).map(|(index, digest)| (digest, index)).collect();
         let equal: BTreeMap<usize, usize> =
             digests(validation).filter_map(|(index, digest)| Some((index, *known.get(&digest)?))).collect();
-        let pairs = near(train, validation).into_iter().map(|(one, other)| (other, one));
+        let pairs = near_pairs(train, validation).into_iter().map(|(one, other)| (other, one));
         let near: BTreeMap<usize, usize> = pairs.filter(|(index, _)| !equal.contains_key(index)).collect();
         let groups = |files: &Files| -> BTreeSet<String> {
             (0..files.len()).filter_map(|index| files.group(index)).map(str::to_owned).collect()
@@ -44,7 +44,7 @@ impl Leaks {
         let groups = groups(train).intersection(&groups(validation)).cloned().collect();
         let pair = |pairs: &BTreeMap<usize, usize>| {
             let (other, one) = pairs.first_key_value()?;
-            Some([source.train.place(*one), source.validation.place(*other)])
+            Some([source.train.location(*one), source.validation.location(*other)])
         };
         let named = [("equal", pair(&equal)), ("near", pair(&near))];
         let named = named.into_iter().filter_map(|(kind, pair)| Some((kind, pair?))).collect();
@@ -106,7 +106,7 @@ fn both_labels(splits: &[&Files]) -> Vec<[String; 2]> {
             let label = files.labels()[index].defect;
             let &mut (known, of, place) = first.entry(digest).or_insert((label, files, index));
             if known != label {
-                found.entry(digest).or_insert_with(|| [of.place(place), files.place(index)]);
+                found.entry(digest).or_insert_with(|| [of.location(place), files.location(index)]);
             }
         }
     }

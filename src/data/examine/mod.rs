@@ -12,7 +12,7 @@ use image::ImageFormat;
 pub use leaks::Leaks;
 use rayon::prelude::*;
 pub use sketch::{Format, HASH, Pixels, Sketch};
-pub use twins::{Twins, near};
+pub use twins::{Twins, near_pairs};
 
 use super::{Dataset as _, Source, content::Content, decode, files::Files, stratify};
 
@@ -24,7 +24,7 @@ impl Files {
         indices.par_iter().for_each(|&index| {
             if self.sketch(index).is_none() {
                 match self.see(index) {
-                    Ok(sketch) => self.memory.draw(index, sketch),
+                    Ok(sketch) => self.memory.set_sketch(index, sketch),
                     Err(error) => self.cannot_read(index, format!("{error:#}")),
                 }
             }
@@ -35,14 +35,14 @@ impl Files {
     /// Returns the sketch of the image at `index`, if one is stored that matches the file's current bytes and the
     /// current number of significant bits.
     pub fn sketch(&self, index: usize) -> Option<Sketch> {
-        let [Content::Bytes(_)] = self.look(&[index])[..] else { return None };
+        let [Content::Bytes(_)] = self.contents(&[index])[..] else { return None };
         let bits = self.sample_bits().bits();
-        self.known(index)?.sketch.filter(|sketch| [0, bits].contains(&sketch.bits))
+        self.file_digest(index)?.sketch.filter(|sketch| [0, bits].contains(&sketch.bits))
     }
 
     fn see(&self, index: usize) -> Result<Sketch> {
         let (path, bytes) = self.bytes(index)?;
-        let seen = bytes.and_then(|bytes| decode::seen(&bytes, &path, self.sample_bits()));
+        let seen = bytes.and_then(|bytes| decode::decode_with_header(&bytes, &path, self.sample_bits()));
         let (image, head, format) = self.explain(index, seen)?;
         Ok(Sketch {
             hash: sketch::hash(&image),
@@ -67,7 +67,7 @@ impl Files {
     /// # Errors
     /// If too few images for training or scoring are left on one side.
     pub fn divide(&self) -> Result<Divided> {
-        let twins = Twins::among(self);
+        let twins = Twins::find(self);
         let units = twins.units(self);
         let (train, validation) = stratify::train_and_validation_of_units(self.labels(), &units);
         twins.ensure_enough(self, [&train, &validation])?;

@@ -12,7 +12,7 @@ const SHORTCUT: f64 = 0.75;
 impl Source {
     /// Returns warnings from examining every file, one per line: properties of files that predict the labels,
     /// pictures of a single colour, and pictures whose shorter side is less than half of `side` pixels.
-    pub fn seen(&self, side: usize) -> Vec<String> {
+    pub fn examination_warnings(&self, side: usize) -> Vec<String> {
         let mut lines = Vec::new();
         let splits = [("training", &self.train), ("validation", &self.validation)];
         for (split, dataset) in splits {
@@ -24,7 +24,7 @@ impl Source {
             }
             let mut tell = |what: &str, found: Vec<usize>| {
                 if let [first, ..] = found[..] {
-                    let (count, all, place) = (found.len(), sketches.len(), dataset.place(first));
+                    let (count, all, place) = (found.len(), sketches.len(), dataset.location(first));
                     lines.push(format!("{count} of {all} {split} images {what}, the first is {place}"));
                 }
             };

@@ -18,10 +18,10 @@ pub const WORDS: usize = HASH / 8;
 /// differ in fewer than 74, and JPEG with quality 50 at 224 px changes at most 16 in 95 % of them. Among elpv's 2,624
 /// cells, which are cut out and aligned, neighbours in a module that reach the correlation [`ALIKE`] differ in 18 or
 /// more.
-pub const HASH_BITS: u32 = 15;
+pub const MAX_HASH_DISTANCE: u32 = 15;
 /// Smallest correlation between nearly equal pictures, as computed by [`Likeness`]. Ours: high, because photographs
 /// of one product by one camera are similar, too; elpv has no pair that satisfies both bounds.
-pub const ALIKE: f32 = 0.998;
+pub const MIN_CORRELATION: f32 = 0.998;
 /// Shorter side to which larger pictures are reduced before hashing. Ours: four times the resolution of the hash.
 const ENOUGH: u32 = 128;
 /// Side of the grey pictures that are compared, in pixels. Ours.
@@ -186,8 +186,8 @@ mod tests {
             .map(|image| of(change(RgbImage::from_raw(128, 128, image.pixels.clone()).unwrap())))
             .collect();
         let alike = |a: &Image, b: &Image| {
-            distance(&words(&hash(a)), &words(&hash(b))) <= HASH_BITS
-                && Likeness::of(a).correlation(&Likeness::of(b)) >= ALIKE
+            distance(&words(&hash(a)), &words(&hash(b))) <= MAX_HASH_DISTANCE
+                && Likeness::of(a).correlation(&Likeness::of(b)) >= MIN_CORRELATION
         };
         let found = (0..40).filter(|&place| alike(&images[place], &changed[place])).count();
         assert!(found >= least, "{found} of 40");

@@ -42,7 +42,7 @@ fn source(root: &Path, train: &[Image], validation: &[Image]) -> Source {
         validation: files(root, "validation", validation),
         has_classes: false,
         limits,
-        understood,
+        interpretation: understood,
         left_out,
         leaks,
     }
@@ -56,7 +56,7 @@ fn leaks_name_validation_images_by_the_training_images_that_they_are() {
     let mut nearly = pictures[2].clone();
     nearly.pixels[0] ^= 1;
     let validation = [&pictures[4], &pictures[5], &pictures[1], &nearly].map(Image::clone);
-    let leaks = Leaks::of(&source(folder.path(), &pictures[..4], &validation));
+    let leaks = Leaks::find(&source(folder.path(), &pictures[..4], &validation));
     assert_eq!((leaks.equal.clone(), leaks.near.clone()), ([(2, 1)].into(), [(3, 2)].into()));
     let lines = leaks.lines(4);
     let such = |of: [usize; 2]| format!("validation{}.png, which is {}", of[0], folder.path().display());
@@ -77,7 +77,7 @@ fn small_and_empty_pictures_are_told() {
     };
     let narrow = [patterned(20, 90), patterned(64, 64), patterned(90, 20)];
     let flat = [patterned(64, 64), Image::new(64, 64, vec![9; 64 * 64 * 3])];
-    let lines = source(folder.path(), &narrow, &flat).seen(64);
+    let lines = source(folder.path(), &narrow, &flat).examination_warnings(64);
     for (what, first) in [
         ("2 of 3 training images are enlarged more than twice to reach 64 px", "train0.png"),
         ("1 of 2 validation images are of one colour throughout", "validation1.png"),
@@ -121,7 +121,7 @@ fn a_sketch_is_of_samples_as_they_are_scaled() {
         };
         let first = with("12");
         first.examine(&[0], &|| ());
-        let known = first.known(0).unwrap();
+        let known = first.file_digest(0).unwrap();
         let later = |bits| {
             let files = with(bits);
             files.remember(0, known);
@@ -172,7 +172,7 @@ fn texts(root: &Path, rows: &[(&str, &str, bool, &str)]) -> Box<Files> {
         listing.set_groups(&groups);
     }
     let files = Files::new(listing, &[root.to_owned()], None, String::new()).unwrap();
-    files.read(&(0..rows.len()).collect::<Vec<_>>());
+    files.read_contents(&(0..rows.len()).collect::<Vec<_>>());
     Box::new(files)
 }
 
@@ -184,7 +184,7 @@ fn of_files(train: Box<Files>, validation: Box<Files>) -> Source {
         validation,
         has_classes: false,
         limits,
-        understood,
+        interpretation: understood,
         left_out,
         leaks,
     }
@@ -198,7 +198,7 @@ fn groups_and_labels_on_both_sides_are_leaks() {
         texts(root, &[("a", "one", false, "g1"), ("b", "one", true, "g2"), ("c", "two", false, "g3")]);
     let validation =
         texts(root, &[("d", "two", true, "g3"), ("e", "new", false, "g4"), ("f", "one", true, "g1")]);
-    let leaks = Leaks::of(&of_files(train, validation));
+    let leaks = Leaks::find(&of_files(train, validation));
     assert_eq!(leaks.equal, [(0, 2), (2, 1)].into());
     assert_eq!(leaks.groups, ["g1", "g3"].map(str::to_owned).into());
     let mut both = leaks.both_labels.clone();
@@ -213,9 +213,9 @@ fn groups_and_labels_on_both_sides_are_leaks() {
     );
     assert_eq!(leaks.lines(3)[0], equal);
     let alone = texts(root, &[("g", "other", false, "")]);
-    let none = Leaks::of(&of_files(texts(root, &[("h", "others", true, "")]), alone));
+    let none = Leaks::find(&of_files(texts(root, &[("h", "others", true, "")]), alone));
     assert!(none.is_empty() && none.lines(1).is_empty());
-    assert!(Leaks::of(&synthetic::source(Seed::root(1), 2, 2, 32)).is_empty());
+    assert!(Leaks::find(&synthetic::source(Seed::root(1), 2, 2, 32)).is_empty());
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn what_gives_labels_away_is_said_in_per_cent() {
     }
     let train = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
     train.examine(&[0, 1, 2, 3, 4, 5, 6, 7], &|| ());
-    let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).seen(64);
+    let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).examination_warnings(64);
     let line = |what: &str, share: u32, defects: &str, normals: &str| {
         format!(
             "the {what} of a file alone predicts {share} % of training images' labels (50 % is chance; {defects} for defects, \
@@ -293,7 +293,7 @@ fn what_gives_labels_away_is_said_in_per_cent() {
     }
     let train = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
     train.examine(&[0, 1, 2, 3, 4, 5], &|| ());
-    let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).seen(64);
+    let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).examination_warnings(64);
     assert_eq!(
         lines,
         [line("kind of pixels", 100, "grey", "colour"), line("depth of samples", 100, "16 bits", "8 bits")]
@@ -342,7 +342,7 @@ fn copies_are_paired_with_the_first_of_them() {
     nearly.pixels[0] ^= 1;
     let all =
         [&pictures[0], &pictures[1], &pictures[0], &nearly, &pictures[1], &pictures[0]].map(Image::clone);
-    let twins = Twins::among(&files(folder.path(), "x", &all));
+    let twins = Twins::find(&files(folder.path(), "x", &all));
     assert_eq!(twins.equal, [(0, 2), (1, 4), (0, 5)]);
     assert_eq!((&twins.near[..], twins.images()), (&[(1, 3)][..], 6));
 }

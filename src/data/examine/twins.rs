@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::{
     close::{self, Hash},
-    sketch::{ALIKE, Likeness, Pixels, words},
+    sketch::{Likeness, MIN_CORRELATION, Pixels, words},
 };
 use crate::{
     data::{
@@ -35,7 +35,7 @@ pub struct Twins {
 
 impl Twins {
     /// Finds duplicates among the examined files.
-    pub fn among(files: &Files) -> Self {
+    pub fn find(files: &Files) -> Self {
         let mut first: HashMap<Digest, usize> = HashMap::new();
         let mut equal = Vec::new();
         for (index, digest) in digests(files) {
@@ -45,7 +45,8 @@ impl Twins {
             }
         }
         let alone: BTreeSet<usize> = first.into_values().collect();
-        let near = near(files, files).into_iter().filter(|(a, b)| alone.contains(a) && alone.contains(b));
+        let near =
+            near_pairs(files, files).into_iter().filter(|(a, b)| alone.contains(a) && alone.contains(b));
         Self { equal, near: near.collect() }
     }
 
@@ -106,7 +107,7 @@ fn root(parent: &mut [usize], mut index: usize) -> usize {
 /// Positions and digests of the files whose bytes are known.
 pub(super) fn digests(files: &Files) -> impl Iterator<Item = (usize, Digest)> {
     let all: Vec<usize> = (0..files.len()).collect();
-    files.look(&all).into_iter().enumerate().filter_map(|(index, content)| match content {
+    files.contents(&all).into_iter().enumerate().filter_map(|(index, content)| match content {
         Content::Bytes(digest) => Some((index, digest)),
         _ => None,
     })
@@ -114,7 +115,7 @@ pub(super) fn digests(files: &Files) -> impl Iterator<Item = (usize, Digest)> {
 
 /// Returns pairs of a picture in `first` and one in `second` that are nearly equal and have the same label. If both
 /// are the same data set, each pair is returned once, and no picture is paired with itself.
-pub fn near(first: &Files, second: &Files) -> Vec<(usize, usize)> {
+pub fn near_pairs(first: &Files, second: &Files) -> Vec<(usize, usize)> {
     let itself = std::ptr::eq(first, second);
     let (places, hashes) = known_hashes(first);
     let (others, other_hashes) = if itself { (places.clone(), hashes.clone()) } else { known_hashes(second) };
@@ -144,7 +145,7 @@ fn confirm(first: &Files, second: &Files, pairs: &[(usize, usize)]) -> Vec<(usiz
     let a = likenesses(first, pairs.iter().map(|pair| pair.0).collect());
     let b = likenesses(second, pairs.iter().map(|pair| pair.1).collect());
     let alike = |(one, other): &&(usize, usize)| match (a.get(one), b.get(other)) {
-        (Some(one), Some(other)) => one.correlation(other) >= ALIKE,
+        (Some(one), Some(other)) => one.correlation(other) >= MIN_CORRELATION,
         _ => false,
     };
     pairs.par_iter().filter(alike).copied().collect()

@@ -15,7 +15,7 @@ fn folder_with(names: &[&str]) -> TempDir {
 
 fn places(folder: &TempDir, dataset: &dyn Dataset) -> Vec<String> {
     let prefix = format!("{}/", folder.path().display());
-    (0..dataset.labels().len()).map(|index| dataset.place(index).replace(&prefix, "")).collect()
+    (0..dataset.labels().len()).map(|index| dataset.location(index).replace(&prefix, "")).collect()
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn the_fixture_is_read() {
     for dataset in [&source.train, &source.validation] {
         for index in 0..dataset.labels().len() {
             assert_eq!(dataset.open(index).unwrap().width, 32);
-            assert_eq!(dataset.labels()[index].defect, dataset.place(index).contains("/defect/"));
+            assert_eq!(dataset.labels()[index].defect, dataset.location(index).contains("/defect/"));
         }
     }
 }
@@ -63,7 +63,7 @@ fn images_are_found_at_any_depth_and_sorted() {
         ["validation/normal/z.png", "validation/defect/hole/9.png"]
     );
     assert_eq!(
-        source.understood.last().unwrap(),
+        source.interpretation.last().unwrap(),
         "not images by their names, left out: train/normal/notes.txt"
     );
     // Empty files are detected when they are opened.
@@ -83,7 +83,7 @@ fn layouts_of_the_field_are_understood() {
         assert_eq!(places(&folder, &*source.train), names[..2]);
         assert_eq!(places(&folder, &*source.validation), names[2..]);
         let defects: Vec<bool> = source.train.labels().iter().map(|labels| labels.defect).collect();
-        assert_eq!(defects, [false, true], "{:?}", source.understood);
+        assert_eq!(defects, [false, true], "{:?}", source.interpretation);
     }
     let test_kept = folder_with(&[
         "train/ok/a.png",
@@ -95,7 +95,7 @@ fn layouts_of_the_field_are_understood() {
     ]);
     let source = source(test_kept.path()).unwrap();
     assert_eq!(places(&test_kept, &*source.validation), ["val/ok/c.png", "val/ng/d.png"]);
-    assert!(source.understood.contains(&"test/ is not used: val/ is the validation split".to_owned()));
+    assert!(source.interpretation.contains(&"test/ is not used: val/ is the validation split".to_owned()));
 }
 
 #[test]
@@ -113,7 +113,11 @@ fn mvtec_is_pooled_and_its_masks_are_left_out() {
     assert!(all.iter().all(|name| !name.starts_with("ground_truth")));
     let defects = |dataset: &dyn Dataset| dataset.labels().iter().filter(|labels| labels.defect).count();
     assert_eq!((defects(&*source.train), defects(&*source.validation)), (6, 2));
-    assert!(source.understood.iter().any(|line| line.contains("as in MVTec AD")), "{:?}", source.understood);
+    assert!(
+        source.interpretation.iter().any(|line| line.contains("as in MVTec AD")),
+        "{:?}",
+        source.interpretation
+    );
     assert!(source.limits.iter().any(|limit| limit == stratify::SPLIT_LIMIT));
 }
 
@@ -129,9 +133,9 @@ fn visa_and_kinds_of_defects_are_understood() {
     let source = source(folder.path()).unwrap();
     assert_eq!(source.train.labels().iter().filter(|labels| labels.defect).count(), 6);
     assert!(
-        source.understood.contains(&"kinds of defects: crack/, hole/".to_owned()),
+        source.interpretation.contains(&"kinds of defects: crack/, hole/".to_owned()),
         "{:?}",
-        source.understood
+        source.interpretation
     );
 }
 
@@ -146,7 +150,7 @@ fn litter_is_counted_and_what_lies_beside_is_named() {
     let folder = folder_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let found = source(folder.path()).unwrap();
     assert_eq!(found.train.labels().len() + found.validation.labels().len(), 8);
-    let told = found.understood.join("\n");
+    let told = found.interpretation.join("\n");
     assert!(told.contains("beside these folders, left out: crack/"), "{told}");
     assert!(told.contains("left behind by programs, left out: ") && told.contains(" and 2 more"), "{told}");
     #[cfg(unix)]
@@ -188,7 +192,7 @@ fn kinds_are_named_after_their_folders() {
         let folder = folder_with(&names);
         let source = source(folder.path()).unwrap();
         let kinds = |dataset: &dyn Dataset| {
-            (0..2).map(|index| dataset.kind(index).map(str::to_owned)).collect::<Vec<_>>()
+            (0..2).map(|index| dataset.class_name(index).map(str::to_owned)).collect::<Vec<_>>()
         };
         let found = [kinds(&*source.train), kinds(&*source.validation)];
         let expected = ["crack", "hole"].map(|kind| vec![None, Some(kind.to_owned())]);
@@ -234,7 +238,7 @@ fn all_that_is_not_used_is_said_and_listed_with_its_reason() {
     assert_eq!(places(&folder, &*source.train), ["train/ok/b.png", "train/bad/hole/c.png"]);
     assert_eq!(places(&folder, &*source.validation), ["val/good/g.png", "val/ng/h.webp"]);
     assert_eq!(
-        source.understood,
+        source.interpretation,
         [
             "test/ is not used: val/ is the validation split",
             "normal: train/ok/; defect: train/bad/",
@@ -308,9 +312,9 @@ fn layouts_with_one_fault_are_named() {
 fn visa_lies_below_data_unless_the_folder_is_one_itself() {
     let images = ["Data/Images/Normal/1.png", "Data/Images/Anomaly/2.png"];
     let folder = folder_with(&images);
-    let Opened::Whole(whole) = open(folder.path()).unwrap() else { panic!("no split") };
+    let Opened::Unsplit(whole) = open(folder.path()).unwrap() else { panic!("no split") };
     assert_eq!(
-        whole.understood,
+        whole.interpretation,
         ["VisA's layout: images are those below Data/Images", "normal: Normal/; defect: Anomaly/"]
     );
     assert_eq!(
@@ -318,7 +322,7 @@ fn visa_lies_below_data_unless_the_folder_is_one_itself() {
         ["Normal/1.png", "Anomaly/2.png"]
     );
     let both = folder_with(&[&images[..], &["ok/3.png", "bad/4.png"]].concat());
-    let Opened::Whole(whole) = open(both.path()).unwrap() else { panic!("no split") };
+    let Opened::Unsplit(whole) = open(both.path()).unwrap() else { panic!("no split") };
     assert_eq!((0..2).map(|index| whole.files.name(index)).collect::<Vec<_>>(), ["ok/3.png", "bad/4.png"]);
-    assert_eq!(whole.understood, ["normal: ok/; defect: bad/", "beside these folders, left out: Data/"]);
+    assert_eq!(whole.interpretation, ["normal: ok/; defect: bad/", "beside these folders, left out: Data/"]);
 }

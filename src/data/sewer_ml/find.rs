@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{TRAIN, VALIDATION};
 use crate::data::{
-    files::{Found, MOST_ROOTS},
+    files::{Locations, MOST_ROOTS},
     listing::Listing,
-    names::Places,
+    names::NameIndex,
     packed,
 };
 
@@ -115,20 +115,20 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
 /// Locations of the frames of one split.
 struct Split<'a> {
     listing: &'a Listing,
-    places: Places<'a>,
-    found: Found,
+    places: NameIndex<'a>,
+    found: Locations,
     count: usize,
 }
 
 impl<'a> Split<'a> {
     fn new(listing: &'a Listing) -> Self {
-        Self { listing, places: Places::new(listing), found: Found::nowhere(listing.len()), count: 0 }
+        Self { listing, places: NameIndex::new(listing), found: Locations::unknown(listing.len()), count: 0 }
     }
 
     /// Stores that a frame is in the folder or archive with this number, unless it was found before. Returns whether
     /// it was new; `None` if it is not a frame of this split.
-    fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> Option<bool> {
-        let is_new = self.found.note(self.places.find(name)?, number, packed);
+    fn note(&mut self, name: &str, number: usize, packed: Option<packed::ArchiveMember>) -> Option<bool> {
+        let is_new = self.found.insert(self.places.find(name)?, number, packed);
         self.count += usize::from(is_new);
         Some(is_new)
     }
@@ -139,7 +139,7 @@ pub(super) struct Frames {
     /// Folders that hold frames; the folder itself comes first.
     pub roots: Vec<PathBuf>,
     /// Locations of the frames of the training table and of the validation table.
-    pub found: [Found; 2],
+    pub found: [Locations; 2],
     /// Messages about how the data were interpreted, one per line.
     pub understood: Vec<String>,
 }
@@ -178,7 +178,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Stores that a frame is in a folder or archive; returns whether it is to be read from there.
-    fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> bool {
+    fn note(&mut self, name: &str, number: usize, packed: Option<packed::ArchiveMember>) -> bool {
         self.splits.iter_mut().find_map(|split| split.note(name, number, packed)).unwrap_or(false)
     }
 

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::data::{
     ClassSet, DefectClass, Labels, Source,
     annotations::Annotations,
-    files::{Files, Found},
+    files::{Files, Locations},
     listing::Listing,
     names::ensure_apart,
 };
@@ -46,7 +46,7 @@ pub fn open(folder: &Path) -> Result<Source> {
     let below = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
     let mut understood = vec![format!("tables: {} and {}", below(&train_path), below(&validation_path))];
     understood.extend(frames.understood);
-    Ok(Source { understood, ..tables.source(&frames.roots, frames.found.map(Some))? })
+    Ok(Source { interpretation: understood, ..tables.source(&frames.roots, frames.found.map(Some))? })
 }
 
 /// Opens the training and validation split, with tables in the folder `annotations` and frames in `image_roots`
@@ -74,11 +74,11 @@ impl Tables {
     }
 
     /// Builds the source; `found` holds the locations of frames, if they were looked for.
-    fn source(self, roots: &[PathBuf], found: [Option<Found>; 2]) -> Result<Source> {
-        let files = |(listing, table): (Listing, Annotations), found: Option<Found>| {
+    fn source(self, roots: &[PathBuf], found: [Option<Locations>; 2]) -> Result<Source> {
+        let files = |(listing, table): (Listing, Annotations), found: Option<Locations>| {
             let files = Files::new(listing, roots, Some(table.path()), table.digest())?;
             Ok::<_, anyhow::Error>(Box::new(match found {
-                Some(found) => files.with_found(found)?,
+                Some(found) => files.with_locations(found)?,
                 None => files,
             }))
         };
@@ -87,7 +87,7 @@ impl Tables {
             name: NAME.to_owned(),
             train: files(self.train, train_found)?,
             validation: files(self.validation, validation_found)?,
-            understood: Vec::new(),
+            interpretation: Vec::new(),
             left_out: Vec::new(),
             leaks: Vec::new(),
             has_classes: true,
@@ -208,7 +208,7 @@ mod tests {
             for index in 0..dataset.labels().len() {
                 let image = dataset.open(index).unwrap();
                 assert_eq!((image.width, image.height), (32, 24));
-                let head = dataset.head(index).unwrap();
+                let head = dataset.header(index).unwrap();
                 assert_eq!((head.width, head.height), (32, 24));
             }
         }
@@ -220,9 +220,9 @@ mod tests {
         let text = fs::read_to_string(fixture().join(TRAIN)).unwrap();
         assert_eq!(text.lines().nth(1), Some("00000001.png,10,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"));
         assert_eq!(source.train.labels()[0], Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 });
-        assert!(source.train.place(0).ends_with("images/00000001.png (SewerML_Train.csv row 2)"));
+        assert!(source.train.location(0).ends_with("images/00000001.png (SewerML_Train.csv row 2)"));
         // Half of the validation frames are in another root.
-        assert!(source.validation.place(11).contains("/valid00/"), "{}", source.validation.place(11));
+        assert!(source.validation.location(11).contains("/valid00/"), "{}", source.validation.location(11));
     }
 
     #[test]
@@ -376,12 +376,16 @@ mod tests {
                     found.open(index).unwrap(),
                     expected.open(index).unwrap(),
                     "{}",
-                    found.place(index)
+                    found.location(index)
                 );
-                assert_eq!(found.head(index).unwrap(), expected.head(index).unwrap());
+                assert_eq!(found.header(index).unwrap(), expected.header(index).unwrap());
             }
             let [found, expected] = [found, expected].map(|dataset| dataset.files().unwrap());
-            assert_eq!(found.read(&all), expected.read(&all), "bytes are the same wherever they lie");
+            assert_eq!(
+                found.read_contents(&all),
+                expected.read_contents(&all),
+                "bytes are the same wherever they lie"
+            );
         }
     }
 
@@ -440,7 +444,7 @@ mod tests {
     ) {
         let folder = laid_out(place);
         let source = open(folder.path()).unwrap();
-        let [tables, frames, ..] = &source.understood[..] else { panic!("{:?}", source.understood) };
+        let [tables, frames, ..] = &source.interpretation[..] else { panic!("{:?}", source.interpretation) };
         assert!(tables.starts_with("tables: "), "{tables}");
         let all = "frames: all 28 of the training table and all 12 of the validation table, ";
         assert_eq!(*frames, format!("{all}{expected}"));
@@ -453,11 +457,11 @@ mod tests {
             laid_out(|name| format!("{}{name}", if name == "00000003.png" { "elsewhere/" } else { "" }));
         let source = open(folder.path()).unwrap();
         assert!(
-            source.understood[1].starts_with("frames: 27 of 28 of the training table"),
+            source.interpretation[1].starts_with("frames: 27 of 28 of the training table"),
             "{:?}",
-            source.understood
+            source.interpretation
         );
-        let row = (0..28).find(|&index| source.train.place(index).starts_with("00000003.png")).unwrap();
+        let row = (0..28).find(|&index| source.train.location(index).starts_with("00000003.png")).unwrap();
         assert!(source.train.open(row).is_err());
         fs::rename(folder.path().join("elsewhere/00000003.png"), folder.path().join("00000003.png")).unwrap();
         assert!(source.train.open(row).is_ok(), "put back since");
@@ -470,7 +474,7 @@ mod tests {
                 true => name.to_owned(),
                 false => format!("{folders}/{name}"),
             });
-            open(folder.path()).unwrap().understood[1].clone()
+            open(folder.path()).unwrap().interpretation[1].clone()
         };
         let deep = below("images/train/train00");
         assert!(deep.starts_with("frames: all 28 of the training table"), "{deep}");
@@ -493,17 +497,17 @@ mod tests {
         }
         let source = open(folder.path()).unwrap();
         assert!(
-            source.understood[1].ends_with(", in 1 folder (train) and 1 archive (all.zip)"),
+            source.interpretation[1].ends_with(", in 1 folder (train) and 1 archive (all.zip)"),
             "{:?}",
-            source.understood
+            source.interpretation
         );
-        assert!(source.train.place(0).contains("train/00000001.png"), "{}", source.train.place(0));
-        assert!(source.train.place(5).contains("all.zip/"), "{}", source.train.place(5));
+        assert!(source.train.location(0).contains("train/00000001.png"), "{}", source.train.location(0));
+        assert!(source.train.location(5).contains("all.zip/"), "{}", source.train.location(5));
         // A subset keeps the locations of its files.
         let files = source.train.files().unwrap();
         let few = files.select(&[5, 0]).unwrap();
         assert_eq!(few.open(0).unwrap(), source.train.open(5).unwrap());
-        assert_eq!(few.place(1), source.train.place(0));
+        assert_eq!(few.location(1), source.train.location(0));
     }
 
     #[test]
@@ -542,7 +546,7 @@ mod tests {
         });
         let source = open(zipped.path()).unwrap();
         assert_eq!(
-            source.understood,
+            source.interpretation,
             [
                 "tables: annotations/SewerML_Train.csv and annotations/SewerML_Val.csv",
                 "frames: all 28 of the training table and all 12 of the validation table, in 4 archives (train00.zip ... valid01.zip)",
@@ -563,7 +567,7 @@ mod tests {
             laid_out(|name| if name.ends_with("csv") { name.to_owned() } else { format!("other/{name}") });
         let source = open(none.path()).unwrap();
         assert_eq!(
-            source.understood[1..],
+            source.interpretation[1..],
             [
                 "frames: 0 of 28 of the training table and 0 of 12 of the validation table, in no folder",
                 "looked for frames in the folder itself, in archives, and 3 deep in folders called train..., val..., test..., \
@@ -583,9 +587,9 @@ mod tests {
         fs::write(folder.path().join("Test00.zip"), "torn").unwrap();
         let source = open(folder.path()).unwrap();
         assert!(
-            source.understood[1].ends_with("in 2 archives (b.zip ... zz.zip)"),
+            source.interpretation[1].ends_with("in 2 archives (b.zip ... zz.zip)"),
             "{:?}",
-            source.understood
+            source.interpretation
         );
         fs::remove_file(folder.path().join("b.zip")).unwrap();
         let error = open(folder.path()).err().unwrap().to_string();
@@ -623,7 +627,7 @@ mod tests {
         (0..253).for_each(zipped);
         let source = open(folder.path()).unwrap();
         assert_eq!(
-            source.understood[1],
+            source.interpretation[1],
             "frames: 253 of 254 of the training table and all 1 of the validation table, in 1 folder (the folder itself) and \
              253 archives (train000.zip ... train252.zip)"
         );

@@ -19,15 +19,15 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use memmap2::Mmap;
-pub use pack::{Packed, Packing};
+pub use pack::{Packing, PackingReport};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 
 use super::{
-    ClassSet, Dataset, Head, Image, Labels, SampleBits, Source, decode, foreign,
+    ClassSet, Dataset, Header, Image, Labels, SampleBits, Source, decode, foreign,
     listing::Listing,
     names::ensure_apart,
-    regular::{self, Most},
+    regular::{self, SizeLimit},
 };
 
 /// Version of the store format that this program writes and reads.
@@ -158,7 +158,7 @@ impl Store {
             ensure!(
                 digest(bytes) == self.digests[index],
                 "{}: its bytes differ from those that were packed; pack the store again",
-                self.place(index)
+                self.location(index)
             );
             self.checked[index].store(true, Relaxed);
         }
@@ -176,19 +176,19 @@ impl Dataset for Store {
         match self.form {
             Form::Pixels(_) => Ok(Image::new(width, height, bytes.to_vec())),
             Form::Files => decode::decode_bytes(bytes, Path::new(self.listing.name(index)), self.sample_bits)
-                .with_context(|| self.place(index)),
+                .with_context(|| self.location(index)),
         }
     }
 
-    fn head(&self, index: usize) -> Result<Head> {
+    fn header(&self, index: usize) -> Result<Header> {
         let (bytes, [height, width]) = self.bytes(index)?;
         match self.form {
-            Form::Pixels(_) => Ok(Head { width, height, turned: false, sixteen: false }),
-            Form::Files => decode::head_of_bytes(bytes, Path::new(self.listing.name(index))),
+            Form::Pixels(_) => Ok(Header { width, height, turned: false, sixteen: false }),
+            Form::Files => decode::read_header_from_bytes(bytes, Path::new(self.listing.name(index))),
         }
     }
 
-    fn place(&self, index: usize) -> String {
+    fn location(&self, index: usize) -> String {
         let shard = shard_path(&self.folder, (self.first + index) / SHARD);
         format!("{} (packed in {})", self.listing.name(index), shard.display())
     }
@@ -205,8 +205,8 @@ impl Dataset for Store {
         self.listing.group(index)
     }
 
-    fn kind(&self, index: usize) -> Option<&str> {
-        self.listing.kind(index)
+    fn class_name(&self, index: usize) -> Option<&str> {
+        self.listing.class_name(index)
     }
 }
 
@@ -216,7 +216,7 @@ impl Dataset for Store {
 /// If it is incomplete, of another version, or the list or a shard differs from what was packed.
 pub fn open(folder: &Path) -> Result<Source> {
     let about = About::read(folder)?;
-    let list = regular::read(&folder.join(IMAGES), Most::TABLE)
+    let list = regular::read(&folder.join(IMAGES), SizeLimit::TABLE)
         .with_context(|| format!("{}: cannot be read", folder.join(IMAGES).display()))?;
     let found = blake3::hash(&list).to_hex().to_string();
     ensure!(
@@ -248,7 +248,7 @@ pub fn open(folder: &Path) -> Result<Source> {
         validation: Box::new(validation),
         has_classes: about.has_classes,
         limits: about.limits,
-        understood: about.understood,
+        interpretation: about.understood,
         left_out: Vec::new(),
         leaks: Vec::new(),
     })
@@ -356,11 +356,11 @@ impl List {
         let (classes, stratum) = (ClassSet::from_bits(row[3].parse()?), row[4].parse()?);
         let classes =
             classes.with_context(|| format!("expected the bits of a set of classes, found {}", &row[3]))?;
-        self.listing.push(foreign::of_cell(&row[1]), Labels { defect, classes, stratum }, None);
+        self.listing.push(foreign::unescape_cell(&row[1]), Labels { defect, classes, stratum }, None);
         if !row[5].is_empty() {
-            self.kinds.insert(stratum, foreign::of_cell(&row[5]).to_owned());
+            self.kinds.insert(stratum, foreign::unescape_cell(&row[5]).to_owned());
         }
-        self.groups.push(foreign::of_cell(&row[6]).to_owned());
+        self.groups.push(foreign::unescape_cell(&row[6]).to_owned());
         self.digests.push(unhex(&row[7])?);
         Ok(())
     }

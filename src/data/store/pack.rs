@@ -38,7 +38,7 @@ pub struct Packing<'a> {
 
 /// Result of packing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packed {
+pub struct PackingReport {
     /// Number of images in the store.
     pub images: usize,
     /// Number of these that an earlier run had packed.
@@ -57,7 +57,7 @@ impl Packing<'_> {
     /// # Errors
     /// If the store is complete already, shards of another store are in the folder, an image cannot be read, or a
     /// file cannot be written.
-    pub fn pack(&self, done: &(dyn Fn() + Sync)) -> Result<Packed> {
+    pub fn pack(&self, done: &(dyn Fn() + Sync)) -> Result<PackingReport> {
         let folder = self.folder;
         ensure!(
             !folder.join(STORE).exists(),
@@ -66,7 +66,7 @@ impl Packing<'_> {
         );
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
         let (order, left_out) = self.order()?;
-        let (mut digests, mut packed) = (Vec::new(), Packed { left_out, ..Packed::default() });
+        let (mut digests, mut packed) = (Vec::new(), PackingReport { left_out, ..PackingReport::default() });
         let identity = self.identity(&order);
         for (number, images) in order.chunks(SHARD).enumerate() {
             let path = shard_path(folder, number);
@@ -179,12 +179,12 @@ impl Packing<'_> {
             let (dataset, labels) = (splits[split], splits[split].labels()[index]);
             writer.write_record([
                 SPLITS[split],
-                &foreign::cell(&dataset.name(index)),
+                &foreign::escape_cell(&dataset.name(index)),
                 if labels.defect { "1" } else { "0" },
                 &labels.classes.bits().to_string(),
                 &labels.stratum.to_string(),
-                &foreign::cell(dataset.kind(index).unwrap_or_default()),
-                &foreign::cell(dataset.group(index).unwrap_or_default()),
+                &foreign::escape_cell(dataset.class_name(index).unwrap_or_default()),
+                &foreign::escape_cell(dataset.group(index).unwrap_or_default()),
                 &hex(*digest),
             ])?;
         }
@@ -209,7 +209,7 @@ impl Packing<'_> {
             has_classes: self.source.has_classes,
             sample_bits: self.bits(),
             limits,
-            understood: self.source.understood.clone(),
+            understood: self.source.interpretation.clone(),
             images: blake3::hash(&list).to_hex().to_string(),
         };
         write_whole(&self.folder.join(STORE), &about.bytes()?)

@@ -43,7 +43,7 @@ fn halved(image: Image) -> Image {
     Image::new(width, height, pixels.collect())
 }
 
-fn pack(source: &Source, to: &Path, form: Form, on_bad_image: OnBadImage) -> Result<Packed> {
+fn pack(source: &Source, to: &Path, form: Form, on_bad_image: OnBadImage) -> Result<PackingReport> {
     let shrink = |image| if form == Form::Files { image } else { halved(image) };
     Packing { source, folder: to, form, shrink: &shrink, on_bad_image }.pack(&|| {})
 }
@@ -75,15 +75,15 @@ fn a_store_gives_what_its_files_give() {
                 let expected = found.open(index).unwrap();
                 let expected = if form == Form::Files { expected } else { halved(expected) };
                 assert_eq!(stored.open(index).unwrap(), expected, "{form:?} {index}");
-                let head = stored.head(index).unwrap();
+                let head = stored.header(index).unwrap();
                 assert_eq!((head.width, head.height), (expected.width, expected.height));
                 assert_eq!(stored.name(index), found.name(index));
                 assert_eq!(
-                    (stored.group(index), stored.kind(index)),
-                    (found.group(index), found.kind(index))
+                    (stored.group(index), stored.class_name(index)),
+                    (found.group(index), found.class_name(index))
                 );
             }
-            assert!(stored.place(0).contains("images-00000.safetensors"), "{}", stored.place(0));
+            assert!(stored.location(0).contains("images-00000.safetensors"), "{}", stored.location(0));
             digests.push(stored.digest());
         }
         assert_eq!(
@@ -238,7 +238,7 @@ fn three(root: &Path, bits: &str) -> Source {
         validation: files(&[("c.png", true, 8, 1)], &["", "hole"], &["@q"]),
         has_classes: true,
         limits: vec!["one, two".to_owned()],
-        understood: vec!["12 bits".to_owned()],
+        interpretation: vec!["12 bits".to_owned()],
         left_out: Vec::new(),
         leaks: Vec::new(),
     }
@@ -251,7 +251,7 @@ fn a_store_is_two_tables_and_shards() {
     let to = root.path().join("store");
     let packed = pack(&files, &to, Form::Files, OnBadImage::Fail).unwrap();
     let bytes = fs::metadata(shard_path(&to, 0)).unwrap().len();
-    assert_eq!(packed, Packed { images: 3, earlier: 0, left_out: 0, bytes });
+    assert_eq!(packed, PackingReport { images: 3, earlier: 0, left_out: 0, bytes });
     let of = |name: &str| blake3::hash(&fs::read(root.path().join(name)).unwrap()).to_hex()[..32].to_owned();
     let list = format!(
         "split,path,label,classes,stratum,class,group,digest\n\
@@ -272,18 +272,21 @@ fn a_store_is_two_tables_and_shards() {
 
     let store = open(&to).unwrap();
     assert_eq!((store.name.as_str(), store.has_classes), ("sewer-ml", true));
-    assert_eq!((&store.limits, &store.understood), (&files.limits, &files.understood));
+    assert_eq!((&store.limits, &store.interpretation), (&files.limits, &files.interpretation));
     for (stored, found) in [(&store.train, &files.train), (&store.validation, &files.validation)] {
         assert_eq!(stored.labels(), found.labels());
         for index in 0..found.labels().len() {
             assert_eq!(stored.name(index), found.name(index));
-            assert_eq!((stored.kind(index), stored.group(index)), (found.kind(index), found.group(index)));
+            assert_eq!(
+                (stored.class_name(index), stored.group(index)),
+                (found.class_name(index), found.group(index))
+            );
             assert_eq!(stored.open(index).unwrap(), found.open(index).unwrap(), "with 12 of 16 bits");
-            assert_eq!(stored.head(index).unwrap(), found.head(index).unwrap());
+            assert_eq!(stored.header(index).unwrap(), found.header(index).unwrap());
         }
     }
     let shard = to.join("images-00000.safetensors").display().to_string();
-    assert_eq!(store.validation.place(0), format!("c.png (packed in {shard})"));
+    assert_eq!(store.validation.location(0), format!("c.png (packed in {shard})"));
     assert!(store.train.files().is_none() && store.train.digest() != store.validation.digest());
     assert_eq!(shorter_side(&to).unwrap(), None);
 }
@@ -301,7 +304,10 @@ fn pixels_are_packed_at_a_side_that_is_told() {
     let shrunk = "images whose shorter side was longer than 11 pixels were shrunk to that once (bicubic, as in Pillow); views \
                   are cut out of the shrunk images";
     assert_eq!(store.limits, ["one, two", shrunk]);
-    assert_eq!(store.train.head(0).unwrap(), Head { width: 14, height: 11, turned: false, sixteen: false });
+    assert_eq!(
+        store.train.header(0).unwrap(),
+        Header { width: 14, height: 11, turned: false, sixteen: false }
+    );
     // Shards of the same pictures with other bits in use, and of other labels.
     fs::remove_file(to.join(STORE)).unwrap();
     let refused = |source: &Source, form| pack(source, &to, form, OnBadImage::Fail).unwrap_err().to_string();

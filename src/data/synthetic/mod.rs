@@ -54,7 +54,7 @@ pub fn source(seed: Seed, train_images: usize, validation_images: usize, side: u
         name: "synthetic".into(),
         train: Box::new(train),
         validation: Box::new(validation),
-        understood: Vec::new(),
+        interpretation: Vec::new(),
         left_out: Vec::new(),
         leaks: Vec::new(),
         has_classes: true,
@@ -126,7 +126,7 @@ impl Dataset for Synthetic {
         Ok(Some(Mask { width: side, height: side, pixels: pixels.map(changed).collect() }))
     }
 
-    fn place(&self, index: usize) -> String {
+    fn location(&self, index: usize) -> String {
         let codes: Vec<_> = self.labels[index].classes.iter().map(|class| class.code()).collect();
         let shows = if codes.is_empty() { "normal".to_string() } else { codes.join("+") };
         format!("synthetic {} image {index} ({shows})", self.split)
@@ -165,10 +165,10 @@ mod tests {
         let train = small().train;
         let of = |defect| train.labels().iter().position(|label| label.defect == defect).unwrap();
         let (normal, defect) = (of(false), of(true));
-        assert_eq!(train.place(normal), format!("synthetic train image {normal} (normal)"));
+        assert_eq!(train.location(normal), format!("synthetic train image {normal} (normal)"));
         let codes: Vec<&str> = train.labels()[defect].classes.iter().map(DefectClass::code).collect();
         assert!(!codes.is_empty());
-        assert_eq!(train.place(defect), format!("synthetic train image {defect} ({})", codes.join("+")));
+        assert_eq!(train.location(defect), format!("synthetic train image {defect} ({})", codes.join("+")));
     }
 
     /// A pixel belongs to the mask if at least one channel changes by more than [`CHANGED`].
@@ -344,7 +344,7 @@ mod tests {
         let labels = |seed, train| {
             let source = source(Seed::root(seed), 12, 12, 32);
             let dataset = if train { source.train } else { source.validation };
-            let places: Vec<String> = (0..12).map(|index| dataset.place(index)).collect();
+            let places: Vec<String> = (0..12).map(|index| dataset.location(index)).collect();
             places
                 .iter()
                 .map(|place| place.split('(').nth(1).unwrap_or("").trim_end_matches(')').to_owned())
@@ -379,10 +379,10 @@ mod tests {
         let source = source(Seed::root(8), 7, 4, 40);
         assert_eq!((source.name.as_str(), source.has_classes), ("synthetic", true));
         assert_eq!((source.train.labels().len(), source.validation.labels().len()), (7, 4));
-        assert!(source.train.place(6).starts_with("synthetic train image 6 ("));
-        assert!(source.validation.place(3).starts_with("synthetic validation image 3 ("));
+        assert!(source.train.location(6).starts_with("synthetic train image 6 ("));
+        assert!(source.validation.location(3).starts_with("synthetic validation image 3 ("));
         let image = source.validation.open(3).unwrap();
-        let head = source.validation.head(3).unwrap();
+        let head = source.validation.header(3).unwrap();
         assert_eq!((image.width, image.height, head.width, head.height), (40, 40, 40, 40));
         assert!(!head.turned && !head.sixteen);
         let [pictures, frequencies] = &source.limits[..] else { panic!("{:?}", source.limits) };
@@ -391,12 +391,12 @@ mod tests {
             frequencies.starts_with("class frequencies are those of Sewer-ML's training split"),
             "{frequencies}"
         );
-        assert!(source.understood.is_empty() && source.left_out.is_empty() && source.leaks.is_empty());
+        assert!(source.interpretation.is_empty() && source.left_out.is_empty() && source.leaks.is_empty());
         assert!(
             source.train.files().is_none()
                 && source.train.group(0).is_none()
-                && source.train.kind(0).is_none()
+                && source.train.class_name(0).is_none()
         );
-        assert_eq!(source.train.name(2), source.train.place(2), "what is drawn has no file");
+        assert_eq!(source.train.name(2), source.train.location(2), "what is drawn has no file");
     }
 }

@@ -120,7 +120,7 @@ impl<'a> Tracer<'a> {
             put(&mut self.image, i, image);
         }
         self.look(n);
-        self.stand_in(n);
+        self.draw_objects(n);
         self.see_wall(n);
         self.flood(n);
         self.lean(n);
@@ -161,7 +161,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// Draws sediment, blocks and the ends of branch pipes in front of the wall.
-    fn stand_in(&mut self, n: usize) {
+    fn draw_objects(&mut self, n: usize) {
         let scene = self.scene;
         let facing = |normal: Vec3, ray: &Ray| -dot(unit(normal), ray.direction);
         for mound in &scene.mounds {

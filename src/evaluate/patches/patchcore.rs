@@ -34,11 +34,11 @@ impl PatchCore {
         stream.shuffle(&mut order);
         order.truncate(CANDIDATES);
         let candidates: Vec<&[f32]> = order.into_iter().map(|place| all[place]).collect();
-        Ok(Self::of(&farthest_first(&candidates, BANK)))
+        Ok(Self::from_bank(&farthest_first(&candidates, BANK)))
     }
 
     /// Builds the support sets of a given bank.
-    pub(in crate::evaluate) fn of(bank: &[&[f32]]) -> Self {
+    pub(in crate::evaluate) fn from_bank(bank: &[&[f32]]) -> Self {
         let nearest = |patch: &&[f32]| {
             let mut others: Vec<(f32, usize)> =
                 bank.iter().enumerate().map(|(place, other)| (squared(patch, other), place)).collect();

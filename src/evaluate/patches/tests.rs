@@ -12,7 +12,7 @@ fn maps(images: usize, rows: usize, columns: usize, channels: usize, offset: f64
 }
 
 fn patches(images: usize, offset: f64) -> Vec<Patches> {
-    described(&maps(images, 4, 4, 3, offset), &maps(images, 2, 2, 5, offset + 1.0)).unwrap()
+    describe_patches(&maps(images, 4, 4, 3, offset), &maps(images, 2, 2, 5, offset + 1.0)).unwrap()
 }
 
 #[track_caller]
@@ -37,7 +37,7 @@ fn descriptions_banks_and_distances_are_the_papers() {
     close(&first, &numbers("described"));
     let all: Vec<&[f32]> = normals.iter().flat_map(Patches::places).collect();
     let bank = farthest(&all);
-    let core = PatchCore::of(&bank);
+    let core = PatchCore::from_bank(&bank);
     close(&bank.iter().map(|row| f64::from(row[0])).collect::<Vec<_>>(), &numbers("bank_first_numbers"));
     close(&others.iter().map(|image| core.distance(image)).collect::<Vec<_>>(), &numbers("patchcore"));
     let padim = Padim::fit(&normals, &Seed::root(0)).unwrap();
@@ -71,7 +71,7 @@ fn a_bank_is_bounded_and_maps_every_place() {
     let image = Patches { values, width: 2 };
     let core = PatchCore::fit(&[image], &Seed::root(0)).unwrap();
     assert_eq!((core.width(), core.rows().len()), (2, 2 * BANK));
-    let bank = PatchCore::of(&[&[0.0, 0.0], &[10.0, 0.0]]);
+    let bank = PatchCore::from_bank(&[&[0.0, 0.0], &[10.0, 0.0]]);
     let found = bank.map(&Patches { values: vec![3.0, 4.0, 10.0, 2.0, 0.0, 0.0, 14.0, -3.0], width: 2 });
     assert_eq!(found, [5.0, 2.0, 0.0, 5.0]);
 }
@@ -81,12 +81,12 @@ fn a_bank_is_bounded_and_maps_every_place() {
 /// one patch the factor is 0.
 #[test]
 fn a_distance_counts_less_where_its_neighbour_is_usual() {
-    let bank = PatchCore::of(&[&[0.0], &[-4.0]]);
+    let bank = PatchCore::from_bank(&[&[0.0], &[-4.0]]);
     let image = Patches { values: vec![1.0, 6.0, -5.0], width: 1 };
     let (near, far) = (6.0_f64, 10.0_f64);
     let expected = (1.0 - near.exp() / (near.exp() + far.exp())) * 6.0;
     assert!((bank.distance(&image) - expected).abs() < 1e-6, "{}", bank.distance(&image));
-    assert_eq!(PatchCore::of(&[&[0.0]]).distance(&image), 0.0);
+    assert_eq!(PatchCore::from_bank(&[&[0.0]]).distance(&image), 0.0);
 }
 
 /// Only a hundred features of a place are used.

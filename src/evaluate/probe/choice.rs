@@ -18,7 +18,7 @@ pub const CANDIDATES: [f64; 5] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0];
 /// Number of folds. Ours.
 pub const FOLDS: usize = 5;
 /// Fewest images of each label for a choice: two per fold. Ours.
-pub const FEWEST: usize = 2 * FOLDS;
+pub const FEWEST_PER_LABEL: usize = 2 * FOLDS;
 /// Largest number of images that a choice is based on, evenly spaced. Ours: it takes folds x candidates fits.
 pub const MOST_IMAGES: usize = 20_000;
 
@@ -39,7 +39,7 @@ pub(super) fn choose(
     let labels: Vec<bool> = kept.iter().map(|&place| defects[place]).collect();
     let groups: Option<Vec<u32>> = groups.map(|groups| kept.iter().map(|&place| groups[place]).collect());
     let found = labels.iter().filter(|&&defect| defect).count();
-    if found.min(labels.len() - found) < FEWEST {
+    if found.min(labels.len() - found) < FEWEST_PER_LABEL {
         return Ok(None);
     }
     let folds = deal(&labels, groups.as_deref(), FOLDS, &Seed::root(0).child("probe folds"));

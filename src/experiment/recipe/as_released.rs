@@ -15,7 +15,7 @@ use crate::{
         mae::{Reconstruction, Supervision},
         simclr::Contrast,
         simsiam::StopGradient,
-        supervised::OnLabels,
+        supervised::Classification,
         teacher::Momentum,
     },
     train::{Decayed, optimiser::Rule},
@@ -67,7 +67,7 @@ pub fn recipe(method: method::Name) -> Recipe {
         ..adamw(objective, learning_rate, weight_decay, warm_up_start)
     };
     match method {
-        method::Name::Supervised => adamw(Arc::new(OnLabels::default()), 5e-4, 1e-4, 3e-5),
+        method::Name::Supervised => adamw(Arc::new(Classification::default()), 5e-4, 1e-4, 3e-5),
         method::Name::SimClr => lars(Arc::new(Contrast { temperature: 0.2 }), 0.3, 1e-6, 0.15),
         method::Name::Byol => lars(Arc::new(Bootstrap { momentum: MOMENTUM }), 0.2, 1.5e-6, 0.1),
         method::Name::BarlowTwins => {

@@ -102,7 +102,7 @@ const CONVERGED_PROBE: Options = Options { c: 0.1, weighting: Weighting::Balance
 
 impl Recipe {
     /// Returns the recipe of `name` for a method on a backbone.
-    pub fn of(name: Name, method: method::Name, backbone: backbone::Name) -> Self {
+    pub fn for_method(name: Name, method: method::Name, backbone: backbone::Name) -> Self {
         match name {
             Name::AsReleased => as_released::recipe(method),
             Name::Reference => reference::recipe(method, backbone),
@@ -130,7 +130,7 @@ impl Recipe {
 
     /// Returns the [short](Name::Short) recipe at a numbered point of the [search space](search).
     pub fn trial(method: method::Name, backbone: backbone::Name, trial: u16) -> Self {
-        short::at(method, backbone, search::point(method, backbone, trial))
+        short::at_point(method, backbone, search::point(method, backbone, trial))
     }
 
     /// Returns the method's optimisation settings at a scale.
@@ -186,7 +186,7 @@ mod tests {
         for augmentation in Augmentation::ALL {
             for name in Name::ALL {
                 for method in method::Name::ALL {
-                    let recipe = Recipe::of(name, method, ViTTiny);
+                    let recipe = Recipe::for_method(name, method, ViTTiny);
                     let recipe = Recipe { augmentation, ..recipe };
                     let expected = match method {
                         Supervised | Mae => 1,
@@ -224,7 +224,7 @@ mod tests {
             (Dino, ADAMW, [5e-4, 1e-4, 3e-5]),
             (Mae, ADAMW, [1e-3, 0.05, 5e-4]),
         ] {
-            let recipe = Recipe::of(Name::AsReleased, method, ViTTiny);
+            let recipe = Recipe::for_method(Name::AsReleased, method, ViTTiny);
             assert_eq!(recipe.rule, rule, "{method}");
             assert_eq!(
                 [recipe.learning_rate, recipe.weight_decay, recipe.warm_up_start],
@@ -244,7 +244,7 @@ mod tests {
                 "{method}"
             );
         }
-        let of = |method| constants(&Recipe::of(Name::AsReleased, method, ViTTiny));
+        let of = |method| constants(&Recipe::for_method(Name::AsReleased, method, ViTTiny));
         for (method, name, expected) in [
             (SimClr, "temperature", 0.2),
             (BarlowTwins, "off_diagonal_weight", 0.0051),
@@ -267,7 +267,7 @@ mod tests {
             (of(Dino)["head_norm"].as_bool(), of(Dino)["frozen_epochs"].as_u64()),
             (Some(false), Some(1))
         );
-        assert_eq!(Recipe::of(Name::AsReleased, Mae, ViTTiny).objective.attention_heads(), Some(12));
+        assert_eq!(Recipe::for_method(Name::AsReleased, Mae, ViTTiny).objective.attention_heads(), Some(12));
     }
 
     /// solo-learn's `scripts/pretrain/imagenet-100/*.yaml` on ResNet-18 and DINO on ViT-Tiny, mae-lite, and
@@ -285,12 +285,12 @@ mod tests {
             (Dino, ViTTiny, ADAMW, [5e-3, 1e-4, 1e-5, 0.025]),
             (Mae, ViTTiny, ADAMW_095, [1.5e-4, 0.05, 0.0, 0.1]),
         ] {
-            let recipe = Recipe::of(Name::Reference, method, backbone);
+            let recipe = Recipe::for_method(Name::Reference, method, backbone);
             let found = [recipe.learning_rate, recipe.weight_decay, recipe.warm_up_start, recipe.warm_up];
             assert_eq!((recipe.rule, found), (rule, numbers), "{method} {backbone}");
             assert_eq!((recipe.clip, recipe.name), (None, Name::Reference), "{method} {backbone}");
         }
-        let of = |method| constants(&Recipe::of(Name::Reference, method, ResNet18));
+        let of = |method| constants(&Recipe::for_method(Name::Reference, method, ResNet18));
         for (method, name, expected) in [
             (SimClr, "temperature", 0.2),
             (Byol, "momentum.start", 0.99),
@@ -312,7 +312,7 @@ mod tests {
         let everything = [(Supervised, ResNet18), (Supervised, ViTTiny), (Dino, ViTTiny)];
         for method in [Supervised, SimClr, Byol, BarlowTwins, Dino, Mae] {
             for backbone in [ResNet18, ViTTiny] {
-                let decayed = Recipe::of(Name::Reference, method, backbone).decayed;
+                let decayed = Recipe::for_method(Name::Reference, method, backbone).decayed;
                 let expected = everything.contains(&(method, backbone));
                 assert_eq!(decayed == Decayed::Everything, expected, "{method} {backbone}");
             }
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn simsiam_has_its_papers_numbers() {
         for name in [Name::AsReleased, Name::Reference] {
-            let recipe = Recipe::of(name, SimSiam, ResNet18);
+            let recipe = Recipe::for_method(name, SimSiam, ResNet18);
             assert_eq!((recipe.rule, recipe.name), (Rule::Sgd { momentum: 0.9 }, name));
             assert_eq!([recipe.learning_rate, recipe.weight_decay, recipe.warm_up], [0.05, 1e-4, 0.0]);
         }

@@ -161,7 +161,7 @@ mod tests {
     fn trial_0_is_the_recipe_and_others_are_others() {
         let text = |recipe: &Recipe| format!("{recipe:?}");
         for (method, backbone) in pairs() {
-            let recipe = text(&Recipe::of(Name::Short, method, backbone));
+            let recipe = text(&Recipe::for_method(Name::Short, method, backbone));
             assert_eq!(text(&Recipe::trial(method, backbone, 0)), recipe);
             // One of the other trials may be what the recipe has adopted.
             for trial in 1..=20 {

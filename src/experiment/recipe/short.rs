@@ -28,7 +28,7 @@ use crate::{
         mae::{Reconstruction, Supervision},
         simclr::Contrast,
         simsiam::StopGradient,
-        supervised::OnLabels,
+        supervised::Classification,
         teacher::Momentum,
     },
     train::{Decayed, optimiser::Rule},
@@ -93,13 +93,13 @@ pub fn mae(backbone: backbone::Name) -> Reconstruction {
 
 /// Returns the unchanged recipe.
 pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
-    at(method, backbone, point(method, backbone))
+    at_point(method, backbone, point(method, backbone))
 }
 
 /// Returns the recipe at a point of the search space.
-pub fn at(method: method::Name, backbone: backbone::Name, point: Point) -> Recipe {
+pub fn at_point(method: method::Name, backbone: backbone::Name, point: Point) -> Recipe {
     let objective: Arc<dyn Objective> = match method {
-        Supervised => Arc::new(OnLabels::default()),
+        Supervised => Arc::new(Classification::default()),
         SimClr => Arc::new(Contrast { temperature: constant(&point) }),
         Byol => Arc::new(Bootstrap { momentum: momentum(&point) }),
         BarlowTwins => {

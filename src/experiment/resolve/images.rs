@@ -34,10 +34,10 @@ pub(super) struct Images {
 }
 
 /// Key of a training set: whether sizes are matched, the share, the part of the images, and the class left out.
-pub(super) type Chosen = (bool, Share, (usize, usize), Option<Class>);
+pub(super) type SubsetKey = (bool, Share, (usize, usize), Option<Class>);
 
 /// Training images from which the subsets of every share are cut.
-pub(super) struct Ordered {
+pub(super) struct TrainingPool {
     /// Their positions in the data set, ascending.
     kept: Vec<usize>,
     /// The pool that subsets are cut from; its positions are those in `kept`.
@@ -45,7 +45,7 @@ pub(super) struct Ordered {
 }
 
 /// Key of [`Ordered`]: the part of the images, and the class left out.
-pub(super) type PartOf = ((usize, usize), Option<Class>);
+pub(super) type PoolKey = ((usize, usize), Option<Class>);
 
 impl Resolver<'_, '_> {
     /// Returns the images of a cell; unreadable ones may be left out.
@@ -94,7 +94,7 @@ impl Resolver<'_, '_> {
         if let Some(known) = self.subsets.get(&key) {
             return Ok(known.clone());
         }
-        let Ordered { kept, pool } = &*self.ordered(part, without);
+        let TrainingPool { kept, pool } = &*self.training_pool(part, without);
         let mut subset = match (cell.study, Share::STUDY.iter().position(|&share| share == cell.share)) {
             (Study::SizeMatched, Some(place)) => pool.size_matched(&Share::STUDY)?.swap_remove(place),
             (Study::SizeMatched, None) => bail!("sizes are matched over the study's five shares"),
@@ -108,9 +108,9 @@ impl Resolver<'_, '_> {
     }
 
     /// Returns the training images from which subsets of every share are cut: a part of all, without a class.
-    fn ordered(&mut self, part: (usize, usize), without: Option<&Class>) -> Arc<Ordered> {
+    fn training_pool(&mut self, part: (usize, usize), without: Option<&Class>) -> Arc<TrainingPool> {
         let key = (part, without.cloned());
-        if let Some(known) = self.ordered.get(&key) {
+        if let Some(known) = self.pools.get(&key) {
             return known.clone();
         }
         let dataset = &*self.source.train;
@@ -118,7 +118,7 @@ impl Resolver<'_, '_> {
         self.leave_out(0, &mut kept);
         kept.retain(|&index| without.is_none_or(|class| !class.is_in(dataset, index)));
         let pool = Pool::new(&labels_of(dataset, &kept), &subset_seed("train"));
-        self.ordered.entry(key).or_insert(Arc::new(Ordered { kept, pool })).clone()
+        self.pools.entry(key).or_insert(Arc::new(TrainingPool { kept, pool })).clone()
     }
 
     /// Returns a training set with the given number of labelled defects, and normal images in proportion. It is the
@@ -130,7 +130,7 @@ impl Resolver<'_, '_> {
             bail!(OutOfReach::budget(defects, whole.defects))
         }
         let [of_defects, of_normals] = budgets::draw(&labels, seed as usize);
-        let normals = budgets::beside(defects, whole.defects, whole.normals);
+        let normals = budgets::proportional_normals(defects, whole.defects, whole.normals);
         let rows = of_defects[..defects].iter().chain(&of_normals[..normals]);
         let mut indices: Vec<usize> = rows.map(|&row| whole.indices[row]).collect();
         indices.sort_unstable();
@@ -151,7 +151,7 @@ impl Resolver<'_, '_> {
     /// on or to score. Each file is looked up once.
     fn ensure_there(&self, dataset: &dyn Dataset, indices: &[usize]) -> Result<()> {
         let Some(files) = dataset.files() else { return Ok(()) };
-        let looks = files.look(indices);
+        let looks = files.contents(indices);
         let missing = indices.iter().zip(&looks).filter(|(_, look)| **look == Content::Missing);
         let missing: Vec<usize> = missing.map(|(&index, _)| index).collect();
         let Some(&first) = missing.first() else { return ensure_readable(files, indices) };
@@ -160,7 +160,7 @@ impl Resolver<'_, '_> {
             "{} of {} files are missing, the first is {}; --on-bad-image skip leaves them out and reports them",
             missing.len(),
             indices.len(),
-            foreign::name(&dataset.place(first))
+            foreign::escape_name(&dataset.location(first))
         );
         let gone: HashSet<usize> = missing.iter().copied().collect();
         let left = |defect: bool| {
@@ -173,7 +173,7 @@ impl Resolver<'_, '_> {
             "{} of {} files are missing, the first is {}; the remaining {} and {} are too few",
             missing.len(),
             indices.len(),
-            foreign::name(&dataset.place(first)),
+            foreign::escape_name(&dataset.location(first)),
             counted(left(true), "defect", "defects"),
             counted(left(false), "normal image", "normal images")
         );
@@ -190,13 +190,13 @@ fn ensure_readable(files: &Files, indices: &[usize]) -> Result<()> {
     let bad: Vec<usize> = indices.iter().copied().filter(|index| unreadable.contains_key(index)).collect();
     let Some(first) = bad.first() else { return Ok(()) };
     // Keep the message on one line: the file's name may contain line breaks.
-    let reason = unreadable[first].replace(&files.place(*first), "");
-    let reason = foreign::name(reason.trim_start_matches(": ")).into_owned();
+    let reason = unreadable[first].replace(&files.location(*first), "");
+    let reason = foreign::escape_name(reason.trim_start_matches(": ")).into_owned();
     bail!(
         "{} of {} files cannot be read, the first is {}: {reason}; --on-bad-image skip leaves them out and reports \
          them",
         bad.len(),
         indices.len(),
-        foreign::name(&files.place(*first))
+        foreign::escape_name(&files.location(*first))
     )
 }

@@ -60,7 +60,7 @@ fn torn_images_stop_a_run_or_are_left_out_by_name() {
     let torn: Vec<usize> = source.train.files().unwrap().unreadable().into_keys().collect();
     assert_eq!((source.train.labels().len(), torn.len()), (42, 4));
     let message = failure(&Plan::new(Scale::fixture()), &floor(), &source);
-    let place = source.train.place(torn[0]);
+    let place = source.train.location(torn[0]);
     let begin = format!(
         "cell random_weights/none-resnet18-natural-seed3: training images: 4 of 42 files cannot be read, the first is {place}: "
     );
@@ -69,7 +69,7 @@ fn torn_images_stop_a_run_or_are_left_out_by_name() {
     assert_eq!(message.matches(&place).count(), 1, "{message}");
     let plan = skipping();
     let resolved = plan.resolve(&floor(), &source).unwrap();
-    let expected: Vec<String> = torn.iter().map(|&index| source.train.place(index)).collect();
+    let expected: Vec<String> = torn.iter().map(|&index| source.train.location(index)).collect();
     assert_eq!(*resolved.left_out, expected);
     assert_eq!((resolved.subset.normals, resolved.subset.defects, resolved.validation.len()), (27, 11, 28));
     assert!(torn.iter().all(|index| !resolved.subset.indices.contains(index)));
@@ -260,7 +260,7 @@ fn a_loader_has_what_was_decided() {
     assert_eq!((loader.batch_size, loader.repeats, loader.sampling), (32, 1, Sampling::Balanced));
     assert!(loader.on_bad_image == OnBadImage::Skip && loader.indices == resolved.subset.indices);
     assert!(*loader.normalisation == Normalisation::SEWER_ML && loader.views == resolved.views);
-    assert_eq!((loader.numbers, resolved.numbers), (candle_core::DType::F32, candle_core::DType::BF16));
+    assert_eq!((loader.dtype, resolved.training_dtype), (candle_core::DType::F32, candle_core::DType::BF16));
     assert_eq!(
         std::ptr::from_ref(loader.dataset).cast::<u8>(),
         std::ptr::from_ref(&*source.train).cast::<u8>()

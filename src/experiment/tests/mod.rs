@@ -154,7 +154,9 @@ fn lists_of_cells_have_every_share_and_the_seed() {
     assert_eq!((grid.len(), grid[1].as_str()), (35, "figure3/supervised-resnet18-jitter0100-crop0185-seed7"));
     assert_eq!(grid[34], "figure3/supervised-resnet18-jitter0800-crop0710-seed7");
     let trial = cell::tuning(4, HIGH, 7);
-    assert!(trial.iter().all(|cell| cell.undefined().is_none() && cell.seed == 7 && cell.share == HIGH));
+    assert!(
+        trial.iter().all(|cell| cell.undefined_reason().is_none() && cell.seed == 7 && cell.share == HIGH)
+    );
     assert_eq!(names(&trial)[0], "tuning/supervised-resnet18-trial04-share15-seed7");
 }
 
@@ -171,7 +173,7 @@ fn ablations_change_one_detail() {
         assert_eq!((cell.share, cell.seed), (Share::percent(45), 2), "{cell}");
         let before = plan.recipe(&Cell { study: Study::Table1, ..cell });
         let after = plan.recipe(&cell);
-        let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);
+        let released = Recipe::for_method(recipe::Name::AsReleased, cell.method, cell.backbone);
         let Study::Ablation(ablation) = cell.study else { panic!("{cell}") };
         let (mut rule, mut rate, mut augmented) =
             (before.probe_rule, before.probe_learning_rate, before.augmented_validation);
@@ -223,7 +225,7 @@ fn fine_tuning_is_slower_supervised_training() {
     }
     assert_eq!(rate(budget, Supervised), scratch);
     let before = |study, share| {
-        let pretrained = Cell { share, ..cell(study, Byol) }.pretrained_by().unwrap();
+        let pretrained = Cell { share, ..cell(study, Byol) }.pretraining_cell().unwrap();
         (pretrained.id(), pretrained.trained_by())
     };
     assert_eq!(before(budget, HIGH), ("table1/byol-resnet18-share15-seed0".to_owned(), Byol));
@@ -270,7 +272,7 @@ fn views_of_table_2_and_figure_3_are_their_own() {
     let [view] = &plan.views(&sized)[..] else { panic!("one view") };
     assert_eq!(
         (view.side, view.framing, view.jitter.probability, view.flip),
-        (112, Framing::Whole, 0.0, 0.0)
+        (112, Framing::FullFrame, 0.0, 0.0)
     );
     assert_eq!(
         (plan.scale_of(&sized).side, plan.drawn_side(&sized)),
@@ -299,7 +301,7 @@ fn views_of_table_2_and_figure_3_are_their_own() {
 fn recipes_share_the_converged_probe_and_their_own_constants() {
     for name in recipe::Name::ALL {
         for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr, SimSiam] {
-            let recipe = Recipe::of(name, method, ViTTiny);
+            let recipe = Recipe::for_method(name, method, ViTTiny);
             let probe = recipe.converged_probe;
             assert_eq!(
                 (probe.c, probe.weighting, probe.standardise),
@@ -313,17 +315,17 @@ fn recipes_share_the_converged_probe_and_their_own_constants() {
         }
     }
     // The Sewer-ML authors' SGD; on the ViT, the released AdamW.
-    let sewer = Recipe::of(recipe::Name::Reference, Supervised, ResNet18);
+    let sewer = Recipe::for_method(recipe::Name::Reference, Supervised, ResNet18);
     assert_eq!(sewer.rule, Rule::Sgd { momentum: 0.9 });
     assert_eq!(
         [sewer.learning_rate, sewer.weight_decay, sewer.warm_up_start, sewer.warm_up],
         [0.1, 1e-4, 3e-5, 0.025]
     );
-    let vit = Recipe::of(recipe::Name::Reference, Supervised, ViTTiny);
+    let vit = Recipe::for_method(recipe::Name::Reference, Supervised, ViTTiny);
     assert_eq!((vit.rule, [vit.learning_rate, vit.weight_decay]), (Rule::ADAMW, [5e-4, 1e-4]));
     for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr] {
         for backbone in [ResNet18, ViTTiny] {
-            let recipe = Recipe::of(recipe::Name::Reference, method, backbone);
+            let recipe = Recipe::for_method(recipe::Name::Reference, method, backbone);
             assert_eq!(recipe.probe_rule, Rule::ADAMW, "{method}");
             assert_eq!(
                 (recipe.augmentation, recipe.probe_learning_rate),
@@ -331,7 +333,7 @@ fn recipes_share_the_converged_probe_and_their_own_constants() {
                 "{method}"
             );
         }
-        let short = Recipe::of(recipe::Name::Short, method, ResNet18);
+        let short = Recipe::for_method(recipe::Name::Short, method, ResNet18);
         assert_eq!(
             (short.rule, short.decayed, short.probe_rule, short.clip),
             (Rule::ADAMW, Decayed::Weights, Rule::ADAMW, None)
@@ -342,13 +344,13 @@ fn recipes_share_the_converged_probe_and_their_own_constants() {
             "{method}"
         );
     }
-    let simsiam = Recipe::of(recipe::Name::AsReleased, SimSiam, ResNet18);
+    let simsiam = Recipe::for_method(recipe::Name::AsReleased, SimSiam, ResNet18);
     assert_eq!(
         (simsiam.warm_up_start, simsiam.decayed),
         (0.05, Decayed::Everything),
         "no warm-up: the rate itself"
     );
-    let short = Recipe::of(recipe::Name::Short, SimSiam, ResNet18);
+    let short = Recipe::for_method(recipe::Name::Short, SimSiam, ResNet18);
     assert_eq!([short.learning_rate, short.weight_decay], [4e-3, 1e-2], "where all pairs started from");
 }
 

@@ -64,7 +64,7 @@ fn a_state_is_kept_beside_its_record() {
     let folder = tempfile::tempdir().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let results = crate::results::Folder::open(folder.path()).unwrap();
-    let checkpoint = Checkpoint::new(&results, "table1/a").until(&stop);
+    let checkpoint = Checkpoint::new(&results, "table1/a").with_stop_flag(&stop);
     assert_eq!(checkpoint.path, folder.path().join("table1/a.checkpoint"));
     assert_eq!(checkpoint.every, Duration::from_secs(300));
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -80,9 +80,9 @@ fn a_resumed_cell_says_where_it_began() {
     let path = folder.path().join("state.checkpoint");
     let checkpoint =
         Checkpoint { path, every: Duration::from_secs(300), stop: Arc::new(AtomicBool::new(true)) };
-    let error = run_kept(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
+    let error = run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
     assert_eq!(error.downcast_ref(), Some(&Stopped { epochs: 0, steps: 1 }));
-    checkpoint.ensure_of(&resolved).unwrap();
+    checkpoint.ensure_belongs_to(&resolved).unwrap();
     let here = provenance::collect(&resolved.device);
     let open = |machine: &crate::results::record::Provenance| {
         let mut told = Vec::new();
@@ -91,7 +91,7 @@ fn a_resumed_cell_says_where_it_began() {
             _ => panic!("another event"),
         })
         .unwrap();
-        assert_eq!((told, keeper.resumed, keeper.from.is_some()), (vec![[0, 1, 32]], 1, true));
+        assert_eq!((told, keeper.resumed, keeper.resume_from.is_some()), (vec![[0, 1, 32]], 1, true));
         assert!(keeper.seconds() > 0.0 && keeper.parts.contains_key("updates"), "{:?}", keeper.parts);
         keeper.limits()
     };
@@ -103,7 +103,7 @@ fn a_resumed_cell_says_where_it_began() {
     // A state of another experiment is not renamed, and the message names what differs.
     let other = Plan { scale: Scale { epochs: 3, ..Scale::fixture() }, ..Plan::new(Scale::fixture()) };
     let other = other.resolve(&cell(), &source).unwrap();
-    let message = format!("{:#}", checkpoint.ensure_of(&other).unwrap_err());
+    let message = format!("{:#}", checkpoint.ensure_belongs_to(&other).unwrap_err());
     assert!(
         message.starts_with("the saved training differs from the requested one: ")
             && message.contains("epochs"),
@@ -111,14 +111,14 @@ fn a_resumed_cell_says_where_it_began() {
     );
     // A torn state is renamed, and the cell starts from scratch.
     std::fs::write(&checkpoint.path, "torn").unwrap();
-    checkpoint.ensure_of(&other).unwrap();
+    checkpoint.ensure_belongs_to(&other).unwrap();
     let mut notes = Vec::new();
     let keeper = Keeper::open(Some(&checkpoint), &resolved, &here, &mut |event| match event {
         Event::Note(note) => notes.push(note.to_owned()),
         _ => panic!("another event"),
     })
     .unwrap();
-    assert_eq!((keeper.resumed, keeper.from.is_some(), notes.len()), (0, false, 1));
+    assert_eq!((keeper.resumed, keeper.resume_from.is_some(), notes.len()), (0, false, 1));
     let aside = checkpoint.path.with_extension("checkpoint-unused");
     assert!(notes[0].starts_with("starts from scratch: "), "{notes:?}");
     assert!(notes[0].ends_with(&format!("; the old state is kept as {}", aside.display())), "{notes:?}");

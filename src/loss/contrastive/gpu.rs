@@ -8,8 +8,8 @@ use half::bf16;
 
 use crate::tensor::{
     gpu::launch::{
-        Element, Module, config, constant, device, is_taken, launch, no_forward_pass, not_a_type, view,
-        with_views,
+        Element, Module, config, constant, device, fits_kernels, launch, no_forward_pass, unsupported_dtype,
+        view, with_views,
     },
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
@@ -31,8 +31,8 @@ const PADDING: usize = 4;
 const ENOUGH_BLOCKS: usize = 264;
 
 /// Returns whether [`nt_xent`] supports this view.
-pub fn has_nt_xent(view: &Tensor) -> bool {
-    is_taken(view) && view.dims().get(1).is_some_and(|&width| width <= WIDEST)
+pub fn supports(view: &Tensor) -> bool {
+    fits_kernels(view) && view.dims().get(1).is_some_and(|&width| width <= WIDEST)
 }
 
 /// Like [`crate::loss::contrastive::nt_xent`], which has checked shapes and temperature; the result is f32.
@@ -41,7 +41,7 @@ pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tens
     match first.dtype() {
         DType::F32 => node(&[&first, &second], NtXent::<f32>::new(temperature)),
         DType::BF16 => node(&[&first, &second], NtXent::<bf16>::new(temperature)),
-        other => not_a_type("nt_xent", other),
+        other => unsupported_dtype("nt_xent", other),
     }
 }
 
@@ -70,7 +70,7 @@ struct Sizes {
     padded: i32,
     words: i32,
     /// Columns in one of the `parts`.
-    each: i32,
+    part_columns: i32,
     parts: i32,
 }
 
@@ -82,7 +82,14 @@ impl Sizes {
         let wanted = ENOUGH_BLOCKS.div_ceil(rows.div_ceil(ROWS) * padded.div_ceil(BAND)).clamp(1, tiles);
         let each = tiles.div_ceil(wanted) * COLUMNS;
         let [rows_, width, padded, words] = [rows, width, padded, words].map(|size| size as i32);
-        Self { rows: rows_, width, padded, words, each: each as i32, parts: rows.div_ceil(each) as i32 }
+        Self {
+            rows: rows_,
+            width,
+            padded,
+            words,
+            part_columns: each as i32,
+            parts: rows.div_ceil(each) as i32,
+        }
     }
 
     fn row_blocks(&self) -> usize {
@@ -122,8 +129,8 @@ impl<T: Element> NtXent<T> {
         // SAFETY: nt_xent_normalise of nt_xent.cu reads `rows / 2` rows of `width` in each view, and writes (rows,
         // padded) numbers and an inverse length for each row.
         unsafe {
-            let mut z = module.room::<T>(sizes.stored())?;
-            let mut inverse_length = module.room::<f32>(*rows as usize)?;
+            let mut z = module.alloc::<T>(sizes.stored())?;
+            let mut inverse_length = module.alloc::<f32>(*rows as usize)?;
             launch!(module, name, blocks, first, second, rows, width, padded, &mut z, &mut inverse_length);
             Ok((z, inverse_length))
         }
@@ -136,7 +143,7 @@ impl<T: Element> NtXent<T> {
         sizes: &Sizes,
         z: &CudaSlice<T>,
     ) -> Result<(CudaSlice<f32>, CudaSlice<f32>)> {
-        let Sizes { rows, words, each, parts, .. } = sizes;
+        let Sizes { rows, words, part_columns: each, parts, .. } = sizes;
         let (count, all_parts) = (*rows as usize, (parts * rows) as usize);
         let name = format!("nt_xent_forward_{}", T::NAME);
         let blocks = config([sizes.row_blocks(), *parts as usize, 1], THREADS, sizes.shared_bytes());
@@ -145,8 +152,8 @@ impl<T: Element> NtXent<T> {
         // each row's similarity to its other view. From these, nt_xent_loss writes a logarithm for each row, and
         // the loss.
         unsafe {
-            let (mut maximum, mut sum) = (module.room::<f32>(all_parts)?, module.room::<f32>(all_parts)?);
-            let mut positive = module.room::<f32>(count)?;
+            let (mut maximum, mut sum) = (module.alloc::<f32>(all_parts)?, module.alloc::<f32>(all_parts)?);
+            let mut positive = module.alloc::<f32>(count)?;
             launch!(
                 module,
                 name,
@@ -160,7 +167,7 @@ impl<T: Element> NtXent<T> {
                 &mut sum,
                 &mut positive,
             );
-            let (mut log_sum_exp, mut loss) = (module.room::<f32>(count)?, module.room::<f32>(1)?);
+            let (mut log_sum_exp, mut loss) = (module.alloc::<f32>(count)?, module.alloc::<f32>(1)?);
             launch!(
                 module,
                 "nt_xent_loss",
@@ -205,7 +212,7 @@ impl<T: Element + Send + Sync> Operation for NtXent<T> {
         };
         let first = arguments[0];
         let module = module(first.device().as_cuda_device()?);
-        let Sizes { rows, width, padded, words, each, parts } = sizes;
+        let Sizes { rows, width, padded, words, part_columns: each, parts } = sizes;
         let over = &self.inverse_temperature;
         let blocks = [sizes.row_blocks(), *parts as usize, (*padded as usize).div_ceil(BAND)];
         let blocks = config(blocks, THREADS, sizes.shared_bytes());
@@ -214,10 +221,10 @@ impl<T: Element + Send + Sync> Operation for NtXent<T> {
             // SAFETY: nt_xent_backward of nt_xent.cu reads what the forward pass saved, with the same sizes, and
             // writes (parts, rows, padded) numbers, from which nt_xent_gradient computes (rows, width).
             unsafe {
-                let mut partial = module.room::<f32>(*parts as usize * sizes.stored())?;
+                let mut partial = module.alloc::<f32>(*parts as usize * sizes.stored())?;
                 let name = format!("nt_xent_backward_{}", T::NAME);
                 launch!(module, name, blocks, z, log_sum_exp, rows, words, each, over, &mut partial);
-                let mut gradient = module.room::<f32>((rows * width) as usize)?;
+                let mut gradient = module.alloc::<f32>((rows * width) as usize)?;
                 let name = format!("nt_xent_gradient_{}", T::NAME);
                 launch!(
                     module,
@@ -254,7 +261,8 @@ mod tests {
             for width in [5, 128, 256] {
                 let sizes = Sizes::new::<f32>(rows, width);
                 assert!(
-                    sizes.each * sizes.parts >= rows as i32 && sizes.each * (sizes.parts - 1) < rows as i32
+                    sizes.part_columns * sizes.parts >= rows as i32
+                        && sizes.part_columns * (sizes.parts - 1) < rows as i32
                 );
                 let blocks = sizes.row_blocks() * sizes.parts as usize;
                 assert!(blocks <= 2 * ENOUGH_BLOCKS.max(sizes.row_blocks()), "{rows} rows: {blocks} blocks");

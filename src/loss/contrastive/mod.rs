@@ -38,7 +38,7 @@ pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tens
         )));
     }
     #[cfg(feature = "cuda")]
-    if gpu::has_nt_xent(first) {
+    if gpu::supports(first) {
         return gpu::nt_xent(first, second, temperature);
     }
     let (first, second) = (unit_rows(&widen(first)?)?, unit_rows(&widen(second)?)?);
@@ -69,7 +69,7 @@ pub(super) fn log_sum_exp(rows: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::Var;
-    use checks::reference::{close, scalar, views};
+    use checks::reference::{assert_close, scalar, views};
     use rstest::rstest;
 
     use super::*;
@@ -84,10 +84,10 @@ mod tests {
     fn agrees_with_lightly(#[case] temperature: f64, #[case] value: f64, #[case] gradient: [f64; 3]) {
         let (a, b) = views();
         let loss = nt_xent(&a, &b, temperature).unwrap();
-        close(scalar(&loss), value, 1e-12);
+        assert_close(scalar(&loss), value, 1e-12);
         let found: Vec<Vec<f64>> = loss.backward().unwrap().get(&a).unwrap().to_vec2().unwrap();
         for (found, expected) in found[0].iter().zip(gradient) {
-            close(*found, expected, 1e-10);
+            assert_close(*found, expected, 1e-10);
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
         let rows: Vec<f64> = (0..images).flat_map(|i| [0.3, -2.0, 1.1].map(|x| x * (i + 1) as f64)).collect();
         let views = Tensor::from_vec(rows, (images, 3), &Device::Cpu).unwrap();
         let loss = nt_xent(&views, &(&views * 2.0).unwrap(), temperature).unwrap();
-        close(scalar(&loss), ((2 * images - 1) as f64).ln(), 1e-12);
+        assert_close(scalar(&loss), ((2 * images - 1) as f64).ln(), 1e-12);
     }
 
     #[test]
@@ -122,14 +122,14 @@ mod tests {
                 values[i] += by;
                 scalar(&nt_xent(&at(&values), &second, 0.2).unwrap())
             };
-            close(found[i], (moved(step) - moved(-step)) / (2.0 * step), 1e-8);
+            assert_close(found[i], (moved(step) - moved(-step)) / (2.0 * step), 1e-8);
         }
     }
 
     #[test]
     fn views_are_interchangeable_and_a_small_temperature_stays_finite() {
         let (a, b) = views();
-        close(scalar(&nt_xent(&a, &b, 0.1).unwrap()), scalar(&nt_xent(&b, &a, 0.1).unwrap()), 1e-14);
+        assert_close(scalar(&nt_xent(&a, &b, 0.1).unwrap()), scalar(&nt_xent(&b, &a, 0.1).unwrap()), 1e-14);
         // exp(1 / 0.001) overflows even f64; the shifted sum does not.
         let narrow = (a.to_dtype(DType::F32).unwrap(), b.to_dtype(DType::F32).unwrap());
         assert!(scalar(&nt_xent(&narrow.0, &narrow.1, 0.001).unwrap()).is_finite());

@@ -8,8 +8,8 @@ use half::bf16;
 
 use crate::tensor::{
     gpu::launch::{
-        Element, Module, config, constant, device, is_taken, launch, no_forward_pass, not_a_type, view,
-        with_views,
+        Element, Module, config, constant, device, fits_kernels, launch, no_forward_pass, unsupported_dtype,
+        view, with_views,
     },
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
@@ -21,8 +21,8 @@ const THREADS: usize = 512;
 const PARTIALS: usize = 512;
 
 /// Returns whether [`barlow_twins`] supports this view.
-pub fn has_barlow_twins(view: &Tensor) -> bool {
-    is_taken(view)
+pub fn supports(view: &Tensor) -> bool {
+    fits_kernels(view)
 }
 
 /// Like [`crate::loss::cross_correlation::barlow_twins`], which has checked shapes: total, part on the diagonal,
@@ -33,7 +33,7 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
     let terms = match first.dtype() {
         DType::F32 => node(&[&first, &second], BarlowTwins::<f32>::new(weight))?,
         DType::BF16 => node(&[&first, &second], BarlowTwins::<bf16>::new(weight))?,
-        other => return not_a_type("barlow_twins", other),
+        other => return unsupported_dtype("barlow_twins", other),
     };
     // Only the total has a gradient: the parts are only logged.
     Ok([terms.get(0)?, terms.detach().get(1)?, terms.detach().get(2)?])
@@ -59,34 +59,34 @@ struct Saved {
 /// Products of standardised views, not divided by the number of images, in the form that is smaller.
 enum Correlations {
     /// first^T second, (width, width).
-    OfColumns(Tensor),
+    BetweenColumns(Tensor),
     /// first first^T and second second^T, (images, images).
-    OfImages([Tensor; 2]),
+    BetweenImages([Tensor; 2]),
 }
 
 impl Correlations {
     fn new([first, second]: &[Tensor; 2]) -> Result<Self> {
         let (images, width) = first.dims2()?;
         if images < width {
-            Ok(Self::OfImages([first.matmul(&first.t()?)?, second.matmul(&second.t()?)?]))
+            Ok(Self::BetweenImages([first.matmul(&first.t()?)?, second.matmul(&second.t()?)?]))
         } else {
-            Ok(Self::OfColumns(first.t()?.matmul(second)?))
+            Ok(Self::BetweenColumns(first.t()?.matmul(second)?))
         }
     }
 
     /// Returns two matrices whose inner product is the sum of all squared correlations of columns.
     fn pair(&self) -> [&Tensor; 2] {
         match self {
-            Self::OfColumns(both) => [both, both],
-            Self::OfImages([first, second]) => [first, second],
+            Self::BetweenColumns(both) => [both, both],
+            Self::BetweenImages([first, second]) => [first, second],
         }
     }
 
     /// Returns half of the gradient of that sum with respect to each view, (2, images, width).
     fn slopes(&self, [first, second]: &[Tensor; 2]) -> Result<Tensor> {
         let slopes = match self {
-            Self::OfColumns(both) => [second.matmul(&both.t()?)?, first.matmul(both)?],
-            Self::OfImages([firsts, seconds]) => [seconds.matmul(first)?, firsts.matmul(second)?],
+            Self::BetweenColumns(both) => [second.matmul(&both.t()?)?, first.matmul(both)?],
+            Self::BetweenImages([firsts, seconds]) => [seconds.matmul(first)?, firsts.matmul(second)?],
         };
         Tensor::stack(&slopes, 0)
     }
@@ -112,9 +112,9 @@ impl<T: Element> BarlowTwins<T> {
         // SAFETY: barlow_twins_standardise of barlow_twins.cu writes both views, and for each column two inverse
         // deviations and a correlation.
         let (views, inverse, diagonal) = unsafe {
-            let mut left = module.room::<T>(images * width)?;
-            let mut right = module.room::<T>(images * width)?;
-            let (mut inverse, mut diagonal) = (module.room::<f32>(2 * width)?, module.room::<f32>(width)?);
+            let mut left = module.alloc::<T>(images * width)?;
+            let mut right = module.alloc::<T>(images * width)?;
+            let (mut inverse, mut diagonal) = (module.alloc::<f32>(2 * width)?, module.alloc::<f32>(width)?);
             launch!(
                 module,
                 Self::kernel("standardise"),
@@ -152,9 +152,9 @@ impl<T: Element> BarlowTwins<T> {
                 // sum for each block; barlow_twins_loss reads these and the `width` numbers of the diagonal, and
                 // writes three numbers.
                 unsafe {
-                    let mut partial = module.room::<f32>(PARTIALS)?;
+                    let mut partial = module.alloc::<f32>(PARTIALS)?;
                     launch!(module, Self::kernel("inner_product"), parts, left, right, &count, &mut partial);
-                    let mut terms = module.room::<f32>(3)?;
+                    let mut terms = module.alloc::<f32>(3)?;
                     launch!(
                         module,
                         "barlow_twins_loss",
@@ -212,7 +212,7 @@ impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
                     // SAFETY: barlow_twins_backward of barlow_twins.cu writes as many numbers as two views have. It
                     // reads as many of both and of slopes, three numbers for each column, and one in total.
                     unsafe {
-                        let mut gradient = module.room::<f32>(2 * images * width)?;
+                        let mut gradient = module.alloc::<f32>(2 * images * width)?;
                         launch!(
                             module,
                             Self::kernel("backward"),

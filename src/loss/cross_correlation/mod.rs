@@ -42,7 +42,7 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
         )));
     }
     #[cfg(feature = "cuda")]
-    if gpu::has_barlow_twins(first) {
+    if gpu::supports(first) {
         let [total, on_diagonal, off_diagonal] = gpu::barlow_twins(first, second, off_diagonal_weight)?;
         return Ok(Loss { total, parts: parts(&on_diagonal, &off_diagonal) });
     }
@@ -91,7 +91,7 @@ mod tests {
     use candle_core::{DType, Device, Var};
     use checks::{
         assert_differences, normal,
-        reference::{assert_finite, begins, close, gradient, scalar, single, views},
+        reference::{assert_finite, assert_begins, assert_close, gradient, scalar, single, views},
     };
     use rstest::rstest;
 
@@ -111,17 +111,17 @@ mod tests {
     fn agrees_with_lightly(#[case] weight: f64, #[case] value: f64, #[case] slopes: [f64; 3]) {
         let (a, b) = views();
         let loss = barlow_twins(&a, &b, weight).unwrap();
-        close(scalar(&loss.total), value, 1e-14);
-        begins(&gradient(&loss.total, &a), &slopes, 1e-13);
+        assert_close(scalar(&loss.total), value, 1e-14);
+        assert_begins(&gradient(&loss.total, &a), &slopes, 1e-13);
         let parts: f64 = loss.parts.iter().map(|(_, part)| scalar(part)).sum();
-        close(parts, value, 1e-14);
+        assert_close(parts, value, 1e-14);
     }
 
     #[test]
     fn equal_views_agree_with_lightly() {
         // As above, ten digits.
         let (a, _) = views();
-        close(scalar(&barlow_twins(&a, &a, 0.005).unwrap().total), 0.0815678730, 1e-10);
+        assert_close(scalar(&barlow_twins(&a, &a, 0.005).unwrap().total), 0.0815678730, 1e-10);
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             ),
         ];
         for (first, second, weight, expected) in cases {
-            close(scalar(&barlow_twins(&first, &second, weight).unwrap().total), expected, 1e-6);
+            assert_close(scalar(&barlow_twins(&first, &second, weight).unwrap().total), expected, 1e-6);
         }
     }
 
@@ -173,9 +173,9 @@ mod tests {
         });
         let [columns, images] = sums;
         let (columns, images) = (columns?, images?);
-        close(images.0, columns.0, 1e-12);
-        begins(&images.1, &columns.1, 1e-12);
-        begins(&images.2, &columns.2, 1e-12);
+        assert_close(images.0, columns.0, 1e-12);
+        assert_begins(&images.1, &columns.1, 1e-12);
+        assert_begins(&images.2, &columns.2, 1e-12);
         Ok(())
     }
 
@@ -187,7 +187,7 @@ mod tests {
         let moved = x.affine(2.0, 4.0).unwrap();
         let equal = scalar(&barlow_twins(&x, &x, 0.005).unwrap().total);
         let apart = scalar(&barlow_twins(&x, &moved, 0.005).unwrap().total);
-        close(apart, equal, 1e-5 * equal);
+        assert_close(apart, equal, 1e-5 * equal);
         assert!(equal > 0.1, "{equal}: the off-diagonal of 32 rows is not small");
     }
 
@@ -203,12 +203,12 @@ mod tests {
             equal.parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
             ["on_diagonal", "off_diagonal"]
         );
-        close(scalar(&equal.parts[0].1), 2.0 * (entry - 1.0) * (entry - 1.0), 1e-15);
-        close(scalar(&equal.parts[1].1), 0.0, 1e-15);
+        assert_close(scalar(&equal.parts[0].1), 2.0 * (entry - 1.0) * (entry - 1.0), 1e-15);
+        assert_close(scalar(&equal.parts[1].1), 0.0, 1e-15);
         let exchanged = barlow_twins(&first, &second, 0.3).unwrap();
-        close(scalar(&exchanged.parts[0].1), 2.0, 1e-15);
-        close(scalar(&exchanged.parts[1].1), 0.3 * 2.0 * entry * entry, 1e-15);
-        close(scalar(&exchanged.total), 2.0 + 0.6 * entry * entry, 1e-15);
+        assert_close(scalar(&exchanged.parts[0].1), 2.0, 1e-15);
+        assert_close(scalar(&exchanged.parts[1].1), 0.3 * 2.0 * entry * entry, 1e-15);
+        assert_close(scalar(&exchanged.total), 2.0 + 0.6 * entry * entry, 1e-15);
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         let x = normal("wide", &[2048, 64], DType::F64).unwrap();
         let part = |x: &Tensor| scalar(&barlow_twins(x, x, 1.0).unwrap().parts[1].1);
         let (double, narrow) = (part(&x), part(&x.to_dtype(DType::F32).unwrap()));
-        close(narrow, double, 1e-3 * double);
+        assert_close(narrow, double, 1e-3 * double);
         assert!(double < 64.0 / 8.0, "{double} is not small beside 64");
     }
 

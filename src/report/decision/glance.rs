@@ -60,7 +60,7 @@ pub fn detector(page: &Page) -> Markup {
     let Some(card) = page.cards.iter().rev().find(|card| card.pick().is_some()) else { return html! {} };
     let Some(folder) = page.contents().and_then(|contents| contents.folders.first()) else { return html! {} };
     let (folder, share) = (folder.display().to_string(), card.share.to_string());
-    let kept_none = |made: &crate::claims::decision::Made| made.command.contains("--no-weights");
+    let kept_none = |made: &crate::claims::decision::RecordedCommand| made.command.contains("--no-weights");
     html! {
         p { "To make a detector of one of these models, here the one trained at " (share_in_words(card.share)) ", and score new images with it:" }
         pre { code {

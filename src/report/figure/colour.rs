@@ -3,7 +3,7 @@
 use crate::method::Name;
 
 /// Colour of a method, as CSS.
-pub fn of(method: Option<Name>) -> &'static str {
+pub fn of_method(method: Option<Name>) -> &'static str {
     method.map_or("#8a8f98", Name::colour)
 }
 

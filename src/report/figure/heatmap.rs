@@ -51,7 +51,7 @@ impl Heatmap {
             }
             @for (row, (group, name)) in self.rows.iter().enumerate() {
                 @let y = TOP + CELL.1 * row as f64 + gap(row);
-                rect x="2" y=(round(y + 2.0)) width="4" height=(CELL.1 - 4.0) fill=(colour::of(*group)) {}
+                rect x="2" y=(round(y + 2.0)) width="4" height=(CELL.1 - 4.0) fill=(colour::of_method(*group)) {}
                 (text(LEFT - 8.0, y + 15.0, "end", "tick", name))
                 @for (column, cell) in self.cells[row].iter().enumerate() {
                     @let x = LEFT + CELL.0 * column as f64;

@@ -67,7 +67,7 @@ const BOTTOM: f64 = 44.0;
 
 impl PlotAxis {
     /// Returns an axis that includes all values with a small margin; from 0 to 1 if there are none.
-    pub fn about(label: &str, values: impl IntoIterator<Item = f64>, decimals: usize) -> Self {
+    pub fn spanning(label: &str, values: impl IntoIterator<Item = f64>, decimals: usize) -> Self {
         let (low, high) = values
             .into_iter()
             .filter(|value| value.is_finite())
@@ -132,7 +132,7 @@ impl Plot {
             text x="14" y=(round(floor / 2.0)) text-anchor="middle" class="axis"
                 transform={ "rotate(-90 14 " (round(floor / 2.0)) ")" } { (self.y.label) }
             @for series in &self.series {
-                @let colour = colour::of(series.method);
+                @let colour = colour::of_method(series.method);
                 @if series.joined && series.points.len() > 1 {
                     polyline fill="none" stroke=(colour) stroke-width="2"
                         stroke-dasharray=[series.dashed.then_some("6 4")]
@@ -152,7 +152,7 @@ impl Plot {
                     @let (column, row) = (place % columns, place / columns);
                     @let (x, y) = (LEFT + ((right - LEFT) / columns as f64) * column as f64, SIZE.1 + 12.0 + 18.0 * row as f64);
                     path d=(colour::marker(series.method)) transform={ "translate(" (round(x)) " " (round(y - 4.0)) ") scale(.8)" }
-                        fill=(if series.dashed { "none" } else { colour::of(series.method) }) stroke=(colour::of(series.method)) stroke-width="1.6" {}
+                        fill=(if series.dashed { "none" } else { colour::of_method(series.method) }) stroke=(colour::of_method(series.method)) stroke-width="1.6" {}
                     (text(x + 9.0, y, "start", "tick", &series.name))
                 }
             }
@@ -182,7 +182,7 @@ pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[Name
         (text((names + width) / 2.0, floor + 36.0, "middle", "axis", &axis.label))
         @for (place, row) in rows.iter().enumerate() {
             @let y = 10.0 + step * (place as f64 + 0.5);
-            @let colour = colour::of(row.method);
+            @let colour = colour::of_method(row.method);
             (text(names - 10.0, y + 4.0, "end", "tick", &row.name))
             @if row.value.low.is_finite() && row.value.high.is_finite() {
                 line x1=(round(x(row.value.low))) x2=(round(x(row.value.high))) y1=(round(y)) y2=(round(y)) stroke=(colour) stroke-width="2.5" {}
@@ -327,7 +327,8 @@ mod tests {
         let fill = format!("fill=\"{}\"", Name::Byol.colour());
         assert_eq!((full.matches(&fill).count(), dashed.matches(&fill).count()), (2, 0));
         assert_eq!(full.matches(Name::Byol.marker()).count(), 2);
-        let colours: std::collections::BTreeSet<_> = Name::ALL.map(|name| colour::of(Some(name))).into();
+        let colours: std::collections::BTreeSet<_> =
+            Name::ALL.map(|name| colour::of_method(Some(name))).into();
         let markers: std::collections::BTreeSet<_> = Name::ALL.map(|name| colour::marker(Some(name))).into();
         assert_eq!((colours.len(), markers.len()), (Name::ALL.len(), Name::ALL.len()), "told apart");
     }
@@ -338,12 +339,12 @@ mod tests {
         let found = axis.ticks();
         assert_eq!(found.len(), 6);
         assert!((found[1] - 0.2).abs() < 1e-12);
-        let odd = PlotAxis::about("", [137.0, 912.0], 0);
+        let odd = PlotAxis::spanning("", [137.0, 912.0], 0);
         assert!(odd.ticks().iter().all(|tick| (odd.low..=odd.high).contains(tick) && tick % 100.0 == 0.0));
         // One value, or none, is still an axis.
-        assert!(PlotAxis::about("", [3.0], 0).high > 3.0);
+        assert!(PlotAxis::spanning("", [3.0], 0).high > 3.0);
         let none: Vec<String> =
-            PlotAxis::about("", [], 0).labels().into_iter().map(|(_, name)| name).collect();
+            PlotAxis::spanning("", [], 0).labels().into_iter().map(|(_, name)| name).collect();
         assert_eq!(none, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"], "as many decimals as tell ticks apart");
     }
 }

@@ -10,8 +10,8 @@ use self::overtakes::overtakes;
 use super::{backbone_label, cell, method_label};
 use crate::{
     analysis::{
-        Axes, Filed, Interval,
-        intervals::{Uncertainty, mean, of_seeds},
+        Axes, FiledRecord, Interval,
+        intervals::{Uncertainty, interval_over_seeds, mean},
     },
     backbone,
     data::Share,
@@ -75,7 +75,7 @@ impl Curves {
             BTreeMap<_, Curve>,
         ) = Default::default();
         let mut detectors: BTreeMap<(backbone::Name, Axes, Classifier), Vec<f64>> = BTreeMap::new();
-        for Filed { cell: at, record, .. } in page.records().filter(|filed| filed.cell.share == share) {
+        for FiledRecord { cell: at, record, .. } in page.records().filter(|filed| filed.cell.share == share) {
             let seed = record.cell.seed;
             let plain = Axes::trained(
                 at.method.unwrap_or(Supervised),
@@ -146,7 +146,7 @@ impl Curves {
             ends(interval).into_iter().chain([interval.estimate]).filter(|value| value.is_finite())
         });
         let values = values.chain(self.without.values().copied()).map(|value| value.clamp(0.0, 1.0));
-        PlotAxis::about("AUROC", values, 2)
+        PlotAxis::spanning("AUROC", values, 2)
     }
 
     fn figure(&self, title: &str, backbone: backbone::Name, tuned: bool, y: &PlotAxis) -> Markup {
@@ -187,7 +187,7 @@ impl Curves {
             });
         }
         let marks = marks(&counts.iter().map(|&count| (place(count), count.to_string())).collect::<Vec<_>>());
-        let x = PlotAxis::about("labelled defects", counts.iter().map(|&count| place(count)), 0);
+        let x = PlotAxis::spanning("labelled defects", counts.iter().map(|&count| place(count)), 0);
         Plot {
             caption: format!("{title}, {} (bars: 95 % over seeds)", backbone.label()),
             x: PlotAxis { marks, ..x },
@@ -218,7 +218,7 @@ fn auroc(record: &Record, classifier: Classifier) -> Option<f64> {
 
 fn over(seeds: &BTreeMap<u64, f64>) -> Interval {
     let values: Vec<f64> = seeds.values().copied().collect();
-    of_seeds(&values, Uncertainty::pooled([&values[..]]))
+    interval_over_seeds(&values, Uncertainty::pooled([&values[..]]))
 }
 
 /// Returns the ends of an interval, within what an AUROC can be. Those of an unknown interval stay infinite: it is not
@@ -316,7 +316,7 @@ mod tests {
                 records.push(record("label_budget", Some(variant), "simclr", defects, seed, auroc + 0.1));
             }
         }
-        let page = Page::new(reading::of(records), None);
+        let page = Page::new(reading::from_memory(records), None);
         let text = budgets(&page).into_string();
         // The difference is -0.06 at 20 and 0.1 at 80: 20 x 4^(0.06 / 0.16).
         let expected = "Supervised training from scratch overtakes the probe on SimCLR, ResNet-18 at about 34 labelled defects";
@@ -326,7 +326,9 @@ mod tests {
         {
             assert!(text.contains(part), "no {part}");
         }
-        assert!(budgets(&Page::new(reading::of(Vec::new()), None)).into_string().contains("No records"));
+        assert!(
+            budgets(&Page::new(reading::from_memory(Vec::new()), None)).into_string().contains("No records")
+        );
     }
 
     #[test]
@@ -336,7 +338,7 @@ mod tests {
         {
             record.scores.push(crate::results::record::Score { auroc, ..example::score(classifier, None) });
         }
-        let page = Page::new(reading::of(vec![(record.cell.id.clone(), record)]), None);
+        let page = Page::new(reading::from_memory(vec![(record.cell.id.clone(), record)]), None);
         let found = Curves::of(&page, Share::percent(5)).without;
         assert_eq!(found, BTreeMap::from([(backbone::Name::ResNet18, 0.9)]));
     }

@@ -46,7 +46,7 @@ pub fn by_share(page: &Page, ours: &Evidence, metric: Metric) -> Vec<(backbone::
             decimals: 1,
             marks: shares.iter().map(|&(share, place)| (place, percent(share))).collect(),
         },
-        y: PlotAxis::about(metric.label(), values.iter().copied(), 2),
+        y: PlotAxis::spanning(metric.label(), values.iter().copied(), 2),
         series,
         legend: true,
     };

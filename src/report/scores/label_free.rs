@@ -9,7 +9,7 @@ use crate::{
         Axes, Interval, Measure,
         cell::percent,
         correlation::Correlation,
-        intervals::{Uncertainty, of_seeds},
+        intervals::{Uncertainty, interval_over_seeds},
     },
     backbone,
     claims::{self, Evidence, Yardstick},
@@ -118,7 +118,7 @@ fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Mar
         for backbone in backbone::Name::STUDY {
             let both = |share| {
                 let at = Axes::trained(method, backbone, share).in_training();
-                ours.seeds(metric, &at).into_iter().zip(ours.seeds(Metric::F1, &at)).collect::<Vec<_>>()
+                ours.scores(metric, &at).into_iter().zip(ours.scores(Metric::F1, &at)).collect::<Vec<_>>()
             };
             let points: Vec<(f64, f64)> = page.shares().into_iter().flat_map(both).collect();
             if !points.is_empty() {
@@ -136,12 +136,12 @@ fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Mar
     let all = || series.iter().flat_map(|series| series.points.iter());
     Plot {
         caption: caption.to_owned(),
-        x: PlotAxis::about(
+        x: PlotAxis::spanning(
             "metric (filled: ResNet-18, hollow: ViT-Tiny)",
             all().map(|point| point.0),
             if metric.is_normalised() { 2 } else { 0 },
         ),
-        y: PlotAxis::about(Metric::F1.label(), all().map(|point| point.1), 2),
+        y: PlotAxis::spanning(Metric::F1.label(), all().map(|point| point.1), 2),
         series,
         legend: true,
     }
@@ -159,8 +159,8 @@ fn curves(page: &Page, monitor: &str, label: &str) -> Markup {
         series.points.iter().map(|point| point.1).chain(bars).collect()
     };
     let decimals = if monitor.contains("rankme") { 0 } else { 2 };
-    let y = PlotAxis::about(label, all().flat_map(ends), decimals);
-    let x = PlotAxis::about("epoch", all().flat_map(|series| &series.points).map(|point| point.0), 0);
+    let y = PlotAxis::spanning(label, all().flat_map(ends), decimals);
+    let x = PlotAxis::spanning("epoch", all().flat_map(|series| &series.points).map(|point| point.0), 0);
     let several = all().any(|series| series.bars.iter().any(|(_, ends)| ends[0].is_finite()));
     let how = if several { "mean of seeds; bars: 95 % over seeds" } else { "one seed: no intervals" };
     let plot = |(backbone, series): (backbone::Name, Vec<Series>)| Plot {
@@ -191,7 +191,7 @@ fn by_epoch(page: &Page, backbone: backbone::Name, share: Share, monitor: &str) 
         }
         let over = |(epoch, values): (usize, Vec<f64>)| {
             let x = epoch as f64 + STEP * (place as f64 - middle);
-            (x, of_seeds(&values, Uncertainty::pooled([&values[..]])))
+            (x, interval_over_seeds(&values, Uncertainty::pooled([&values[..]])))
         };
         let found: Vec<(f64, Interval)> = epochs.into_iter().map(over).collect();
         Series {

@@ -22,7 +22,7 @@ pub fn labels(page: &Page) -> Markup {
 /// Returns the first cell's score minus the second's, paired by seed if possible; `None` if one was not measured.
 fn less(ours: &Evidence, metric: Metric, cells: [Scored; 2]) -> Option<Interval> {
     let [Some(first), Some(second)] = cells.map(|cell| ours.mean(metric, &cell)) else { return None };
-    let paired = ours.paired("", metric, [&cells[0], &cells[1]]);
+    let paired = ours.paired_difference("", metric, [&cells[0], &cells[1]]);
     Some(paired.map_or_else(|_| Interval::unknown(first - second), |contrast| contrast.value))
 }
 

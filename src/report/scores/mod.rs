@@ -76,7 +76,7 @@ fn own_table(
         } }
         tbody { @for (of, cells) in rows { tr {
             th scope="row" {
-                span.dot style={ "background:" (colour::of(of.method)) } {}
+                span.dot style={ "background:" (colour::of_method(of.method)) } {}
                 (match (of.study, of.method) {
                     (Study::Pixels, _) => "raw pixels",
                     (Study::GivenWeights, _) => "given weights, frozen",

@@ -8,7 +8,7 @@ use super::{backbone_label, method_label};
 use crate::{
     analysis::{
         Axes, Interval,
-        intervals::{Uncertainty, mean, of_seeds},
+        intervals::{Uncertainty, interval_over_seeds, mean},
     },
     data::Share,
     report::{
@@ -67,7 +67,7 @@ fn figures(map: &str, found: &Found) -> Markup {
     let chances = found.values().flatten().map(|seed| seed.chance);
     let values = found.values().map(|seeds| over(seeds));
     let ends = values.flat_map(|value| [value.low, value.estimate, value.high]).chain(chances);
-    let axis = PlotAxis::about("part of the place that the defect covers", ends, 2);
+    let axis = PlotAxis::spanning("part of the place that the defect covers", ends, 2);
     html! {
         div.figures.two { @for backbone in backbones {
             @let of: Vec<_> = found.iter().filter(|(at, _)| at.backbone == backbone).collect();
@@ -105,7 +105,7 @@ fn label(at: &Axes) -> String {
 
 fn over(seeds: &[&Pointing]) -> Interval {
     let hits: Vec<f64> = seeds.iter().map(|seed| seed.hit).collect();
-    of_seeds(&hits, Uncertainty::pooled([&hits[..]]))
+    interval_over_seeds(&hits, Uncertainty::pooled([&hits[..]]))
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn hits_stand_beside_chance() {
-        let shown = |records| pointing(&Page::new(reading::of(records), None)).into_string();
+        let shown = |records| pointing(&Page::new(reading::from_memory(records), None)).into_string();
         assert!(shown(Vec::new()).contains("No records"));
         let record = |seed: u64, hit: Option<f64>| {
             let mut record = example::record();

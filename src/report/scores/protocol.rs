@@ -63,7 +63,7 @@ fn table_2(page: &Page) -> Markup {
 /// Returns the cells of Figure 3 by jitter and smallest crop.
 fn grid(ours: &Evidence) -> Vec<((u16, u16), Scored)> {
     let whole = |at: &Scored| (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
-    let cells = ours.frame().only(whole).axes().into_iter();
+    let cells = ours.frame().filter_axes(whole).axes().into_iter();
     let placed = cells.filter_map(|at| match at.cell.study {
         Study::Figure3 { jitter, crop } => Some(((jitter, crop), at)),
         _ => None,
@@ -89,7 +89,7 @@ fn figure_3(ours: &Evidence) -> Markup {
     };
     let cells: Vec<Vec<Option<f64>>> =
         crops.iter().map(|&crop| jitters.iter().map(|&jitter| f1(jitter, crop)).collect()).collect();
-    let axis = PlotAxis::about("", cells.iter().flatten().flatten().copied().collect::<Vec<_>>(), 2);
+    let axis = PlotAxis::spanning("", cells.iter().flatten().flatten().copied().collect::<Vec<_>>(), 2);
     let decimal = |thousandths: &u16| format!("{}", f64::from(*thousandths) / 1e3);
     html! {
         h3 { "Figure 3: augmentation" }
@@ -137,7 +137,7 @@ fn ablations(page: &Page, ours: &Evidence) -> Markup {
                     [Study::Ablation(ablation), sound].map(|study| cell.in_study(study).in_training());
                 let means = cells.map(|cell| ours.mean(Metric::F1, &cell));
                 let [Some(released), Some(soundly)] = means else { continue };
-                let paired = ours.paired("", Metric::F1, [&cells[0], &cells[1]]);
+                let paired = ours.paired_difference("", Metric::F1, [&cells[0], &cells[1]]);
                 let unknown = |_| Interval::unknown(released - soundly);
                 rows.push(NamedInterval {
                     method: Some(method),
@@ -152,7 +152,7 @@ fn ablations(page: &Page, ours: &Evidence) -> Markup {
         @if rows.is_empty() { p { "Not measured in these records. To measure it: " code { "cargo xtask reproduce --study table1,ablations --shares 45%" } "." } }
         @else {
             @let ends = rows.iter().flat_map(|row| [row.value.estimate, row.value.low, row.value.high]).chain([0.0]).collect::<Vec<_>>();
-            (intervals("Difference in F1 that each choice of the released code makes, at 45 % defects (95 %; runs with the same seed are paired)", &PlotAxis::about("F1 as released minus F1 corrected", ends, 2), Some(0.0), &rows))
+            (intervals("Difference in F1 that each choice of the released code makes, at 45 % defects (95 %; runs with the same seed are paired)", &PlotAxis::spanning("F1 as released minus F1 corrected", ends, 2), Some(0.0), &rows))
         }
     }
 }
@@ -167,7 +167,7 @@ fn floors(page: &Page, ours: &Evidence) -> Markup {
         let [own, other] = [arm, floor].map(Axes::converged);
         let both = ours.mean(Metric::Auroc, &own).zip(ours.mean(Metric::Auroc, &other))?;
         let unknown = |_| Interval::unknown(both.0 - both.1);
-        Some(ours.above(Metric::Auroc, &own, &other).map_or_else(unknown, |contrast| contrast.value))
+        Some(ours.difference(Metric::Auroc, &own, &other).map_or_else(unknown, |contrast| contrast.value))
     };
     let random = |arm: Axes| above(arm, Axes::random_weights(arm.backbone?, arm.share));
     let pixels = |arm: Axes| above(arm, Axes::pixels(arm.share));

@@ -81,7 +81,7 @@ fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metri
         let methods = trained(share);
         let arm = |&method: &method::Name| {
             let at = at(method, backbone, share);
-            Some((at, ours.mean(metric, &at)?, ours.seeds(metric, &at).len()))
+            Some((at, ours.mean(metric, &at)?, ours.scores(metric, &at).len()))
         };
         let arms: Vec<_> = methods.iter().filter_map(arm).collect();
         let mut stream = Seed::root(0).child("first").child(&share.id()).stream();
@@ -121,7 +121,7 @@ fn ranks(page: &Page, ours: &Evidence) -> Markup {
             Some(method) => at(method, backbone, share),
             None => Axes::random_weights(backbone, share).converged(),
         };
-        Some((cell, ours.mean(Metric::Auroc, &cell)?, ours.seeds(Metric::Auroc, &cell).len()))
+        Some((cell, ours.mean(Metric::Auroc, &cell)?, ours.scores(Metric::Auroc, &cell).len()))
     };
     let everywhere = |arm: &(Option<method::Name>, backbone::Name)| {
         shares.iter().all(|&share| scored(arm, share).is_some())
@@ -142,7 +142,7 @@ fn ranks(page: &Page, ours: &Evidence) -> Markup {
     };
     let mut rows: Vec<NamedInterval> = arms.iter().zip(ranks).map(row).collect();
     rows.sort_by(|a, b| a.value.estimate.total_cmp(&b.value.estimate));
-    let axis = PlotAxis::about(&format!("rank among {}", rows.len()), [1.0, rows.len() as f64], 0);
+    let axis = PlotAxis::spanning(&format!("rank among {}", rows.len()), [1.0, rows.len() as f64], 0);
     let caption = format!(
         "Rank by AUROC of the converged probe, averaged over {} training shares; 1 is the highest (95 %, if every cell were \
          trained with new seeds)",
@@ -166,7 +166,7 @@ fn on_images(page: &Page) -> Markup {
     let ends = rows.iter().flat_map(|row| [row.value.low, row.value.high]).chain([0.0]).collect::<Vec<_>>();
     html! {
         p { "Other test images would also change the scores, without any new seed. Here two models at a time (trained at " (share_in_words(first.share)) ", seed 0) are scored on 400 resamples of the same validation images." }
-        (intervals("AUROC minus that of supervised training on the same test images (converged probe, 95 %)", &PlotAxis::about("difference of AUROC", ends, 2), Some(0.0), &rows))
+        (intervals("AUROC minus that of supervised training on the same test images (converged probe, 95 %)", &PlotAxis::spanning("difference of AUROC", ends, 2), Some(0.0), &rows))
     }
 }
 
@@ -182,7 +182,7 @@ fn comparisons(page: &Page, ours: &Evidence) -> Markup {
         return html! {};
     }
     let values = tables.iter().flat_map(|(_, rows)| rows).flat_map(|row| ends(row.2.difference));
-    let axis = PlotAxis::about("AUROC minus that of supervised training", values.chain([0.0]), 2);
+    let axis = PlotAxis::spanning("AUROC minus that of supervised training", values.chain([0.0]), 2);
     html! {
         div.figures.two { @for (backbone, rows) in &tables { (compared_figure(*backbone, &axis, rows)) } }
         details {
@@ -215,15 +215,16 @@ fn compared(page: &Page, ours: &Evidence, backbone: backbone::Name) -> Vec<Compa
     let pairs = methods.flat_map(|method| shares.iter().map(move |&share| (method, share)));
     let compared = pairs.filter_map(|(method, share)| {
         let cells = [method, method::Name::Supervised].map(|method| at(method, backbone, share));
-        let scores = cells.map(|cell| ours.seeds(Metric::Auroc, &cell));
+        let scores = cells.map(|cell| ours.scores(Metric::Auroc, &cell));
         if scores.iter().any(Vec::is_empty) {
             return None;
         }
         let [own, supervised] = cells.map(|cell| ours.spread(Metric::Auroc, &cell));
-        let weigh = |weight, place: usize| Weighed { weight, at: cells[place], seeds: scores[place].len() };
-        let error = ours.noise().error(&Metric::Auroc.into(), &[weigh(1.0, 0), weigh(-1.0, 1)])?;
+        let weigh =
+            |weight, place: usize| Weighed { weight, scored: cells[place], seeds: scores[place].len() };
+        let error = ours.noise().standard_error(&Metric::Auroc.into(), &[weigh(1.0, 0), weigh(-1.0, 1)])?;
         let spreads = [own?, supervised?];
-        Some((method, share, Comparison::of([&scores[0], &scores[1]], spreads, error)))
+        Some((method, share, Comparison::between([&scores[0], &scores[1]], spreads, error)))
     });
     compared.collect()
 }

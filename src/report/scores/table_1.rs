@@ -73,7 +73,7 @@ fn rows(
         let at = |share: &Share| Axes::trained(method, backbone, *share).in_training();
         shares.iter().any(|share| body.mean(metric, &at(share)).is_some())
     };
-    let papers = method.is_the_papers().then(|| page.paper()).into_iter();
+    let papers = method.is_from_paper().then(|| page.paper()).into_iter();
     let bodies: Vec<&Evidence> = papers.chain(page.ours().filter(measured)).collect();
     html! {
         @for (place, body) in bodies.iter().enumerate() {
@@ -107,7 +107,7 @@ fn converged(page: &Page, metric: Metric) -> Markup {
 /// Returns whether any record has the score.
 fn measured(page: &Page, metric: Metric, classifier: Classifier) -> bool {
     let scores = page.records().flat_map(|filed| &filed.record.scores);
-    scores.filter(|score| score.classifier == classifier.id()).any(|score| metric.of(score).is_some())
+    scores.filter(|score| score.classifier == classifier.id()).any(|score| metric.value(score).is_some())
 }
 
 /// A table of AUROC of the votes of the most similar training images: DINO's protocol, which fits nothing.
@@ -122,7 +122,7 @@ fn neighbours(page: &Page) -> Markup {
 
 /// Returns the paper's score without an interval, which would only reflect our assumption.
 fn printed(paper: &Evidence, metric: Metric, at: &Scored) -> Option<Interval> {
-    paper.seeds(metric, at).first().map(|&estimate| Interval::unknown(estimate))
+    paper.scores(metric, at).first().map(|&estimate| Interval::unknown(estimate))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use super::{backbone_label, cell, difference, method_label};
 use crate::{
     analysis::{
-        Axes, Filed, Interval,
-        intervals::{Uncertainty, of_seeds},
+        Axes, FiledRecord, Interval,
+        intervals::{Uncertainty, interval_over_seeds},
     },
     report::Page,
     results::{
@@ -37,7 +37,7 @@ impl Found {
         found
     }
 
-    fn add(&mut self, page: &Page, filed: &Filed) -> Option<()> {
+    fn add(&mut self, page: &Page, filed: &FiledRecord) -> Option<()> {
         let (record, seed) = (&filed.record, filed.record.cell.seed);
         let class = record.settings.text("unseen.class")?;
         let method = filed.cell.method?;
@@ -100,7 +100,7 @@ fn score(record: &Record, classifier: Classifier) -> Option<&Score> {
 
 fn over(seeds: &BTreeMap<u64, [f64; 2]>, of: fn([f64; 2]) -> f64) -> Option<Interval> {
     let values: Vec<f64> = seeds.values().map(|pair| of(*pair)).filter(|value| value.is_finite()).collect();
-    (!values.is_empty()).then(|| of_seeds(&values, Uncertainty::pooled([&values[..]])))
+    (!values.is_empty()).then(|| interval_over_seeds(&values, Uncertainty::pooled([&values[..]])))
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
             }
             (record.cell.id.clone(), record)
         };
-        let shown = |records| unseen(&Page::new(reading::of(records), None)).into_string();
+        let shown = |records| unseen(&Page::new(reading::from_memory(records), None)).into_string();
         assert!(shown(vec![record("table1", None, 0.8)]).contains("Not measured in these records"));
         let text = shown(vec![record("table1", None, 0.8), record("unseen", Some("class00"), 0.7)]);
         for part in ["AUROC on class RB", "0.700", "0.900", "-0.200", "0.625"] {

@@ -1,6 +1,6 @@
 //! A run with every kind of record, and everything that its page states.
 
-use super::{told::told, *};
+use super::{told::plain_text, *};
 use crate::results::record::{Budget, Pointing};
 
 /// Study, variant, method, backbone, share and the score that all others follow from.
@@ -157,7 +157,7 @@ fn every_section_tells_the_run() {
     let mut found = String::new();
     for (id, title, body) in page.sections() {
         if !["verdicts", "pictures"].contains(&id) {
-            found += &format!("== {id}: {title}\n{}\n\n", told(&body.into_string()));
+            found += &format!("== {id}: {title}\n{}\n\n", plain_text(&body.into_string()));
         }
     }
     let differs = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
@@ -205,12 +205,12 @@ fn a_page_of_two_settings_has_two_parts_with_their_own_anchors() {
     };
     let [large, small, least] =
         [of("small", &[(0, 0), (1, 0), (3, 0)]), of("other", &[(4, 0), (4, 1)]), of("least", &[(5, 0)])];
-    let made = Made {
+    let made = RecordedCommand {
         command: "cargo xtask reproduce".to_owned(),
         cells: vec![large[0].cell.id.clone(), "table1/not-yet".to_owned()],
     };
     let all = page([large, small.clone(), least].concat()).with_commands(vec![made]);
-    let alone = told(&all.body().into_string());
+    let alone = plain_text(&all.body().into_string());
     let (head, _) = alone.split_once("\n[id decision]").unwrap();
     let both = all.with_others(vec![page(small)]);
     let together = both.body().into_string();
@@ -218,10 +218,11 @@ fn a_page_of_two_settings_has_two_parts_with_their_own_anchors() {
     let second = rest.split("id=\"part-2\"").nth(1).unwrap().split("<section ").next().unwrap();
     let foot = rest.split("</main>").nth(1).unwrap().split("<script>").next().unwrap();
     let found =
-        [head, &told(top), &told(&format!("<div id=\"part-2\"{second}")), &told(foot)].join("\n-----\n");
+        [head, &plain_text(top), &plain_text(&format!("<div id=\"part-2\"{second}")), &plain_text(foot)]
+            .join("\n-----\n");
     assert_eq!(found, kept("around.txt").trim_end());
     // Every link leads to an anchor of its own.
-    let text = told(&together);
+    let text = plain_text(&together);
     for link in text.split("[href #").skip(1).map(|link| link.split(']').next().unwrap()) {
         assert_eq!(text.matches(&format!("[id {link}]")).count(), 1, "#{link}");
     }
@@ -247,7 +248,7 @@ fn the_numbers_behind_a_verdict_are_one_click_away() {
     page.judged = vec![(claim, ways)];
     let html = findings::verdicts(&page).into_string();
     let row = html.split("<tbody>").nth(1).unwrap().split("</dl>").next().unwrap();
-    let found = told(row);
+    let found = plain_text(row);
     let mut expected = vec![
         format!("[id claim-{}]", claim.id),
         format!("{} {}", claim.quote, claim.section),
@@ -436,7 +437,7 @@ fn whole_groups_are_drawn_where_there_are_groups() {
 #[test]
 fn axes_have_some_air() {
     let ends = |values: &[f64]| {
-        let axis = figure::plot::PlotAxis::about("what", values.iter().copied(), 3);
+        let axis = figure::plot::PlotAxis::spanning("what", values.iter().copied(), 3);
         assert_eq!((axis.label.as_str(), axis.decimals, axis.marks.len()), ("what", 3, 0));
         [axis.low, axis.high]
     };

@@ -177,7 +177,7 @@ fn differences_on_the_same_images_are_drawn_where_there_are_some() {
     assert!(!scores::ranking(&page(records())).into_string().contains("on the same test images"));
     let difference = crate::analysis::Interval { estimate: 0.1, low: -0.3, high: 0.5 };
     let (method, backbone) = (method::Name::Byol, backbone::Name::ViTTiny);
-    let found = OnImages { method, backbone, share: Share::percent(5), difference };
+    let found = ImageDifference { method, backbone, share: Share::percent(5), difference };
     let html = scores::ranking(&page(records()).with_images(vec![found])).into_string();
     assert!(html.contains("two models at a time (trained at 5 % defects, seed 0)"), "{html}");
     let figure = html.split("minus that of supervised training on the same test images").nth(1).unwrap();

@@ -28,7 +28,7 @@ const LINES: [&str; 20] = [
 ];
 
 /// Returns the lines of a piece of HTML.
-pub fn told(html: &str) -> String {
+pub fn plain_text(html: &str) -> String {
     let (mut lines, mut line, mut figure) = (Vec::new(), String::new(), None::<Figure>);
     let shown = html.split("<script").map(|part| part.split_once("</script>").map_or(part, |(_, rest)| rest));
     for part in shown.flat_map(|part| part.split('<').skip(1)) {
@@ -88,7 +88,7 @@ fn whose(shade: &str) -> &'static str {
     let known = |name: &Name| name.colour() == shade;
     match Name::ALL.into_iter().find(known) {
         Some(name) => name.label(),
-        None if shade == colour::of(None) => "grey",
+        None if shade == colour::of_method(None) => "grey",
         None => panic!("nobody's colour: {shade}"),
     }
 }

@@ -66,7 +66,7 @@ fn problems_are_counted_and_the_first_are_listed() {
         reading.problems.extend((0..count).map(|place| reading::ReadingProblem {
             kind: reading::ProblemKind::Missing,
             place: "here".to_owned(),
-            what: format!("cell {place}."),
+            description: format!("cell {place}."),
         }));
         Page::new(reading, None).problems().into_string()
     };
@@ -168,20 +168,21 @@ fn a_setting_is_told_by_its_largest_records() {
         of("it's", "table1", [90, 10], [3, 4], "1111"),
         of("other", "table1", [99, 0], [7, 8], "1111"),
     ];
-    let read = reading::of(records.iter().map(|record| (record.cell.id.clone(), record.clone())).collect());
-    let filed: Vec<&Filed> = read.records.iter().collect();
-    let found = Contents::of("a setting".to_owned(), &filed, false);
+    let read =
+        reading::from_memory(records.iter().map(|record| (record.cell.id.clone(), record.clone())).collect());
+    let filed: Vec<&FiledRecord> = read.records.iter().collect();
+    let found = SettingSummary::of("a setting".to_owned(), &filed, false);
     // By hand: 100 images are more than 99, 18 more than 15; Table 2 draws images of its own.
     let sentence = found.sentence();
     let expected = "3 records of a setting: at most 90 normal images and 10 defects to train on (labels 1111aaaa), \
                     9 normal images and 9 defects to score on (labels 1111bbbb)";
     assert!(sentence.starts_with(expected), "{sentence}");
-    let there = Contents { folders: ["it's".into(), "other".into()].into(), ..found };
-    assert_eq!(there.way_in(), "cargo xtask report 'it'\\''s' 'other' --setting 'a setting'");
+    let there = SettingSummary { folders: ["it's".into(), "other".into()].into(), ..found };
+    assert_eq!(there.how_to_show(), "cargo xtask report 'it'\\''s' 'other' --setting 'a setting'");
     assert!(there.sentence().ends_with("; from it's, other"), "{}", there.sentence());
-    let trials = Contents { is_tuning: true, records: 1, ..there };
+    let trials = SettingSummary { is_tuning: true, records: 1, ..there };
     assert!(
-        trials.way_in().starts_with("these are trials of `tune`")
+        trials.how_to_show().starts_with("these are trials of `tune`")
             && trials.sentence().starts_with("1 record of")
     );
 }

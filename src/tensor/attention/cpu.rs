@@ -10,7 +10,7 @@ use crate::tensor::{
         lanes::{LANES, sum},
         matrix::{multiply, multiply_into},
         operands::{Matrix, Output, Write},
-        storage::{Number, Real, constant, make_room, unsupported, unwritten, values, with_values},
+        storage::{Number, Real, constant, resize_unwritten, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
     graph::{
@@ -182,7 +182,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         let image = sizes.tokens * 3 * sizes.width;
         let joined = &joined[pair / sizes.heads * image..][..image];
         // SAFETY: `widen` writes every number.
-        unsafe { make_room(&mut self.parts, 3 * sizes.head()) };
+        unsafe { resize_unwritten(&mut self.parts, 3 * sizes.head()) };
         for (part, wide) in self.parts.chunks_exact_mut(sizes.head().max(1)).enumerate() {
             let first = part * sizes.width + pair % sizes.heads * sizes.head_width();
             sizes.widen(&joined[first..], 3 * sizes.width, wide);
@@ -192,7 +192,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
     /// Reads the gradient with respect to the output of a head.
     fn read_gradient(&mut self, sizes: Sizes, gradient: &[N]) {
         // SAFETY: `widen` writes every number.
-        unsafe { make_room(&mut self.gradient, sizes.head()) };
+        unsafe { resize_unwritten(&mut self.gradient, sizes.head()) };
         sizes.widen(gradient, sizes.width, &mut self.gradient);
     }
 
@@ -207,7 +207,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         let (tokens, row) = (sizes.tokens, sizes.row());
         let mut probabilities = std::mem::take(&mut self.probabilities);
         // SAFETY: the product writes the scores, and `softmax` the padding behind them.
-        unsafe { make_room(&mut probabilities, tokens * row) };
+        unsafe { resize_unwritten(&mut probabilities, tokens * row) };
         let [queries, keys, _] = self.parts(sizes);
         let scores = Output::part(&mut probabilities, tokens, tokens, row);
         multiply_into(scores, queries, keys.transposed(), Write::Replace);
@@ -228,7 +228,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         self.find_probabilities(sizes);
         let mut made = std::mem::take(&mut self.made);
         // SAFETY: the product writes every number.
-        unsafe { make_room(&mut made, sizes.head()) };
+        unsafe { resize_unwritten(&mut made, sizes.head()) };
         let [_, _, values] = self.parts(sizes);
         let probabilities = Matrix::part(&self.probabilities, sizes.tokens, sizes.tokens, sizes.row());
         multiply(&mut made, probabilities, values, Write::Replace);
@@ -243,7 +243,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         let (mut by_scores, mut made) = (std::mem::take(&mut self.by_scores), std::mem::take(&mut self.made));
         by_scores.resize(tokens * row, N::Sum::ZERO);
         // SAFETY: products write every number.
-        unsafe { make_room(&mut made, 3 * head) };
+        unsafe { resize_unwritten(&mut made, 3 * head) };
         let [queries, keys, values] = self.parts(sizes);
         let (by_queries, rest) = made.split_at_mut(head);
         let (by_keys, by_values) = rest.split_at_mut(head);

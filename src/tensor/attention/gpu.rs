@@ -26,7 +26,7 @@ const MOST_SHARED: usize = 227 * 1024;
 
 /// Returns whether [`attention`] supports these joined queries, keys and values: bf16 on a GPU, with supported
 /// numbers of heads and tokens.
-pub fn is_taken(joined: &Tensor, heads: usize) -> bool {
+pub fn supports(joined: &Tensor, heads: usize) -> bool {
     let &[_, tokens, joined_width] = joined.dims() else { return false };
     let width = joined_width / (3 * heads).max(1);
     joined.device().is_cuda()
@@ -93,7 +93,7 @@ fn dots(
     let (tokens, heads) = (tokens as i32, heads as i32);
     // SAFETY: attention_dots of attention.cu reads `count` times `width` numbers of both, and writes `count` sums.
     unsafe {
-        let mut dots = module.room::<f32>(count)?;
+        let mut dots = module.alloc::<f32>(count)?;
         launch!(module, "attention_dots", blocks, out, slope, &count_, &tokens, &heads, &words, &mut dots);
         Ok(dots)
     }
@@ -114,8 +114,8 @@ impl Operation for Attention {
         // SAFETY: attention_forward of attention.cu, compiled for this width, writes the output of each pair of an
         // image and a head, and a number for each of its tokens.
         let (out, log_sum_exp) = unsafe {
-            let mut out = module.room::<bf16>(pairs * tokens * width)?;
-            let mut log_sum_exp = module.room::<f32>(pairs * tokens)?;
+            let mut out = module.alloc::<bf16>(pairs * tokens * width)?;
+            let mut log_sum_exp = module.alloc::<f32>(pairs * tokens)?;
             launch!(module, name, blocks, &joined, &tokens_, &heads, &scale, &mut out, &mut log_sum_exp);
             (out, log_sum_exp)
         };
@@ -145,7 +145,7 @@ impl Operation for Attention {
                 // joined input. It reads as many inputs, the slopes of the output, and two numbers for each token
                 // and head.
                 unsafe {
-                    let mut by_joined = module.room::<bf16>(count)?;
+                    let mut by_joined = module.alloc::<bf16>(count)?;
                     launch!(
                         module,
                         name,

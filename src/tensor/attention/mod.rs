@@ -20,7 +20,7 @@ use candle_core::{D, Result, Tensor};
 /// If shapes do not fit each other.
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if gpu::is_taken(joined, heads) {
+    if gpu::supports(joined, heads) {
         return gpu::attention(joined, heads);
     }
     if !joined.device().is_cpu() {

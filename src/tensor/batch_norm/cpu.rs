@@ -8,7 +8,7 @@ use half::bf16;
 
 use super::{
     loops::{self, Moments},
-    statistics::{Statistics, Then, numbers},
+    statistics::{Epilogue, Statistics, to_f64_vec},
 };
 use crate::tensor::{
     cpu::storage::{Number, constant, unsupported, values, with_values},
@@ -25,10 +25,12 @@ pub fn batch_norm(
     weight: &Tensor,
     bias: &Tensor,
     given: Option<Statistics>,
-    then: Then,
+    then: Epilogue,
 ) -> Result<(Tensor, Statistics)> {
     let given = match given {
-        Some(given) => Some(Moments { mean: numbers(&given.mean)?, variance: numbers(&given.variance)? }),
+        Some(given) => {
+            Some(Moments { mean: to_f64_vec(&given.mean)?, variance: to_f64_vec(&given.variance)? })
+        }
         None => None,
     };
     let used = Arc::new(OnceLock::new());
@@ -41,8 +43,8 @@ pub fn batch_norm(
     };
     match used.get() {
         Some(Moments { mean, variance }) => {
-            let there = |numbers: &Vec<f64>| Tensor::new(numbers.as_slice(), input.device());
-            Ok((output, Statistics { mean: there(mean)?, variance: there(variance)? }))
+            let to_tensor = |numbers: &Vec<f64>| Tensor::new(numbers.as_slice(), input.device());
+            Ok((output, Statistics { mean: to_tensor(mean)?, variance: to_tensor(variance)? }))
         }
         None => bail!("batch norm: the operation left no statistics"),
     }
@@ -86,11 +88,11 @@ impl BatchNorm {
         let output = if self.relu { output } else { gradient };
         let found = with_values::<N, _, _>([input, output, gradient], |[x, y, dy]| {
             with_values::<N::Sum, _, _>([affine], |[affine]| {
-                Ok(loops::backward(loops::Given {
+                Ok(loops::backward(loops::BackwardArguments {
                     x,
                     affine,
                     statistics,
-                    moving: self.given.is_none(),
+                    uses_batch_statistics: self.given.is_none(),
                     y: self.relu.then_some(y),
                     dy,
                     residual: residual.is_some_and(|residual| residual.track_op()),

@@ -7,11 +7,11 @@ use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
 use cudarc::driver::{CudaSlice, CudaView, LaunchConfig};
 use half::bf16;
 
-use super::statistics::{EPSILON, Statistics, Then};
+use super::statistics::{EPSILON, Epilogue, Statistics};
 use crate::tensor::{
     gpu::launch::{
-        Element, LANES, Module, aligned, config, constant, device, launch, no_forward_pass, not_a_type,
-        through, view, with_views,
+        Element, LANES, Module, aligned, config, constant, device, grid_stride, launch, no_forward_pass,
+        unsupported_dtype, view, with_views,
     },
     graph::{
         chain::apply,
@@ -52,13 +52,13 @@ pub fn batch_norm(
     weight: &Tensor,
     bias: &Tensor,
     given: Option<Statistics>,
-    then: Then,
+    then: Epilogue,
 ) -> Result<(Tensor, Statistics)> {
     let input = aligned(input)?;
     let affine = join(weight, bias)?;
     let residual = then.residual.map(aligned).transpose()?;
     let used = Arc::new(OnceLock::new());
-    let given = given.map(|given| Used::of(&given)).transpose()?;
+    let given = given.map(|given| Used::from_statistics(&given)).transpose()?;
     let output = match input.dtype() {
         DType::F32 => {
             BatchNorm::<f32>::new(then.relu, given, &used).apply(&input, &affine, residual.as_ref())?
@@ -66,7 +66,7 @@ pub fn batch_norm(
         DType::BF16 => {
             BatchNorm::<bf16>::new(then.relu, given, &used).apply(&input, &affine, residual.as_ref())?
         }
-        other => return not_a_type("batch norm", other),
+        other => return unsupported_dtype("batch norm", other),
     };
     let Some(Used { mean, variance, .. }) = used.get() else { return no_forward_pass("batch norm") };
     Ok((output, Statistics { mean: mean.clone(), variance: variance.clone() }))
@@ -81,7 +81,7 @@ struct Used {
 }
 
 impl Used {
-    fn of(Statistics { mean, variance }: &Statistics) -> Result<Self> {
+    fn from_statistics(Statistics { mean, variance }: &Statistics) -> Result<Self> {
         let (mean, variance) = (mean.to_dtype(DType::F32)?, variance.to_dtype(DType::F32)?);
         let inverse = (&variance + EPSILON)?.sqrt()?.recip()?;
         Ok(Self { mean, variance, inverse })
@@ -116,10 +116,10 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         // channel the number that differences are taken from; batch_norm_moments writes a mean, a variance and an
         // inverse deviation for each channel.
         let found = unsafe {
-            let mut partial = module.room::<f32>((2 * parts + 1) * channels)?;
+            let mut partial = module.alloc::<f32>((2 * parts + 1) * channels)?;
             launch!(module, name, columns, x, &rows, &channels_, &mut partial);
-            let (mut mean, mut variance) = (module.room::<f32>(channels)?, module.room::<f32>(channels)?);
-            let mut inverse = module.room::<f32>(channels)?;
+            let (mut mean, mut variance) = (module.alloc::<f32>(channels)?, module.alloc::<f32>(channels)?);
+            let mut inverse = module.alloc::<f32>(channels)?;
             launch!(
                 module,
                 "batch_norm_moments",
@@ -150,12 +150,12 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let count = rows * channels;
         let (rows, channels_, relu) = (rows as i32, channels as i32, i32::from(self.relu));
         let (weight, bias) = (affine.slice(..channels), affine.slice(channels..));
-        let blocks = through(count, THREADS);
+        let blocks = grid_stride(count, THREADS);
         let name = format!("batch_norm_apply_{}", T::NAME);
         // SAFETY: batch_norm_apply of batch_norm.cu writes (rows, channels) numbers. It reads as many of `x` and,
         // unless it is null, of the residual, and four constants for each channel.
         unsafe {
-            let mut y = module.room::<T>(count)?;
+            let mut y = module.alloc::<T>(count)?;
             match residual {
                 Some(residual) => launch!(
                     module, name, blocks, x, residual, &weight, &bias, mean, inverse, &rows, &channels_,
@@ -185,7 +185,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         // SAFETY: batch_norm_slopes of batch_norm.cu writes two sums for each part and channel; batch_norm_sums
         // adds them up to two gradients for each channel, with respect to bias first.
         unsafe {
-            let mut partial = module.room::<f32>(2 * parts * channels)?;
+            let mut partial = module.alloc::<f32>(2 * parts * channels)?;
             launch!(
                 module,
                 name,
@@ -200,7 +200,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                 &relu,
                 &mut partial
             );
-            let mut sums = module.room::<f32>(2 * channels)?;
+            let mut sums = module.alloc::<f32>(2 * channels)?;
             {
                 let (mut of_weight, mut of_bias) = sums.split_at_mut(channels);
                 launch!(
@@ -233,13 +233,13 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (relu, own) = (i32::from(self.relu), i32::from(self.given.is_none()));
         let (of_weight, of_bias) = (by_affine.slice(..channels), by_affine.slice(channels..));
         let weight = affine.slice(..channels);
-        let blocks = through(count, THREADS);
+        let blocks = grid_stride(count, THREADS);
         let name = format!("batch_norm_gradient_{}", T::NAME);
         // SAFETY: batch_norm_gradient of batch_norm.cu writes (rows, channels) numbers, and as many with respect to
         // the residual unless that pointer is null.
         unsafe {
-            let mut by_x = module.room::<T>(count)?;
-            let mut by_residual = has_residual.then(|| module.room::<T>(count)).transpose()?;
+            let mut by_x = module.alloc::<T>(count)?;
+            let mut by_residual = has_residual.then(|| module.alloc::<T>(count)).transpose()?;
             match &mut by_residual {
                 Some(by_residual) => launch!(
                     module,

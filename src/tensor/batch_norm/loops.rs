@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::statistics::EPSILON;
 use crate::tensor::cpu::{
-    storage::{Number, Real, make_room, unwritten},
+    storage::{Number, Real, resize_unwritten, unwritten},
     vector::vectorised,
 };
 
@@ -23,7 +23,8 @@ pub struct Moments {
 
 /// Returns the mean and biased variance of each column of `x` (rows x channels).
 pub fn statistics<N: Number>(x: &[N], channels: usize) -> Moments {
-    let partial: Vec<Part<N::Sum>> = x.par_chunks(chunk(channels)).map(|x| Part::new(x, channels)).collect();
+    let partial: Vec<Part<N::Sum>> =
+        x.par_chunks(chunk_len(channels)).map(|x| Part::new(x, channels)).collect();
     let (mut count, mut mean, mut squares) = (0.0, vec![0.0; channels], vec![0.0; channels]);
     for part in partial {
         let total = count + part.rows;
@@ -98,7 +99,7 @@ pub fn normalise<N: Number>(
     let floor = if relu { N::Sum::ZERO } else { N::Sum::from_f64(f64::NEG_INFINITY) };
     // SAFETY: rows are whole, and the loops write every one.
     let mut y = unsafe { unwritten(x.len()) };
-    let size = chunk(channels);
+    let size = chunk_len(channels);
     y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
         let x = &x[index * size..][..y.len()];
         let residual = residual.map(|residual| &residual[index * size..][..x.len()]);
@@ -110,7 +111,7 @@ pub fn normalise<N: Number>(
                     None => {
                         for (y, x) in rows {
                             for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                                *y = N::narrow(above(x.widen() * scale + shift, floor));
+                                *y = N::narrow(at_least(x.widen() * scale + shift, floor));
                             }
                         }
                     }
@@ -119,7 +120,7 @@ pub fn normalise<N: Number>(
                             let affine = scale.iter().zip(&shift);
                             let numbers = y.iter_mut().zip(x).zip(residual);
                             for (((y, &x), &r), (&scale, &shift)) in numbers.zip(affine) {
-                                *y = N::narrow(above(x.widen() * scale + shift + r.widen(), floor));
+                                *y = N::narrow(at_least(x.widen() * scale + shift + r.widen(), floor));
                             }
                         }
                     }
@@ -139,13 +140,13 @@ pub struct Gradients<N: Number> {
 }
 
 /// The arguments of [`backward`].
-pub struct Given<'a, N: Number> {
+pub struct BackwardArguments<'a, N: Number> {
     pub x: &'a [N],
     /// Weights, then biases.
     pub affine: &'a [N::Sum],
     pub statistics: &'a Moments,
     /// Whether the statistics are the batch's own, and so depend on `x`.
-    pub moving: bool,
+    pub uses_batch_statistics: bool,
     /// The output, if ReLU was applied.
     pub y: Option<&'a [N]>,
     pub dy: &'a [N],
@@ -159,8 +160,8 @@ pub struct Given<'a, N: Number> {
 /// deviation, and let means and sums be over rows. Then dx = weight / deviation (g - mean(g) - n mean(g n)) if the
 /// statistics are the batch's own, otherwise weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual =
 /// g.
-pub fn backward<N: Number>(given: Given<N>) -> Gradients<N> {
-    let Given { x, affine, statistics, moving, dy, residual, .. } = given;
+pub fn backward<N: Number>(given: BackwardArguments<N>) -> Gradients<N> {
+    let BackwardArguments { x, affine, statistics, uses_batch_statistics: moving, dy, residual, .. } = given;
     let mean: Vec<N::Sum> = statistics.mean.iter().map(|&mean| N::Sum::from_f64(mean)).collect();
     // SAFETY: `sums` writes every number.
     let mut masked = unsafe { unwritten(if residual { dy.len() } else { 0 }) };
@@ -182,10 +183,10 @@ pub fn backward<N: Number>(given: Given<N>) -> Gradients<N> {
 }
 
 /// Returns sums of g and of g (x - mean) for each channel. Writes g to `masked` if a residual needs it.
-fn sums<N: Number>(given: &Given<N>, mean: &[N::Sum], masked: &mut [N]) -> (Vec<f64>, Vec<f64>) {
-    let &Given { x, dy, residual, .. } = given;
+fn sums<N: Number>(given: &BackwardArguments<N>, mean: &[N::Sum], masked: &mut [N]) -> (Vec<f64>, Vec<f64>) {
+    let &BackwardArguments { x, dy, residual, .. } = given;
     let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
-    let size = chunk(channels);
+    let size = chunk_len(channels);
     let partial: Vec<[Vec<N::Sum>; 2]> = if residual {
         let rows = masked.par_chunks_mut(size).zip(dy.par_chunks(size)).zip(x.par_chunks(size));
         rows.enumerate()
@@ -199,7 +200,7 @@ fn sums<N: Number>(given: &Given<N>, mean: &[N::Sum], masked: &mut [N]) -> (Vec<
         rows.enumerate()
             .map_init(Vec::new, |g, (index, (dy, x))| {
                 // SAFETY: `mask` writes every number.
-                unsafe { make_room(g, dy.len()) };
+                unsafe { resize_unwritten(g, dy.len()) };
                 mask(g, dy, y.get(index * size..).unwrap_or(&[]));
                 sums_of_rows(g, x, mean)
             })
@@ -243,11 +244,11 @@ struct Slopes<T> {
 }
 
 /// Returns the gradient with respect to `x`; `masked` is g if a residual needed it.
-fn by_input<N: Number>(given: &Given<N>, slopes: &Slopes<N::Sum>, masked: &[N]) -> Vec<N> {
-    let &Given { x, dy, residual, .. } = given;
+fn by_input<N: Number>(given: &BackwardArguments<N>, slopes: &Slopes<N::Sum>, masked: &[N]) -> Vec<N> {
+    let &BackwardArguments { x, dy, residual, .. } = given;
     let Slopes { mean, scale, slope, offset } = slopes;
     let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
-    let size = chunk(channels);
+    let size = chunk_len(channels);
     // SAFETY: rows are whole, and the loop writes every one.
     let mut by_input = unsafe { unwritten(x.len()) };
     by_input.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each_init(
@@ -257,7 +258,7 @@ fn by_input<N: Number>(given: &Given<N>, slopes: &Slopes<N::Sum>, masked: &[N]) 
                 &masked[index * size..][..dx.len()]
             } else {
                 // SAFETY: `mask` writes every number.
-                unsafe { make_room(g, dx.len()) };
+                unsafe { resize_unwritten(g, dx.len()) };
                 mask(g, &dy[index * size..], y.get(index * size..).unwrap_or(&[]));
                 g
             };
@@ -300,7 +301,7 @@ fn mask<N: Number>(g: &mut [N], dy: &[N], y: &[N]) {
 
 /// Returns `x`, but at least `floor`; NaN stays NaN.
 #[inline(always)]
-fn above<T: Real>(x: T, floor: T) -> T {
+fn at_least<T: Real>(x: T, floor: T) -> T {
     if x < floor { floor } else { x }
 }
 
@@ -309,6 +310,6 @@ fn deviations(statistics: &Moments) -> impl Iterator<Item = f64> {
 }
 
 /// Returns the number of elements in a task's rows.
-fn chunk(channels: usize) -> usize {
+fn chunk_len(channels: usize) -> usize {
     (TASK_NUMBERS / channels).clamp(1, TASK_ROWS) * channels
 }

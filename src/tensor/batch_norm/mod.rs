@@ -13,7 +13,7 @@ mod statistics;
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-pub use self::statistics::{EPSILON, Statistics, Then};
+pub use self::statistics::{EPSILON, Epilogue, Statistics};
 
 /// Normalises `input` (..., channels) with the `given` statistics, or with its own if none are given, and returns
 /// the ones used. `weight` and `bias` are (channels).
@@ -25,7 +25,7 @@ pub fn batch_norm(
     weight: &Tensor,
     bias: &Tensor,
     given: Option<Statistics>,
-    then: Then,
+    then: Epilogue,
 ) -> Result<(Tensor, Statistics)> {
     let channels = input.dim(D::Minus1)?;
     if given.is_none() && input.elem_count() <= channels {
@@ -50,7 +50,7 @@ pub fn batch_norm_plain(
     weight: &Tensor,
     bias: &Tensor,
     given: Option<Statistics>,
-    then: Then,
+    then: Epilogue,
 ) -> Result<(Tensor, Statistics)> {
     let channels = input.dim(D::Minus1)?;
     let rows = input.reshape(((), channels))?;
@@ -88,10 +88,10 @@ mod tests {
     use super::*;
 
     /// Returns statistics from the (mean, variance) of each channel.
-    fn of(channels: Vec<(f64, f64)>) -> Statistics {
+    fn channel_statistics(channels: Vec<(f64, f64)>) -> Statistics {
         let (mean, variance): (Vec<f64>, Vec<f64>) = channels.into_iter().unzip();
-        let there = |numbers: Vec<f64>| Tensor::new(numbers, &Device::Cpu).unwrap();
-        Statistics { mean: there(mean), variance: there(variance) }
+        let to_tensor = |numbers: Vec<f64>| Tensor::new(numbers, &Device::Cpu).unwrap();
+        Statistics { mean: to_tensor(mean), variance: to_tensor(variance) }
     }
 
     fn arguments(shape: &[usize], dtype: DType) -> Result<[Var; 4]> {
@@ -110,9 +110,9 @@ mod tests {
         let [input, weight, bias, _] = arguments(&[32, 32, 32, 3], DType::F64)?;
         let input = (input.as_tensor() + 1e4)?.to_dtype(DType::F32)?;
         let exact = input.to_dtype(DType::F64)?;
-        let (_, expected) = batch_norm_plain(&exact, &weight, &bias, None, Then::default())?;
+        let (_, expected) = batch_norm_plain(&exact, &weight, &bias, None, Epilogue::default())?;
         let (weight, bias) = (weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?);
-        let (_, found) = batch_norm(&input, &weight, &bias, None, Then::default())?;
+        let (_, found) = batch_norm(&input, &weight, &bias, None, Epilogue::default())?;
         assert!(distance(&found.mean, &expected.mean)? < 2e-3);
         assert!(
             distance(&found.variance, &expected.variance)?
@@ -127,7 +127,7 @@ mod tests {
         let rows = Tensor::new(&[[1_f32, 1.0], [3.0, 7.0], [1.0, 1.0], [3.0, 7.0]], &Device::Cpu)?;
         let (ones, zeros) =
             (Tensor::ones(2, DType::F32, &Device::Cpu)?, Tensor::zeros(2, DType::F32, &Device::Cpu)?);
-        let (_, used) = batch_norm(&rows, &ones, &zeros, None, Then::default())?;
+        let (_, used) = batch_norm(&rows, &ones, &zeros, None, Epilogue::default())?;
         let (mean, variance) = (Var::from_tensor(&zeros)?, Var::from_tensor(&ones)?);
         used.move_running(&mean, &variance, 4, 0.1)?;
         assert_eq!(mean.to_vec1::<f32>()?, [0.2, 0.4]);
@@ -141,8 +141,8 @@ mod tests {
         let input = Var::zeros((4, 1), DType::F32, &Device::Cpu)?;
         let (weight, bias) =
             (Tensor::ones(1, DType::F32, &Device::Cpu)?, Tensor::zeros(1, DType::F32, &Device::Cpu)?);
-        let given = Some(of(vec![(0.0, 1.0)]));
-        let (output, _) = batch_norm(&input, &weight, &bias, given, Then { residual: None, relu: true })?;
+        let given = Some(channel_statistics(vec![(0.0, 1.0)]));
+        let (output, _) = batch_norm(&input, &weight, &bias, given, Epilogue { residual: None, relu: true })?;
         let gradient = output.sum_all()?.backward()?.remove(&input).expect("a gradient");
         assert_eq!(gradient.flatten_all()?.to_vec1::<f32>()?, [0.0; 4]);
         Ok(())
@@ -152,7 +152,7 @@ mod tests {
     fn threads_do_not_move_a_bit() -> Result<()> {
         assert_thread_independent(|| {
             let function = |x: &[Tensor]| {
-                let then = Then { residual: Some(&x[3]), relu: true };
+                let then = Epilogue { residual: Some(&x[3]), relu: true };
                 batch_norm(&x[0], &x[1], &x[2], None, then).map(|(output, _)| output)
             };
             let (value, mut gradients) = differentiate(&function, &arguments(&[9, 16, 17, 24], DType::F32)?)?;
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn one_row_has_no_statistics_of_its_own() -> Result<()> {
         let [input, weight, bias, _] = arguments(&[1, 3], DType::F32)?;
-        let error = batch_norm(&input, &weight, &bias, None, Then::default()).unwrap_err();
+        let error = batch_norm(&input, &weight, &bias, None, Epilogue::default()).unwrap_err();
         assert!(error.to_string().contains("more than one row"), "{error}");
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 
-use crate::tensor::updates::{Move, move_averages};
+use crate::tensor::updates::{AverageUpdate, move_averages};
 
 /// Added to variances, as in torchvision.
 pub const EPSILON: f64 = 1e-5;
@@ -26,31 +26,36 @@ impl Statistics {
         let rows = rows as f64;
         if mean.device().is_cpu() {
             let moved = |running: &Var, batch: Vec<f64>| -> Result<()> {
-                let all = numbers(running)?.into_iter().zip(batch);
+                let all = to_f64_vec(running)?.into_iter().zip(batch);
                 let moved: Vec<f64> =
                     all.map(|(running, batch)| (1.0 - share) * running + share * batch).collect();
                 running.set(&Tensor::new(moved, running.device())?.to_dtype(running.dtype())?)
             };
-            let unbiased = numbers(&self.variance)?.into_iter().map(|biased| biased * rows / (rows - 1.0));
-            moved(mean, numbers(&self.mean)?)?;
+            let unbiased = to_f64_vec(&self.variance)?.into_iter().map(|biased| biased * rows / (rows - 1.0));
+            moved(mean, to_f64_vec(&self.mean)?)?;
             return moved(variance, unbiased.collect());
         }
         let unbiased = rows / (rows - 1.0);
         move_averages(&[
-            Move { average: mean, value: &self.mean, keep: 1.0 - share, take: share },
-            Move { average: variance, value: &self.variance, keep: 1.0 - share, take: share * unbiased },
+            AverageUpdate { average: mean, value: &self.mean, keep: 1.0 - share, take: share },
+            AverageUpdate {
+                average: variance,
+                value: &self.variance,
+                keep: 1.0 - share,
+                take: share * unbiased,
+            },
         ])
     }
 }
 
 /// Returns the numbers on the CPU, in double precision.
-pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+pub(super) fn to_f64_vec(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.detach().to_dtype(DType::F64)?.to_vec1()
 }
 
 /// Optional steps after normalisation, in this order.
 #[derive(Clone, Copy, Default)]
-pub struct Then<'a> {
+pub struct Epilogue<'a> {
     /// Added before the ReLU; of the input's shape.
     pub residual: Option<&'a Tensor>,
     /// Whether negative numbers are set to 0.

@@ -34,10 +34,10 @@ impl Convolution {
         let (images, weights) = (arguments[0], arguments[1]);
         let (windows, axes) = self.0.plan(images.1.shape(), weights.1.shape())?;
         let (images, weights) = (values::<N>(images.0, images.1)?, values::<N::Sum>(weights.0, weights.1)?);
-        let (down, across) = windows.output();
+        let (down, across) = windows.output_size();
         // SAFETY: both algorithms write every pixel's channels.
         let mut out = unsafe { unwritten(windows.pixels() * axes.outputs) };
-        if winograd::fits(&windows, axes.outputs) {
+        if winograd::supports(&windows, axes.outputs) {
             let filters = Filters::new(weights, axes.outputs, axes.inputs);
             winograd::forward(&windows, images, filters, &mut out);
         } else {
@@ -55,7 +55,7 @@ impl Convolution {
         let (windows, axes) = self.0.plan(images.shape(), weights.shape())?;
         let wanted = images.track_op();
         let backward = |x: &[N], w: &[N::Sum], dy: &[N]| {
-            if winograd::fits(&windows, axes.outputs) {
+            if winograd::supports(&windows, axes.outputs) {
                 let by_images = wanted.then(|| {
                     let filters = Filters::adjoint(w, axes.outputs, axes.inputs);
                     // SAFETY: the mirrored convolution writes every pixel's channels.
@@ -84,7 +84,7 @@ impl Convolution {
 
 /// Returns, for a stride-1 convolution, the windows of the output's gradient, one for each input pixel.
 fn mirrored(windows: &Windows, outputs: usize) -> Windows {
-    let (height, width) = windows.output();
+    let (height, width) = windows.output_size();
     let (rows, columns) = windows.kernel;
     let padding = (rows - 1 - windows.padding.0, columns - 1 - windows.padding.1);
     Windows { height, width, channels: outputs, padding, ..*windows }

@@ -21,7 +21,7 @@ use super::geometry::Geometry;
 use crate::tensor::{
     gpu::{
         self,
-        launch::{Element, Module, constant, device, not_a_type, view, with_views},
+        launch::{Element, Module, constant, device, unsupported_dtype, view, with_views},
     },
     graph::{
         chain::apply,
@@ -56,25 +56,25 @@ fn choose<A: Copy>(
 /// Like [`crate::tensor::convolution()`]; `None` if cuDNN refuses the shape.
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
     match images.dtype() {
-        DType::F32 => OnDevice::<f32>::apply(images, weights, geometry),
-        DType::BF16 => OnDevice::<bf16>::apply(images, weights, geometry),
-        other => not_a_type("convolution", other),
+        DType::F32 => CudnnConvolution::<f32>::apply(images, weights, geometry),
+        DType::BF16 => CudnnConvolution::<bf16>::apply(images, weights, geometry),
+        other => unsupported_dtype("convolution", other),
     }
 }
 
 /// A convolution with a copy of its weights in cuDNN's layout and the type of the images. As an argument of the
 /// operation, weights are f32 in torchvision's layout.
-struct OnDevice<T> {
+struct CudnnConvolution<T> {
     geometry: Geometry,
     weights: Tensor,
     numbers: PhantomData<T>,
 }
 
-impl<T: Multiplied + Send + Sync + 'static> OnDevice<T> {
+impl<T: CudnnNumber + Send + Sync + 'static> CudnnConvolution<T> {
     fn apply(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
         // (out, in, height, width) to cuDNN's (out, height, width, in), in the number type of the activations.
-        let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
-        let sizes = Sizes::new(images.shape(), there.shape(), geometry)?;
+        let cudnn_weights = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
+        let sizes = Sizes::new(images.shape(), cudnn_weights.shape(), geometry)?;
         let plan = plan::<T>(images.device().as_cuda_device()?, &sizes)?;
         if let Some(error) = plan.error(images.track_op()) {
             if !is_refusal(error) {
@@ -86,25 +86,25 @@ impl<T: Multiplied + Send + Sync + 'static> OnDevice<T> {
             ));
             return Ok(None);
         }
-        let operation = Self { geometry, weights: there, numbers: PhantomData };
+        let operation = Self { geometry, weights: cudnn_weights, numbers: PhantomData };
         apply(&[&images.contiguous()?, weights], operation).map(Some)
     }
 }
 
 /// Number types that cuDNN multiplies, with the math mode of each.
-trait Multiplied: Element + CudnnDataType {
+trait CudnnNumber: Element + CudnnDataType {
     const MATH: sys::cudnnMathType_t;
     const ONE: Self;
     const ZERO: Self;
 }
 
-impl Multiplied for f32 {
+impl CudnnNumber for f32 {
     const MATH: sys::cudnnMathType_t = sys::cudnnMathType_t::CUDNN_FMA_MATH;
     const ONE: Self = 1.0;
     const ZERO: Self = 0.0;
 }
 
-impl Multiplied for bf16 {
+impl CudnnNumber for bf16 {
     const MATH: sys::cudnnMathType_t = sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH;
     const ONE: Self = Self::ONE;
     const ZERO: Self = Self::ZERO;
@@ -140,7 +140,7 @@ impl Sizes {
 }
 
 /// A shape as described to cuDNN.
-struct Descriptors<T: Multiplied> {
+struct Descriptors<T: CudnnNumber> {
     images: TensorDescriptor<T>,
     weights: FilterDescriptor<T>,
     output: TensorDescriptor<T>,
@@ -148,7 +148,7 @@ struct Descriptors<T: Multiplied> {
     convolution: ConvDescriptor<f32>,
 }
 
-impl<T: Multiplied> Descriptors<T> {
+impl<T: CudnnNumber> Descriptors<T> {
     fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
         const NHWC: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
         // cuDNN takes sizes in the order batch, channels, height, width, whatever the memory layout.
@@ -188,14 +188,14 @@ impl<T: Multiplied> Descriptors<T> {
 type Chosen<A> = std::result::Result<(A, usize), CudnnError>;
 
 /// Descriptors and algorithms for one shape.
-struct Plan<T: Multiplied> {
+struct Plan<T: CudnnNumber> {
     descriptors: Descriptors<T>,
     forward: Chosen<sys::cudnnConvolutionFwdAlgo_t>,
     by_images: Chosen<sys::cudnnConvolutionBwdDataAlgo_t>,
     by_weights: Chosen<sys::cudnnConvolutionBwdFilterAlgo_t>,
 }
 
-impl<T: Multiplied> Plan<T> {
+impl<T: CudnnNumber> Plan<T> {
     fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
         let descriptors = Descriptors::new(cudnn, sizes)?;
         let (forward, by_images, by_weights) =
@@ -232,7 +232,7 @@ fn failed(error: CudnnError) -> Error {
     Error::Msg(format!("convolution: cuDNN says {error:?}")).bt()
 }
 
-fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<Rc<Plan<T>>> {
+fn plan<T: CudnnNumber + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<Rc<Plan<T>>> {
     CUDNN.with_borrow_mut(|known| {
         let location = candle_core::backend::BackendDevice::location(device);
         if let std::collections::hash_map::Entry::Vacant(place) = known.entry(location) {
@@ -252,14 +252,14 @@ fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<R
 /// Allocates an algorithm's workspace from the device's pool, which reuses memory.
 fn workspace(memory: &Module, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
     // SAFETY: cuDNN reads only numbers that it has written there.
-    (bytes > 0).then(|| unsafe { memory.room::<u8>(bytes) }).transpose()
+    (bytes > 0).then(|| unsafe { memory.alloc::<u8>(bytes) }).transpose()
 }
 
 fn memory(device: &CudaDevice) -> Module<'_> {
     Module { name: "", ptx: "", device }
 }
 
-impl<T: Multiplied> Plan<T> {
+impl<T: CudnnNumber> Plan<T> {
     /// Returns the gradient with respect to images, (batch, height, width, in).
     fn by_images(
         &self,
@@ -273,7 +273,7 @@ impl<T: Multiplied> Plan<T> {
         // SAFETY: cuDNN writes every number, since the second scale is 0; buffers have the sizes and types of the
         // descriptors.
         unsafe {
-            let mut gradient = memory.room::<T>(sizes.images.iter().product())?;
+            let mut gradient = memory.alloc::<T>(sizes.images.iter().product())?;
             let scale = (T::ONE, T::ZERO);
             backward
                 .launch(algorithm, workspace.as_mut(), scale, &mut gradient, weights, slope)
@@ -294,7 +294,7 @@ impl<T: Multiplied> Plan<T> {
         let mut workspace = workspace(memory, bytes)?;
         // SAFETY: as above.
         unsafe {
-            let mut gradient = memory.room::<T>(sizes.weights.iter().product())?;
+            let mut gradient = memory.alloc::<T>(sizes.weights.iter().product())?;
             let scale = (T::ONE, T::ZERO);
             backward
                 .launch(algorithm, workspace.as_mut(), scale, images, &mut gradient, slope)
@@ -304,7 +304,7 @@ impl<T: Multiplied> Plan<T> {
     }
 }
 
-impl<T: Multiplied + Send + Sync + 'static> Operation for OnDevice<T> {
+impl<T: CudnnNumber + Send + Sync + 'static> Operation for CudnnConvolution<T> {
     const NAME: &'static str = "convolution";
 
     fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
@@ -320,7 +320,7 @@ impl<T: Multiplied + Send + Sync + 'static> Operation for OnDevice<T> {
             // SAFETY: cuDNN writes every number, since the second scale is 0; buffers have the sizes and types of
             // the descriptors.
             unsafe {
-                let mut output = memory.room::<T>(sizes.output.iter().product())?;
+                let mut output = memory.alloc::<T>(sizes.output.iter().product())?;
                 let scale = (T::ONE, T::ZERO);
                 forward
                     .launch(algorithm, workspace.as_mut(), scale, &images, weights, &mut output)

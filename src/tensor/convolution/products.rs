@@ -12,7 +12,7 @@ use crate::tensor::cpu::{
     factor::{Factor, Threads},
     operands::{Matrix, Write},
     patches::Windows,
-    storage::{Number, make_room, unwritten},
+    storage::{Number, resize_unwritten, unwritten},
 };
 
 /// With more weights than this, each product is parallelised instead of the pixels (ours, by measurement).
@@ -26,10 +26,10 @@ const GROUPS: usize = 8;
 
 /// `out = windows(images) weights^T`; weights (out, tap, in), out (pixels, out).
 pub fn forward<N: Factor>(windows: &Windows, images: &[N], weights: &[N::Sum], out: &mut [N]) {
-    let (size, outputs) = (windows.size(), weights.len() / windows.size());
+    let (size, outputs) = (windows.window_len(), weights.len() / windows.window_len());
     let few = size * outputs <= MANY_WEIGHTS;
-    let weights = N::ready(Matrix::new(weights, outputs, size).transposed());
-    let across = windows.output().1;
+    let weights = N::prepare(Matrix::new(weights, outputs, size).transposed());
+    let across = windows.output_size().1;
     if windows.are_pixels() {
         N::multiply(out, images, &weights, Write::Replace, Threads::All);
     } else if few {
@@ -39,7 +39,7 @@ pub fn forward<N: Factor>(windows: &Windows, images: &[N], weights: &[N::Sum], o
             |rows, (index, out)| {
                 let pixels = out.len() / outputs;
                 // SAFETY: `gather` writes whole windows.
-                unsafe { make_room(rows, pixels * size) };
+                unsafe { resize_unwritten(rows, pixels * size) };
                 windows.gather(images, index * lines..index * lines + pixels / across, rows);
                 N::multiply(out, rows, &weights, Write::Replace, Threads::One);
             },
@@ -69,10 +69,10 @@ pub fn backward_stride_one<N: Factor>(
     weights: &[N::Sum],
     axes: Axes,
 ) -> (Vec<N>, Vec<N::Sum>) {
-    let (size, inputs) = (windows.size(), axes.inputs);
-    let (down, across) = windows.output();
+    let (size, inputs) = (windows.window_len(), axes.inputs);
+    let (down, across) = windows.output_size();
     let few = size * inputs <= MANY_WEIGHTS;
-    let weights = N::ready(Matrix::new(weights, size, inputs));
+    let weights = N::prepare(Matrix::new(weights, size, inputs));
     // SAFETY: products write every pixel's channels.
     let mut by_images = unsafe { unwritten(images.len()) };
     let image = down * across * inputs;
@@ -93,7 +93,7 @@ pub fn backward_stride_one<N: Factor>(
                 let pixels = images.len() / inputs;
                 let first = index * group * down + step * lines;
                 // SAFETY: `gather` writes whole windows.
-                unsafe { make_room(&mut rows, pixels * size) };
+                unsafe { resize_unwritten(&mut rows, pixels * size) };
                 windows.gather(gradient, first..first + pixels / across, &mut rows);
                 N::multiply(by_images, &rows, &weights, Write::Replace, Threads::One);
                 N::multiply_transposed(by_weights, &rows, images, (size, inputs), true, Threads::One);
@@ -126,23 +126,23 @@ pub fn backward<N: Factor>(
     weights: Option<&[N::Sum]>,
     axes: Axes,
 ) -> (Option<Vec<N>>, Vec<N::Sum>) {
-    let (size, outputs) = (windows.size(), axes.outputs);
-    let weights = weights.map(|weights| N::ready(Matrix::new(weights, outputs, size)));
+    let (size, outputs) = (windows.window_len(), axes.outputs);
+    let weights = weights.map(|weights| N::prepare(Matrix::new(weights, outputs, size)));
     let mut by_images = vec![N::Sum::ZERO; if weights.is_some() { images.len() } else { 0 }];
     let few = size * outputs <= MANY_WEIGHTS;
     // Number of images that one task scatters onto, one after another.
     let group = if few { windows.batch.div_ceil(GROUPS) } else { 1 };
     let mut groups: Vec<&mut [N::Sum]> = match weights {
-        Some(_) => by_images.chunks_mut(group * windows.image()).collect(),
+        Some(_) => by_images.chunks_mut(group * windows.image_len()).collect(),
         None => (0..windows.batch.div_ceil(group)).map(|_| &mut [][..]).collect(),
     };
-    let given = Given { windows, images, gradient, weights: weights.as_ref(), outputs };
+    let given = BackwardArguments { windows, images, gradient, weights: weights.as_ref(), outputs };
     let parts = if few { given.share_pixels(group, &mut groups) } else { given.share_channels(&mut groups) };
     (weights.is_some().then(|| N::narrow_all(by_images)), axes.unpack_sum(&parts, Order::OutputFirst))
 }
 
 /// The arguments of [`backward`].
-struct Given<'a, 'w, N: Factor> {
+struct BackwardArguments<'a, 'w, N: Factor> {
     windows: &'a Windows,
     images: &'a [N],
     gradient: &'a [N],
@@ -150,12 +150,12 @@ struct Given<'a, 'w, N: Factor> {
     outputs: usize,
 }
 
-impl<N: Factor> Given<'_, '_, N> {
+impl<N: Factor> BackwardArguments<'_, '_, N> {
     /// Returns each task's partial sum of the gradient with respect to weights, concatenated, and writes the
     /// gradient with respect to images. Each task handles a group of `group` images.
     fn share_pixels(&self, group: usize, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
-        let (size, (down, across)) = (windows.size(), windows.output());
+        let (size, (down, across)) = (windows.window_len(), windows.output_size());
         let mut parts = vec![N::Sum::ZERO; groups.len() * size * outputs];
         let tasks = parts
             .par_chunks_mut(size * outputs)
@@ -169,12 +169,12 @@ impl<N: Factor> Given<'_, '_, N> {
                 let first = index * group * down + step * lines;
                 let range = first..first + pixels / across;
                 // SAFETY: `gather` writes whole windows.
-                unsafe { make_room(&mut rows, pixels * size) };
+                unsafe { resize_unwritten(&mut rows, pixels * size) };
                 windows.gather(images, range.clone(), &mut rows);
                 N::multiply_transposed(by_weights, gradient, &rows, (outputs, size), true, Threads::One);
                 if let Some(weights) = weights {
                     // SAFETY: the product writes every number.
-                    unsafe { make_room(&mut by_rows, pixels * size) };
+                    unsafe { resize_unwritten(&mut by_rows, pixels * size) };
                     N::multiply_wide(&mut by_rows, gradient, weights, Threads::One);
                     windows.scatter(&by_rows, range, index * group, by_images);
                 }
@@ -187,7 +187,7 @@ impl<N: Factor> Given<'_, '_, N> {
     /// group is a single image.
     fn share_channels(&self, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
-        let (size, (down, across)) = (windows.size(), windows.output());
+        let (size, (down, across)) = (windows.window_len(), windows.output_size());
         let mut by_weights = vec![N::Sum::ZERO; size * outputs];
         let together = (SHARED_NUMBERS / (down * across * size)).max(1);
         let (mut rows, mut by_rows) = (Vec::new(), Vec::new());
@@ -198,7 +198,7 @@ impl<N: Factor> Given<'_, '_, N> {
             N::multiply_transposed(&mut by_weights, gradient, &rows, (outputs, size), true, Threads::All);
             if let Some(weights) = weights {
                 // SAFETY: the product writes every number.
-                unsafe { make_room(&mut by_rows, pixels * size) };
+                unsafe { resize_unwritten(&mut by_rows, pixels * size) };
                 N::multiply_wide(&mut by_rows, gradient, weights, Threads::All);
                 let rows = by_rows.par_chunks(down * across * size);
                 rows.zip(groups).enumerate().for_each(|(index, (rows, by_image))| {
@@ -213,7 +213,7 @@ impl<N: Factor> Given<'_, '_, N> {
 
 /// Returns the number of output lines whose windows hold about `numbers` numbers.
 fn lines_within(numbers: usize, windows: &Windows) -> usize {
-    (numbers / (windows.output().1 * windows.size())).clamp(1, windows.lines())
+    (numbers / (windows.output_size().1 * windows.window_len())).clamp(1, windows.lines())
 }
 
 /// Gathers the windows of `lines` lines beginning with `first`, in parallel, like [`Windows::gather`].
@@ -224,9 +224,9 @@ fn gather_parallel<N: Number>(
     lines: usize,
     rows: &mut Vec<N>,
 ) {
-    let line = windows.output().1 * windows.size();
+    let line = windows.output_size().1 * windows.window_len();
     // SAFETY: `gather` writes whole windows.
-    unsafe { make_room(rows, lines * line) };
+    unsafe { resize_unwritten(rows, lines * line) };
     rows.par_chunks_mut(line).enumerate().for_each(|(index, rows)| {
         windows.gather(images, first + index..first + index + 1, rows);
     });

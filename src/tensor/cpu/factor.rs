@@ -25,7 +25,7 @@ pub trait Factor: Number {
     type Right<'a>: Sync;
 
     /// Prepares weights for products; they are rounded to `Self`.
-    fn ready(weights: Matrix<'_, Self::Sum>) -> Self::Right<'_>;
+    fn prepare(weights: Matrix<'_, Self::Sum>) -> Self::Right<'_>;
 
     /// `out = left right`, or as `write` says, rounded; `left` and `out` are row-major.
     fn multiply(
@@ -56,7 +56,7 @@ pub trait Factor: Number {
 impl<T: Real> Factor for T {
     type Right<'a> = Matrix<'a, T>;
 
-    fn ready(weights: Matrix<'_, T>) -> Matrix<'_, T> {
+    fn prepare(weights: Matrix<'_, T>) -> Matrix<'_, T> {
         weights
     }
 
@@ -101,7 +101,7 @@ const STEPS: usize = 1024;
 impl Factor for bf16 {
     type Right<'a> = Strips;
 
-    fn ready(weights: Matrix<'_, f32>) -> Strips {
+    fn prepare(weights: Matrix<'_, f32>) -> Strips {
         Strips::new(weights)
     }
 
@@ -127,8 +127,8 @@ impl Factor for bf16 {
         let pieces = left.chunks((STEPS * columns.0).max(1)).zip(right.chunks((STEPS * columns.1).max(1)));
         for (index, (left, right)) in pieces.enumerate() {
             let steps = left.len() / columns.0;
-            let left = Left::of_steps(left, steps, columns.0, columns.0);
-            let right = Strips::of_steps(right, steps, columns.1, columns.1);
+            let left = Left::from_steps(left, steps, columns.0, columns.0);
+            let right = Strips::from_steps(right, steps, columns.1, columns.1);
             let write = if add || index > 0 { Write::Add } else { Write::Replace };
             multiply_packed(out, &left, &right, write, threads);
         }
@@ -147,7 +147,7 @@ fn multiply_as<N: Number<Sum = f32>>(
     threads: Threads,
 ) {
     let (steps, columns) = (right.steps, right.columns);
-    let left = Left::of_rows(left, out.len() / columns.max(1), steps, steps);
+    let left = Left::from_rows(left, out.len() / columns.max(1), steps, steps);
     multiply_packed(out, &left, right, write, threads);
 }
 
@@ -223,7 +223,7 @@ mod tests {
         let left: Vec<N> = whole("left", rows * steps);
         let weights: Vec<N::Sum> = whole("weights", steps * columns);
         let added: Vec<N::Sum> = whole("added", columns);
-        let ready = N::ready(Matrix::new(&weights, steps, columns));
+        let ready = N::prepare(Matrix::new(&weights, steps, columns));
         let (x, y) = (wide(&left), wide(&weights));
         for threads in [Threads::One, Threads::All] {
             let mut out = vec![N::ZERO; rows * columns];

@@ -11,7 +11,7 @@ use super::{
 pub fn multiply<T: Real>(out: Output<T>, left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
     assert_eq!((out.rows, out.columns), (left.rows, right.columns), "shape of a product");
     let whole = Piece { row: 0, rows: left.rows, column: 0, columns: right.columns };
-    let (start, row_stride) = out.raw();
+    let (start, row_stride) = out.raw_parts();
     // SAFETY: `out` is a mutable borrow, consumed here, and as large as the product.
     unsafe { multiply_piece(Pointer(start), row_stride, whole, left, right, write) }
 }
@@ -52,7 +52,7 @@ pub unsafe fn multiply_piece<T: Real>(
         }
     }
     let ((left_start, left_rows, left_columns), (right_start, right_rows, right_columns)) =
-        (left.raw(), right.raw());
+        (left.raw_parts(), right.raw_parts());
     // SAFETY: the constructors of the matrices checked that they lie within their numbers; the piece is inside
     // them.
     let (out, left, right) = unsafe {

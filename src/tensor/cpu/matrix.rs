@@ -26,14 +26,14 @@ pub fn multiply<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<T>, write
 /// Like [`multiply`], into part of a larger matrix.
 pub fn multiply_into<T: Real>(out: Output<T>, left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
     assert_eq!((out.rows, out.columns), (left.rows, right.columns), "shape of a product");
-    if let Some((left, right, write)) = as_single(left, right, write) {
-        let (start, stride) = out.raw();
+    if let Some((left, right, write)) = as_f32(left, right, write) {
+        let (start, stride) = out.raw_parts();
         return each_step(left, right, write, |packed, write| {
             let (blocks, pairs) = packed.pieces();
             let start = Pointer(start.cast());
             // SAFETY: `out` is a mutable borrow, consumed here, and as large as the product.
             unsafe {
-                begin(start, stride, (left.rows, right.columns), write);
+                write_added_row(start, stride, (left.rows, right.columns), write);
                 packed.multiply((start.0, stride), 0..blocks, 0..pairs, write != Write::Replace);
             }
         });
@@ -46,11 +46,11 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
     assert_eq!(out.len(), left.rows * right.columns, "{} x {} product", left.rows, right.columns);
     let (rows, columns) = (left.rows, right.columns);
     let pointer = Pointer(out.as_mut_ptr());
-    if let Some((left, right, write)) = as_single(left, right, write) {
+    if let Some((left, right, write)) = as_f32(left, right, write) {
         let start = Pointer(out.as_mut_ptr().cast::<f32>());
         return each_step(left, right, write, |packed, write| {
             // SAFETY: `out` is borrowed mutably for the call.
-            unsafe { share(packed, start, (rows, columns), write) }
+            unsafe { multiply_packed(packed, start, (rows, columns), write) }
         });
     }
     // At least four equal pieces along the longer side, or a multiple, so that two or four threads finish together.
@@ -74,11 +74,7 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
 type Single<'a> = (Matrix<'a, f32>, Matrix<'a, f32>, Write<'a, f32>);
 
 /// Returns the arguments as f32, if `T` is f32 and the product is not empty.
-fn as_single<'a, T: Real>(
-    left: Matrix<'a, T>,
-    right: Matrix<'a, T>,
-    write: Write<'a, T>,
-) -> Option<Single<'a>> {
+fn as_f32<'a, T: Real>(left: Matrix<'a, T>, right: Matrix<'a, T>, write: Write<'a, T>) -> Option<Single<'a>> {
     if TypeId::of::<T>() != TypeId::of::<f32>() || left.rows * left.columns * right.columns == 0 {
         return None;
     }
@@ -117,7 +113,12 @@ fn each_step<'a>(
 ///
 /// # Safety
 /// `out` points to these rows and columns; no other code may access them during the call.
-unsafe fn begin(out: Pointer<f32>, stride: usize, (rows, columns): (usize, usize), write: Write<f32>) {
+unsafe fn write_added_row(
+    out: Pointer<f32>,
+    stride: usize,
+    (rows, columns): (usize, usize),
+    write: Write<f32>,
+) {
     let Write::WithRow(added) = write else { return };
     assert_eq!(added.len(), columns, "row added to a product");
     for row in 0..rows {
@@ -133,7 +134,7 @@ const TASK: (usize, usize) = (18, 8);
 ///
 /// # Safety
 /// `out` points to as many numbers as the product has; no other code may access them during the call.
-unsafe fn share(packed: &Packed, out: Pointer<f32>, shape: (usize, usize), write: Write<f32>) {
+unsafe fn multiply_packed(packed: &Packed, out: Pointer<f32>, shape: (usize, usize), write: Write<f32>) {
     let (blocks, pairs) = packed.pieces();
     // At least four equal pieces along the longer side, or a multiple, so that two or four threads finish together.
     let side = |count: usize, most: usize, longest: bool| {
@@ -143,7 +144,7 @@ unsafe fn share(packed: &Packed, out: Pointer<f32>, shape: (usize, usize), write
     let (tall, wide) = (side(blocks, TASK.0, blocks >= pairs), side(pairs, TASK.1, pairs > blocks));
     let across = pairs.div_ceil(wide);
     // SAFETY: guaranteed by the caller.
-    unsafe { begin(out, shape.1, shape, write) };
+    unsafe { write_added_row(out, shape.1, shape, write) };
     (0..blocks.div_ceil(tall) * across).into_par_iter().for_each(|index| {
         let (block, pair) = (index / across * tall, index % across * wide);
         let (blocks, pairs) = (block..blocks.min(block + tall), pair..pairs.min(pair + wide));

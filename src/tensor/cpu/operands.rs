@@ -73,7 +73,7 @@ impl<'a, T> Matrix<'a, T> {
     }
 
     /// Returns a pointer to the first number, the row stride and the column stride.
-    pub fn raw(&self) -> (*const T, usize, usize) {
+    pub fn raw_parts(&self) -> (*const T, usize, usize) {
         (self.values.as_ptr(), self.row_stride, self.column_stride)
     }
 }
@@ -114,13 +114,13 @@ impl<'a, T> Output<'a, T> {
     /// # Safety
     /// As long as the output exists, `start` points to `rows` rows of `columns` numbers that no other code
     /// accesses.
-    pub unsafe fn at(start: *mut T, rows: usize, columns: usize, row_stride: usize) -> Self {
+    pub unsafe fn from_raw(start: *mut T, rows: usize, columns: usize, row_stride: usize) -> Self {
         Self { start: Pointer(start), rows, columns, row_stride, borrowed: PhantomData }
     }
 
     /// Returns a pointer to the first number, and the row stride; the numbers are borrowed as long as the output
     /// exists.
-    pub fn raw(&self) -> (*mut T, usize) {
+    pub fn raw_parts(&self) -> (*mut T, usize) {
         (self.start.0, self.row_stride)
     }
 

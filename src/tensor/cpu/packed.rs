@@ -41,7 +41,9 @@ impl<'a> Packed<'a> {
             pack(right, columns.div_ceil(STRIP), |strip| strip * STRIP..columns.min((strip + 1) * STRIP));
         let left = match left.as_rows() {
             Some(_) => Left::Rows(left),
-            None => Left::Blocks(pack(left.transposed(), rows.div_ceil(ROWS), |block| bounds(block, rows))),
+            None => {
+                Left::Blocks(pack(left.transposed(), rows.div_ceil(ROWS), |block| block_rows(block, rows)))
+            }
         };
         Self { left, rows, steps, columns, right: strips }
     }
@@ -71,19 +73,22 @@ impl<'a> Packed<'a> {
             let second = if columns > STRIP { &rest[..strip] } else { &[] };
             let product = |rows: Range<usize>, left: Matrix<f32>| {
                 // SAFETY: the rows and columns exist; the rest is guaranteed by the caller.
-                let out =
-                    unsafe { Output::at(out.add(rows.start * stride + column), rows.len(), columns, stride) };
+                let out = unsafe {
+                    Output::from_raw(out.add(rows.start * stride + column), rows.len(), columns, stride)
+                };
                 multiply_strips(out, left, first, second, add);
             };
             match &self.left {
                 Left::Rows(left) => {
-                    let (start, end) =
-                        (bounds(blocks.start, self.rows).start, bounds(blocks.end - 1, self.rows).end);
+                    let (start, end) = (
+                        block_rows(blocks.start, self.rows).start,
+                        block_rows(blocks.end - 1, self.rows).end,
+                    );
                     product(start..end, left.rows_within(start..end));
                 }
                 Left::Blocks(numbers) => {
                     for block in blocks.clone() {
-                        let rows = bounds(block, self.rows);
+                        let rows = block_rows(block, self.rows);
                         let numbers = &numbers[block * strip..][..strip];
                         let left = Matrix::part(numbers, self.steps, rows.len(), STRIP).transposed();
                         product(rows, left);
@@ -95,7 +100,7 @@ impl<'a> Packed<'a> {
 }
 
 /// Returns the rows of a block; all blocks have about equally many.
-fn bounds(block: usize, rows: usize) -> Range<usize> {
+fn block_rows(block: usize, rows: usize) -> Range<usize> {
     let blocks = rows.div_ceil(ROWS);
     block * rows / blocks..(block + 1) * rows / blocks
 }
@@ -104,7 +109,7 @@ fn bounds(block: usize, rows: usize) -> Range<usize> {
 fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>) -> Vec<f32> {
     let groups: Vec<Range<usize>> = (0..count).map(group).collect();
     let Some((numbers, stride)) = matrix.as_rows() else {
-        return turn(matrix, &groups);
+        return pack_columns(matrix, &groups);
     };
     fill_groups(
         matrix.rows,
@@ -122,7 +127,7 @@ fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>
 }
 
 /// Like [`pack`], for contiguous columns.
-fn turn(matrix: Matrix<f32>, groups: &[Range<usize>]) -> Vec<f32> {
+fn pack_columns(matrix: Matrix<f32>, groups: &[Range<usize>]) -> Vec<f32> {
     let (numbers, stride) = matrix.transposed().as_rows().expect("contiguous rows or columns");
     let size = matrix.rows * STRIP;
     // SAFETY: the columns are written, and nothing else of the memory is used.

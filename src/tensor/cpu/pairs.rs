@@ -52,8 +52,10 @@ impl Strips {
     /// If neither rows nor columns are contiguous.
     pub fn new<N: Number<Sum = f32>>(matrix: Matrix<N>) -> Self {
         match (matrix.as_rows(), matrix.transposed().as_rows()) {
-            (Some((numbers, stride)), _) => Self::of_steps(numbers, matrix.rows, matrix.columns, stride),
-            (None, Some((numbers, stride))) => Self::of_columns(numbers, matrix.columns, matrix.rows, stride),
+            (Some((numbers, stride)), _) => Self::from_steps(numbers, matrix.rows, matrix.columns, stride),
+            (None, Some((numbers, stride))) => {
+                Self::from_columns(numbers, matrix.columns, matrix.rows, stride)
+            }
             (None, None) => panic!("neither rows nor columns are contiguous"),
         }
     }
@@ -62,7 +64,7 @@ impl Strips {
     ///
     /// # Panics
     /// If there are fewer numbers.
-    pub fn of_steps<N: Number<Sum = f32>>(
+    pub fn from_steps<N: Number<Sum = f32>>(
         numbers: &[N],
         steps: usize,
         columns: usize,
@@ -79,7 +81,7 @@ impl Strips {
     ///
     /// # Panics
     /// If there are fewer numbers.
-    pub fn of_columns<N: Number<Sum = f32>>(
+    pub fn from_columns<N: Number<Sum = f32>>(
         numbers: &[N],
         columns: usize,
         steps: usize,
@@ -172,7 +174,7 @@ impl<'a> Left<'a> {
     ///
     /// # Panics
     /// If there are fewer numbers.
-    pub fn of_rows(numbers: &'a [bf16], rows: usize, steps: usize, stride: usize) -> Self {
+    pub fn from_rows(numbers: &'a [bf16], rows: usize, steps: usize, stride: usize) -> Self {
         assert!(rows == 0 || (rows - 1) * stride + steps <= numbers.len(), "numbers of a matrix");
         if steps.is_multiple_of(2) {
             return Self::Rows { numbers, rows, steps, stride };
@@ -182,7 +184,7 @@ impl<'a> Left<'a> {
         let mut words = unsafe { unwritten::<Word>(rows.div_ceil(ROWS) * pairs * STRIP) };
         for (block, words) in words.chunks_exact_mut((pairs * STRIP).max(1)).enumerate() {
             let (words, _) = words.as_chunks_mut::<STRIP>();
-            let (start, end) = bounds(block, rows);
+            let (start, end) = block_rows(block, rows);
             for row in start..end {
                 let (whole, rest) = numbers[row * stride..][..steps].as_chunks::<2>();
                 for (words, &[first, second]) in words.iter_mut().zip(whole) {
@@ -198,10 +200,10 @@ impl<'a> Left<'a> {
     ///
     /// # Panics
     /// If there are fewer numbers.
-    pub fn of_steps(numbers: &[bf16], steps: usize, rows: usize, stride: usize) -> Self {
+    pub fn from_steps(numbers: &[bf16], steps: usize, rows: usize, stride: usize) -> Self {
         let blocks = rows.div_ceil(ROWS);
         let words = pack_steps(numbers, steps, stride, blocks, |block| {
-            let (start, end) = bounds(block, rows);
+            let (start, end) = block_rows(block, rows);
             start..end
         });
         Self::Blocks { words, rows, pairs: steps.div_ceil(2) }
@@ -233,7 +235,7 @@ impl<'a> Left<'a> {
 }
 
 /// Returns the rows of a block: at most [`ROWS`], all blocks about equally many.
-fn bounds(block: usize, rows: usize) -> (usize, usize) {
+fn block_rows(block: usize, rows: usize) -> (usize, usize) {
     let blocks = rows.div_ceil(ROWS);
     (block * rows / blocks, (block + 1) * rows / blocks)
 }
@@ -244,7 +246,7 @@ fn bounds(block: usize, rows: usize) -> (usize, usize) {
 /// If shapes do not fit each other.
 pub fn multiply<N: Number<Sum = f32>>(out: Output<N>, left: &Left, right: &Strips, write: Write<f32>) {
     assert_eq!((out.rows, out.columns), (left.rows(), right.columns), "shape of a product");
-    let (start, stride) = out.raw();
+    let (start, stride) = out.raw_parts();
     let product = Product::new(start, stride, left, right, write);
     // SAFETY: `out` is a mutable borrow, consumed here, and as large as the product.
     unsafe { product.piece(0..left.rows().div_ceil(ROWS), 0..right.columns.div_ceil(2 * STRIP)) }
@@ -311,7 +313,7 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
             let columns = (right.columns - 2 * pair * STRIP).min(2 * STRIP);
             let second = if columns > STRIP { right.strip(2 * pair + 1) } else { &[] };
             for block in blocks.clone() {
-                let (start, end) = bounds(block, left.rows());
+                let (start, end) = block_rows(block, left.rows());
                 let (numbers, row_stride, pair_stride) = left.block(block, start);
                 let mut sums = [[[0.0; STRIP]; 2]; ROWS];
                 let task = Block { left: numbers, row_stride, pair_stride, right: [first, second] };
@@ -379,7 +381,7 @@ impl Block<'_> {
     /// `left` points to as many rows as there are sums, with as many pairs as strips have words.
     unsafe fn multiply(&self, sums: &mut [[[f32; STRIP]; 2]]) {
         #[cfg(target_arch = "x86_64")]
-        if native::is_there() {
+        if native::is_available() {
             // SAFETY: the machine has the instructions; the rest is guaranteed by the caller.
             return unsafe { native::multiply(self, sums) };
         }
@@ -435,7 +437,7 @@ mod native {
     };
 
     /// Returns whether the machine has the instructions of [`multiply`].
-    pub fn is_there() -> bool {
+    pub fn is_available() -> bool {
         is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
     }
 
@@ -511,8 +513,8 @@ mod tests {
         let (left_turned, right_turned) = (turned(&left, rows, steps), turned(&right, steps, columns));
         for transposed in [false, true] {
             let left_packed = match transposed {
-                false => Left::of_rows(&left, rows, steps, steps),
-                true => Left::of_steps(&left_turned, steps, rows, rows),
+                false => Left::from_rows(&left, rows, steps, steps),
+                true => Left::from_steps(&left_turned, steps, rows, rows),
             };
             let right_packed = match transposed {
                 false => Strips::new(Matrix::new(&right, steps, columns)),
@@ -540,7 +542,7 @@ mod tests {
     #[test]
     fn plain_loops_give_the_instruction_s_bits() {
         let (left, right) = (numbers("left", 14 * 38), numbers("right", 38 * 32));
-        let right = Strips::of_steps(&right, 38, 32, 32);
+        let right = Strips::from_steps(&right, 38, 32, 32);
         let block = Block {
             left: left.as_ptr(),
             row_stride: 38,

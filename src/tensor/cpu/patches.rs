@@ -23,7 +23,7 @@ pub struct Windows {
 
 impl Windows {
     /// Returns the rows and columns of output pixels.
-    pub fn output(&self) -> (usize, usize) {
+    pub fn output_size(&self) -> (usize, usize) {
         let length =
             |size: usize, padding: usize, kernel: usize| (size + 2 * padding - kernel) / self.stride + 1;
         let down = length(self.height, self.padding.0, self.kernel.0);
@@ -32,21 +32,21 @@ impl Windows {
 
     /// Returns the number of output lines of the whole batch.
     pub fn lines(&self) -> usize {
-        self.batch * self.output().0
+        self.batch * self.output_size().0
     }
 
     /// Returns the number of output pixels of the whole batch.
     pub fn pixels(&self) -> usize {
-        self.lines() * self.output().1
+        self.lines() * self.output_size().1
     }
 
     /// Returns the number of elements in one window.
-    pub fn size(&self) -> usize {
+    pub fn window_len(&self) -> usize {
         self.kernel.0 * self.kernel.1 * self.channels
     }
 
     /// Returns the number of elements in one image.
-    pub fn image(&self) -> usize {
+    pub fn image_len(&self) -> usize {
         self.height * self.width * self.channels
     }
 
@@ -57,7 +57,7 @@ impl Windows {
 
     /// Copies the windows of `lines` into `rows` ((lines x output width) x size), zeros outside the image.
     pub fn gather<T: Number>(&self, images: &[T], lines: Range<usize>, rows: &mut [T]) {
-        let (across, span) = (self.output().1, self.kernel.1 * self.channels);
+        let (across, span) = (self.output_size().1, self.kernel.1 * self.channels);
         let mut rows = rows.chunks_exact_mut(span);
         for line in lines {
             let sources = self.sources(line);
@@ -82,8 +82,8 @@ impl Windows {
     /// The adjoint of [`Self::gather`]: adds the windows of `lines` onto `images`, which starts with image `first`
     /// of the batch.
     pub fn scatter<T: Real>(&self, rows: &[T], lines: Range<usize>, first: usize, images: &mut [T]) {
-        let (across, span) = (self.output().1, self.kernel.1 * self.channels);
-        let offset = first * self.image();
+        let (across, span) = (self.output_size().1, self.kernel.1 * self.channels);
+        let offset = first * self.image_len();
         let mut rows = rows.chunks_exact(span);
         for line in lines {
             let sources = self.sources(line);
@@ -104,7 +104,7 @@ impl Windows {
     /// Returns the start, within the batch, of the image row under each kernel row at an output line; `None` in the
     /// padding.
     fn sources(&self, line: usize) -> Vec<Option<usize>> {
-        let down = self.output().0;
+        let down = self.output_size().0;
         let (image, line) = (line / down, line % down);
         let source = |kernel_row: usize| {
             let row = (line * self.stride + kernel_row).checked_sub(self.padding.0)?;

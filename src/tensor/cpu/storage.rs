@@ -151,7 +151,7 @@ pub unsafe fn unwritten<T: Plain>(count: usize) -> Vec<T> {
 ///
 /// # Safety
 /// As for [`unwritten`].
-pub unsafe fn make_room<T: Plain>(numbers: &mut Vec<T>, count: usize) {
+pub unsafe fn resize_unwritten<T: Plain>(numbers: &mut Vec<T>, count: usize) {
     if numbers.len() < count {
         // SAFETY: guaranteed by the caller.
         *numbers = unsafe { unwritten(count) };

@@ -29,8 +29,8 @@ pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], se
     assert_eq!(first.len(), left.columns * STRIP, "numbers of a strip");
     assert!(second.is_empty() || second.len() == first.len(), "numbers of the second strip");
     if TypeId::of::<T>() == TypeId::of::<f32>() {
-        let (left_start, row_stride, step_stride) = left.raw();
-        let (out_start, out_stride) = out.raw();
+        let (left_start, row_stride, step_stride) = left.raw_parts();
+        let (out_start, out_stride) = out.raw_parts();
         // SAFETY: T is f32, and strips are whole.
         let right = [first, second].map(|strip| unsafe {
             std::slice::from_raw_parts(strip.as_ptr().cast::<[f32; STRIP]>(), strip.len() / STRIP)

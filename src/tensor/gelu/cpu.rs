@@ -25,7 +25,7 @@ pub fn gelu(input: &Tensor) -> Result<Tensor> {
 /// Element types that [`gelu`] supports.
 pub trait Normal: Exponential {
     /// Returns the standard normal distribution function C(x) and density D(x).
-    fn normal(self) -> (Self, Self);
+    fn distribution_and_density(self) -> (Self, Self);
 }
 
 /// Coefficients of R, constant first.
@@ -47,7 +47,7 @@ const DENSITY_AT_ZERO: f64 = 0.398_942_280_401_432_7;
 
 impl Normal for f32 {
     #[inline(always)]
-    fn normal(self) -> (Self, Self) {
+    fn distribution_and_density(self) -> (Self, Self) {
         // x^2 = high^2 + (x - high)(x + high), the first term exact: for large |x|, a rounded square would make the
         // exponential inaccurate.
         let size = if self.abs() < FAR { self.abs() } else { FAR };
@@ -70,7 +70,7 @@ impl Normal for f32 {
 
 impl Normal for f64 {
     #[inline(always)]
-    fn normal(self) -> (Self, Self) {
+    fn distribution_and_density(self) -> (Self, Self) {
         let tail = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
         (tail, DENSITY_AT_ZERO * libm::exp(-0.5 * self * self))
     }
@@ -80,7 +80,7 @@ impl Normal for f64 {
 const PIECE: usize = 8192;
 
 /// Returns GELU of all numbers.
-pub fn gelu_of<N: Number<Sum: Normal>>(input: &[N]) -> Vec<N> {
+pub fn gelu_slice<N: Number<Sum: Normal>>(input: &[N]) -> Vec<N> {
     // SAFETY: the loop writes every number.
     let mut out = unsafe { unwritten(input.len()) };
     out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
@@ -89,7 +89,7 @@ pub fn gelu_of<N: Number<Sum: Normal>>(input: &[N]) -> Vec<N> {
             || {
                 for (y, &x) in out.iter_mut().zip(input) {
                     let x = x.widen();
-                    *y = N::narrow(x * x.normal().0);
+                    *y = N::narrow(x * x.distribution_and_density().0);
                 }
             },
         );
@@ -109,7 +109,7 @@ pub fn gelu_and_gradient<N: Number<Sum: Normal>>(input: &[N], gradient: &mut [N]
             || {
                 for ((y, &x), by) in out.iter_mut().zip(input).zip(gradient.iter_mut()) {
                     let x = x.widen();
-                    let (distribution, density) = x.normal();
+                    let (distribution, density) = x.distribution_and_density();
                     *y = N::narrow(x * distribution);
                     *by = N::narrow(by.widen() * (distribution + x * density));
                 }
@@ -123,7 +123,7 @@ struct Gelu;
 
 impl Gelu {
     fn forward<N: Number<Sum: Normal>>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out = gelu_of(values::<N>(storage, layout)?);
+        let out = gelu_slice(values::<N>(storage, layout)?);
         Ok((N::to_cpu_storage_owned(out), layout.shape().clone()))
     }
 
@@ -138,7 +138,7 @@ impl Gelu {
                     || {
                         for ((dx, &x), &dy) in out.iter_mut().zip(input).zip(gradient) {
                             let x = x.widen();
-                            let (distribution, density) = x.normal();
+                            let (distribution, density) = x.distribution_and_density();
                             *dx = N::narrow(dy.widen() * (distribution + x * density));
                         }
                     },

@@ -6,7 +6,7 @@ use half::bf16;
 
 use crate::tensor::{
     gpu::launch::{
-        Element, Module, aligned, constant, device, launch, not_a_type, through, view, with_views,
+        Element, Module, aligned, constant, device, grid_stride, launch, unsupported_dtype, view, with_views,
     },
     graph::{
         chain::apply,
@@ -28,7 +28,7 @@ pub fn gelu(input: &Tensor) -> Result<Tensor> {
     match input.dtype() {
         DType::F32 => apply(&[&input], Gelu::<f32>::default()),
         DType::BF16 => apply(&[&input], Gelu::<bf16>::default()),
-        other => not_a_type("gelu", other),
+        other => unsupported_dtype("gelu", other),
     }
 }
 
@@ -42,10 +42,10 @@ impl<T: Element + Send + Sync> Operation for Gelu<T> {
         let (x, layout) = arguments[0];
         let module = module(device(x));
         let (x, count) = (view::<T>(x, layout)?, layout.shape().elem_count() as i64);
-        let blocks = through(count as usize, THREADS);
+        let blocks = grid_stride(count as usize, THREADS);
         // SAFETY: gelu of gelu.cu reads and writes `count` numbers.
         let y = unsafe {
-            let mut y = module.room::<T>(count as usize)?;
+            let mut y = module.alloc::<T>(count as usize)?;
             launch!(module, format!("gelu_{}", T::NAME), blocks, &x, &count, &mut y);
             y
         };
@@ -57,10 +57,10 @@ impl<T: Element + Send + Sync> Operation for Gelu<T> {
         let module = module(x.device().as_cuda_device()?);
         let count = x.elem_count() as i64;
         let by_x = with_views([x, slope], |[x, slope]: &[CudaView<T>; 2]| {
-            let blocks = through(count as usize, THREADS);
+            let blocks = grid_stride(count as usize, THREADS);
             // SAFETY: gelu_gradient of gelu.cu reads `count` numbers of both, and writes as many.
             unsafe {
-                let mut by_x = module.room::<T>(count as usize)?;
+                let mut by_x = module.alloc::<T>(count as usize)?;
                 launch!(module, format!("gelu_gradient_{}", T::NAME), blocks, x, slope, &count, &mut by_x);
                 Ok(by_x)
             }

@@ -63,7 +63,7 @@ impl Module<'_> {
     ///
     /// # Safety
     /// Work on the device's stream must write every number before any is read.
-    pub unsafe fn room<T: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<T>> {
+    pub unsafe fn alloc<T: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<T>> {
         // SAFETY: guaranteed by the caller.
         unsafe { self.device.alloc::<T>(count) }
     }
@@ -97,7 +97,7 @@ pub(crate) fn config(blocks: [usize; 3], threads: usize, shared_bytes: usize) ->
 
 /// Returns the launch configuration of a kernel with a grid-stride loop over `count` numbers: one thread per
 /// number, but at most [`BLOCKS`] blocks.
-pub(crate) fn through(count: usize, threads: usize) -> LaunchConfig {
+pub(crate) fn grid_stride(count: usize, threads: usize) -> LaunchConfig {
     config([count.div_ceil(threads).clamp(1, BLOCKS), 1, 1], threads, 0)
 }
 
@@ -144,12 +144,12 @@ pub(crate) fn constant<T: Element>(
 }
 
 /// Returns whether kernels support these numbers.
-pub(crate) fn is_taken(tensor: &Tensor) -> bool {
+pub(crate) fn fits_kernels(tensor: &Tensor) -> bool {
     tensor.device().is_cuda() && matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }
 
 /// Returns the error for element types for which kernels are not compiled.
-pub(crate) fn not_a_type<T>(name: &str, dtype: DType) -> Result<T> {
+pub(crate) fn unsupported_dtype<T>(name: &str, dtype: DType) -> Result<T> {
     Err(Error::Msg(format!("{name}: numbers are {dtype:?}, expected f32 or bf16")).bt())
 }
 

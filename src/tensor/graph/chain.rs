@@ -66,14 +66,14 @@ thread_local! {
 /// Those of `body`.
 pub fn without_gradients(body: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
     /// Restores the earlier setting, however `body` ends.
-    struct Before(bool);
-    impl Drop for Before {
+    struct SettingGuard(bool);
+    impl Drop for SettingGuard {
         fn drop(&mut self) {
             WITHOUT_GRADIENTS.set(self.0);
         }
     }
 
-    let _before = Before(WITHOUT_GRADIENTS.replace(true));
+    let _before = SettingGuard(WITHOUT_GRADIENTS.replace(true));
     Ok(body()?.detach())
 }
 
@@ -83,8 +83,8 @@ pub fn without_gradients(body: impl FnOnce() -> Result<Tensor>) -> Result<Tensor
 /// Those of `body`.
 pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     /// Ends the chain, even after an error.
-    struct Within;
-    impl Drop for Within {
+    struct ChainGuard;
+    impl Drop for ChainGuard {
         fn drop(&mut self) {
             NOTES.take();
         }
@@ -94,7 +94,7 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
         return body(input);
     }
     NOTES.set(Some(Vec::new()));
-    let within = Within;
+    let within = ChainGuard;
     let output = body(input)?;
     let notes = NOTES.take().unwrap_or_default();
     drop(within);
@@ -116,7 +116,7 @@ pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor
         let (storage, shape) = forward(arguments, &operation)?;
         return Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false));
     }
-    if !is_noted(arguments) {
+    if !must_record(arguments) {
         return node(arguments, operation);
     }
     let (storage, shape) = forward(arguments, &operation)?;
@@ -140,7 +140,7 @@ pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor
 }
 
 /// Returns whether this thread is in a chain and an argument needs a gradient.
-fn is_noted(arguments: &[&Tensor]) -> bool {
+fn must_record(arguments: &[&Tensor]) -> bool {
     NOTES.with_borrow(Option::is_some) && arguments.iter().any(|argument| argument.track_op())
 }
 
@@ -187,14 +187,14 @@ impl Chain {
 }
 
 /// The state of a backward pass through a chain.
-struct Open<'a> {
+struct BackwardPass<'a> {
     chain: &'a Chain,
     input: TensorId,
     /// Gradients that have arrived so far, with respect to results and to the input.
     gradients: HashMap<TensorId, Tensor>,
 }
 
-impl Open<'_> {
+impl BackwardPass<'_> {
     /// Returns whether a gradient with respect to this tensor is propagated further within the chain.
     fn is_inside(&self, id: TensorId) -> bool {
         id == self.input || self.chain.notes.iter().any(|note| note.result.id == id)
@@ -273,7 +273,7 @@ impl CustomOp2 for Chain {
         if !gradients::is_running() {
             bail!("chain: its gradients are taken by tensor::backward, not by Candle's own")
         }
-        let mut open = Open { chain: self, input: input.id(), gradients: HashMap::new() };
+        let mut open = BackwardPass { chain: self, input: input.id(), gradients: HashMap::new() };
         open.deliver(&Kept::new(&self.output, true)?, gradient.clone())?;
         for note in self.notes.iter().rev() {
             let Some(gradient) = open.gradients.remove(&note.result.id) else { continue };
@@ -315,7 +315,7 @@ mod tests {
     fn network(images: &Tensor, weights: &[Var]) -> Result<Tensor> {
         let geometry = Geometry { stride: 1, padding: 1 };
         let normalise = |x: &Tensor, weight: usize, residual: Option<&Tensor>| {
-            let then = batch_norm::Then { residual, relu: true };
+            let then = batch_norm::Epilogue { residual, relu: true };
             batch_norm(x, &weights[weight], &weights[weight + 1], None, then).map(|(x, _)| x)
         };
         let first = normalise(&convolution(images, &weights[0], geometry)?, 1, None)?;

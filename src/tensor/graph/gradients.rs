@@ -21,15 +21,15 @@ thread_local! {
 /// If an operation's backward pass fails.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     /// Ends the pass, even after an error.
-    struct Pass;
-    impl Drop for Pass {
+    struct PassGuard;
+    impl Drop for PassGuard {
         fn drop(&mut self) {
             BESIDE.take();
         }
     }
 
     BESIDE.set(Some(HashMap::new()));
-    let pass = Pass;
+    let pass = PassGuard;
     let mut gradients = loss.backward()?;
     for (id, gradient) in BESIDE.take().unwrap_or_default() {
         // Candle's own operations may have used the same variable.

@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
     use crate::tensor::{
-        Geometry, attention, batch_norm, batch_norm::Then, convolution, gelu, global_mean, layer_norm,
+        Geometry, attention, batch_norm, batch_norm::Epilogue, convolution, gelu, global_mean, layer_norm,
         linear, max_pool, pooling::Pool,
     };
 
@@ -106,7 +106,7 @@ mod tests {
             "strided" | "many weights strided" => convolved(x, 2, 1),
             "batch norm" | "residual" => {
                 let residual = (name == "residual").then_some(&x[0]);
-                let then = Then { residual, relu: true };
+                let then = Epilogue { residual, relu: true };
                 Ok(batch_norm(&x[0], &x[1], &x[2], None, then)?.0)
             }
             "layer norm" => layer_norm(&x[0], &x[1], &x[2], 1e-6),

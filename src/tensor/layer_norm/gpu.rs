@@ -9,8 +9,8 @@ use half::bf16;
 
 use crate::tensor::{
     gpu::launch::{
-        Element, LANES, Module, PARTS, config, constant, device, launch, no_forward_pass, not_a_type, view,
-        with_views,
+        Element, LANES, Module, PARTS, config, constant, device, launch, no_forward_pass, unsupported_dtype,
+        view, with_views,
     },
     graph::{
         chain::apply,
@@ -33,7 +33,7 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
     match input.dtype() {
         DType::F32 => apply(&[&input, &weight, &bias], LayerNorm::<f32>::new(epsilon)),
         DType::BF16 => apply(&[&input, &weight, &bias], LayerNorm::<bf16>::new(epsilon)),
-        other => not_a_type("layer norm", other),
+        other => unsupported_dtype("layer norm", other),
     }
 }
 
@@ -61,8 +61,20 @@ impl<T: Element> LayerNorm<T> {
         // SAFETY: layer_norm_gradient of layer_norm.cu writes (rows, width) numbers. It reads as many of `x` and of
         // the slope, `width` weights, and a mean and an inverse deviation for each row.
         unsafe {
-            let mut by_x = module.room::<T>(rows * width)?;
-            launch!(module, name, lines(rows), x, slope, weight, mean, inverse, &rows_, &width_, &mut by_x,);
+            let mut by_x = module.alloc::<T>(rows * width)?;
+            launch!(
+                module,
+                name,
+                warp_per_row(rows),
+                x,
+                slope,
+                weight,
+                mean,
+                inverse,
+                &rows_,
+                &width_,
+                &mut by_x,
+            );
             Ok(by_x)
         }
     }
@@ -81,9 +93,9 @@ impl<T: Element> LayerNorm<T> {
         // SAFETY: layer_norm_sums of layer_norm.cu writes (parts, 2, width) sums, with as many parts as the grid's
         // second size, `PARTS`; layer_norm_together adds them up to (2, width).
         unsafe {
-            let mut partial = module.room::<f32>(2 * PARTS * width)?;
+            let mut partial = module.alloc::<f32>(2 * PARTS * width)?;
             launch!(module, name, columns, x, slope, mean, inverse, &rows, &width_, &mut partial);
-            let mut sums = module.room::<f32>(2 * width)?;
+            let mut sums = module.alloc::<f32>(2 * width)?;
             launch!(module, "layer_norm_together", all, &partial, &width_, &parts, &mut sums);
             Ok(sums)
         }
@@ -91,7 +103,7 @@ impl<T: Element> LayerNorm<T> {
 }
 
 /// Returns the launch configuration with one warp per row.
-fn lines(rows: usize) -> LaunchConfig {
+fn warp_per_row(rows: usize) -> LaunchConfig {
     config([rows.div_ceil(WARPS), 1, 1], THREADS, 0)
 }
 
@@ -117,12 +129,12 @@ impl<T: Element + Send + Sync> Operation for LayerNorm<T> {
         // SAFETY: layer_norm of layer_norm.cu writes `count` numbers, and a mean and an inverse deviation for each
         // row.
         let (y, saved) = unsafe {
-            let mut y = module.room::<T>(count)?;
-            let (mut mean, mut inverse) = (module.room::<f32>(rows)?, module.room::<f32>(rows)?);
+            let mut y = module.alloc::<T>(count)?;
+            let (mut mean, mut inverse) = (module.alloc::<f32>(rows)?, module.alloc::<f32>(rows)?);
             launch!(
                 module,
                 name,
-                lines(rows),
+                warp_per_row(rows),
                 &x,
                 &weight,
                 &bias,

@@ -11,7 +11,7 @@ use crate::tensor::{
         storage::{Number, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
-    gelu::cpu::{Normal, gelu_and_gradient, gelu_of},
+    gelu::cpu::{Normal, gelu_and_gradient, gelu_slice},
     graph::{
         chain::apply,
         gradients::hand_over,
@@ -21,7 +21,8 @@ use crate::tensor::{
 
 /// Like [`crate::tensor::linear()`], or like [`crate::tensor::linear_of_gelu`] if the last argument is true.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, of_gelu: bool) -> Result<Tensor> {
-    let (input, weight, operation) = (input.contiguous()?, weight.contiguous()?, Linear { of_gelu });
+    let (input, weight, operation) =
+        (input.contiguous()?, weight.contiguous()?, Linear { applies_gelu: of_gelu });
     match bias {
         Some(bias) => apply(&[&input, &weight, &bias.contiguous()?], operation),
         None => apply(&[&input, &weight], operation),
@@ -34,7 +35,7 @@ const GROUPS: usize = 32;
 struct Linear {
     /// Whether GELU is applied to the input first. Its result is not kept: the backward pass gets it at no cost
     /// when it computes the derivative.
-    of_gelu: bool,
+    applies_gelu: bool,
 }
 
 impl Linear {
@@ -55,8 +56,8 @@ impl Linear {
         let (x, weight) = (values::<N>(input.0, input.1)?, values::<N::Sum>(weight.0, weight.1)?);
         let bias = bias.map(|(storage, layout)| values::<N::Sum>(storage, layout)).transpose()?;
         let weight = Matrix::new(weight, outputs, inputs).transposed();
-        let out = match self.of_gelu {
-            true => product(&gelu_of(x), weight, rows, bias),
+        let out = match self.applies_gelu {
+            true => product(&gelu_slice(x), weight, rows, bias),
             false => product(x, weight, rows, bias),
         };
         Ok((N::to_cpu_storage_owned(out), shape.into()))
@@ -77,10 +78,10 @@ impl Linear {
                 })?,
                 false => None,
             };
-            let active = match (self.of_gelu, &mut by_input) {
+            let active = match (self.applies_gelu, &mut by_input) {
                 (false, _) => None,
                 (true, Some(by_input)) => Some(gelu_and_gradient(x, by_input)),
-                (true, None) => Some(gelu_of(x)),
+                (true, None) => Some(gelu_slice(x)),
             };
             let by_weight = weight.track_op().then(|| {
                 let x = active.as_deref().unwrap_or(x);
@@ -102,7 +103,7 @@ fn product<N: Factor>(left: &[N], right: Matrix<N::Sum>, rows: usize, added: Opt
     // SAFETY: the product writes every number.
     let mut out = unsafe { unwritten(rows * right.columns) };
     let write = added.map_or(Write::Replace, Write::WithRow);
-    N::multiply(&mut out, left, &N::ready(right), write, Threads::All);
+    N::multiply(&mut out, left, &N::prepare(right), write, Threads::All);
     out
 }
 

@@ -27,11 +27,11 @@ use crate::tensor::{
 const THREADS: usize = 256;
 
 /// Sizes must be multiples of this (sixteen bytes), so that tensor cores multiply without padding.
-const WHOLE: usize = 8;
+const SIZE_MULTIPLE: usize = 8;
 
 /// Returns whether [`linear`] supports these arguments: bf16 rows, and sizes that are multiples of eight.
-pub fn is_taken(input: &Tensor, weight: &Tensor) -> bool {
-    input.dtype() == DType::BF16 && weight.dims().iter().all(|size| size.is_multiple_of(WHOLE))
+pub fn supports(input: &Tensor, weight: &Tensor) -> bool {
+    input.dtype() == DType::BF16 && weight.dims().iter().all(|size| size.is_multiple_of(SIZE_MULTIPLE))
 }
 
 /// Like [`crate::tensor::linear()`], for supported arguments.
@@ -70,13 +70,13 @@ struct Product {
 }
 
 impl Product {
-    fn leading(&self) -> [usize; 2] {
+    fn leading_dimensions(&self) -> [usize; 2] {
         let [m, n, k] = self.sizes;
         [if self.transposed[0] { k } else { m }, if self.transposed[1] { n } else { k }]
     }
 
     /// Computes the product, adds the bias (m) to every column, and rounds to bf16.
-    fn rounded(
+    fn multiply_rounded(
         &self,
         device: &CudaDevice,
         left: &CudaView<bf16>,
@@ -85,7 +85,7 @@ impl Product {
         out: &mut CudaSlice<bf16>,
     ) -> Result<()> {
         let [m, n, k] = self.sizes.map(|size| size as u64);
-        let [lda, ldb] = self.leading().map(|size| size as i64);
+        let [lda, ldb] = self.leading_dimensions().map(|size| size as i64);
         let [transa, transb] = self.transposed;
         let config = MatmulConfig {
             transa,
@@ -119,7 +119,7 @@ impl Product {
     }
 
     /// Computes the product without rounding.
-    fn wide(
+    fn multiply_f32(
         &self,
         device: &CudaDevice,
         left: &CudaView<bf16>,
@@ -127,7 +127,7 @@ impl Product {
         out: &mut CudaSlice<f32>,
     ) -> Result<()> {
         let [m, n, k] = self.sizes.map(|size| size as i32);
-        let [lda, ldb] = self.leading().map(|size| size as i32);
+        let [lda, ldb] = self.leading_dimensions().map(|size| size as i32);
         let [transa, transb] = self.transposed.map(|transposed| match transposed {
             true => sys::cublasOperation_t::CUBLAS_OP_T,
             false => sys::cublasOperation_t::CUBLAS_OP_N,
@@ -175,8 +175,10 @@ impl Linear {
         let (outputs, inputs) = self.weight.dims2()?;
         let product = Product { sizes: [inputs, rows, outputs], transposed: [false, false] };
         // SAFETY: the product writes every number.
-        let mut by = unsafe { module.room::<bf16>(rows * inputs)? };
-        with_views([&self.weight], |[weight]| product.rounded(module.device, weight, slope, None, &mut by))?;
+        let mut by = unsafe { module.alloc::<bf16>(rows * inputs)? };
+        with_views([&self.weight], |[weight]| {
+            product.multiply_rounded(module.device, weight, slope, None, &mut by)
+        })?;
         Ok(by)
     }
 
@@ -191,8 +193,8 @@ impl Linear {
         let (outputs, inputs) = self.weight.dims2()?;
         let product = Product { sizes: [inputs, outputs, rows], transposed: [false, true] };
         // SAFETY: the product writes every number.
-        let mut by = unsafe { module.room::<f32>(outputs * inputs)? };
-        product.wide(module.device, x, slope, &mut by)?;
+        let mut by = unsafe { module.alloc::<f32>(outputs * inputs)? };
+        product.multiply_f32(module.device, x, slope, &mut by)?;
         Ok(by)
     }
 
@@ -205,9 +207,9 @@ impl Linear {
         // SAFETY: column_sums of linear.cu writes (parts, width) sums, with as many parts as the grid's second
         // size; sums_together adds them up to (width).
         unsafe {
-            let mut partial = module.room::<f32>(PARTS * outputs)?;
+            let mut partial = module.alloc::<f32>(PARTS * outputs)?;
             launch!(module, "column_sums_bf16", columns, slope, &rows, &width, &mut partial);
-            let mut sums = module.room::<f32>(outputs)?;
+            let mut sums = module.alloc::<f32>(outputs)?;
             launch!(module, "sums_together", all, &partial, &width, &parts, &mut sums);
             Ok(sums)
         }
@@ -230,14 +232,14 @@ impl Operation for Linear {
         shape.push(outputs);
         let x = view::<bf16>(input, layout)?;
         // SAFETY: the product writes every number.
-        let mut y = unsafe { module.room::<bf16>(rows * outputs)? };
+        let mut y = unsafe { module.alloc::<bf16>(rows * outputs)? };
         // y^T = W x^T. To the column-major cuBLAS, row-major W is (in, out) and x is (in, rows).
         let product = Product { sizes: [outputs, rows, inputs], transposed: [true, false] };
         with_views([&self.weight], |[weight]| match &self.bias {
-            Some(bias) => {
-                with_views([bias], |[bias]| product.rounded(module.device, weight, &x, Some(bias), &mut y))
-            }
-            None => product.rounded(module.device, weight, &x, None, &mut y),
+            Some(bias) => with_views([bias], |[bias]| {
+                product.multiply_rounded(module.device, weight, &x, Some(bias), &mut y)
+            }),
+            None => product.multiply_rounded(module.device, weight, &x, None, &mut y),
         })?;
         Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), shape.into()))
     }

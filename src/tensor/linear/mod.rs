@@ -41,7 +41,7 @@ pub fn linear_of_gelu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) ->
 /// classifier's single output; they are multiplied in f32 and the result is rounded.
 #[cfg(feature = "cuda")]
 fn on_gpu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    if gpu::is_taken(input, weight) {
+    if gpu::supports(input, weight) {
         return gpu::linear(input, weight, bias);
     }
     match input.dtype() {

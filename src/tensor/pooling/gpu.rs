@@ -9,8 +9,8 @@ use half::bf16;
 use super::window::Pool;
 use crate::tensor::{
     gpu::launch::{
-        Element, Module, aligned, constant, device, launch, no_forward_pass, not_a_type, through, view,
-        with_views,
+        Element, Module, aligned, constant, device, grid_stride, launch, no_forward_pass, unsupported_dtype,
+        view, with_views,
     },
     graph::{
         chain::apply,
@@ -46,7 +46,7 @@ pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     match images.dtype() {
         DType::F32 => apply(&[&images], MaxPool::<f32>::new(windows)),
         DType::BF16 => apply(&[&images], MaxPool::<bf16>::new(windows)),
-        other => not_a_type("max pool", other),
+        other => unsupported_dtype("max pool", other),
     }
 }
 
@@ -71,12 +71,12 @@ impl<T: Element + Send + Sync> Operation for MaxPool<T> {
         let images = view::<T>(images, layout)?;
         let [batch, _, _, channels, down, across, ..] = self.windows.0.map(|size| size as usize);
         let count = batch * down * across * channels;
-        let blocks = through(count, THREADS);
+        let blocks = grid_stride(count, THREADS);
         let name = format!("max_pool_{}", T::NAME);
         // SAFETY: max_pool of pooling.cu reads images of the windows' sizes, and writes a maximum and a winner for
         // each of the `count` numbers of the output.
         let (out, winners) = unsafe {
-            let (mut out, mut winners) = (module.room::<T>(count)?, module.room::<u8>(count)?);
+            let (mut out, mut winners) = (module.alloc::<T>(count)?, module.alloc::<u8>(count)?);
             launch!(module, name, blocks, &images, &self.windows, &mut out, &mut winners);
             (out, winners)
         };
@@ -90,12 +90,12 @@ impl<T: Element + Send + Sync> Operation for MaxPool<T> {
         let images = arguments[0];
         let module = module(images.device().as_cuda_device()?);
         let by_images = with_views([slope], |[slope]: &[CudaView<T>; 1]| {
-            let blocks = through(images.elem_count(), THREADS);
+            let blocks = grid_stride(images.elem_count(), THREADS);
             let name = format!("max_pool_gradient_{}", T::NAME);
             // SAFETY: max_pool_gradient of pooling.cu reads as many slopes as winners, and writes every number of
             // images of the windows' sizes.
             unsafe {
-                let mut by_images = module.room::<T>(images.elem_count())?;
+                let mut by_images = module.alloc::<T>(images.elem_count())?;
                 launch!(module, name, blocks, slope, winners, &self.windows, &mut by_images);
                 Ok(by_images)
             }

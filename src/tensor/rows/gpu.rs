@@ -5,7 +5,7 @@ use cudarc::driver::CudaView;
 
 use super::members::members;
 use crate::tensor::{
-    gpu::launch::{LANES, Module, config, constant, device, launch, through, view, with_views},
+    gpu::launch::{LANES, Module, config, constant, device, grid_stride, launch, view, with_views},
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
@@ -15,7 +15,7 @@ const THREADS: usize = 256;
 const MOST_ROWS: usize = 65_535;
 
 /// Returns whether [`pick_rows`] supports these rows.
-pub fn is_taken(rows: &Tensor) -> bool {
+pub fn supports(rows: &Tensor) -> bool {
     rows.device().is_cuda() && rows.dtype() == DType::F32 && rows.dims()[0] <= MOST_ROWS
 }
 
@@ -43,10 +43,10 @@ impl Operation for PickRows {
         let rows = view::<f32>(rows, layout)?;
         let picks = module.device.cuda_stream().clone_htod(&self.picks).w()?;
         let (count, width_) = (self.picks.len() as i64, width as i32);
-        let blocks = through(self.picks.len() * width, THREADS);
+        let blocks = grid_stride(self.picks.len() * width, THREADS);
         // SAFETY: pick_rows of rows.cu writes `count` rows of `width`, and all picked rows exist.
         let out = unsafe {
-            let mut out = module.room::<f32>(self.picks.len() * width)?;
+            let mut out = module.alloc::<f32>(self.picks.len() * width)?;
             launch!(module, "pick_rows", blocks, &rows, &picks, &count, &width_, &mut out);
             out
         };
@@ -67,7 +67,7 @@ impl Operation for PickRows {
             // SAFETY: pick_rows_gradient of rows.cu writes `count` rows of `width`, and all members are rows of the
             // slope.
             unsafe {
-                let mut by_rows = module.room::<f32>(count * width)?;
+                let mut by_rows = module.alloc::<f32>(count * width)?;
                 launch!(
                     module,
                     "pick_rows_gradient",

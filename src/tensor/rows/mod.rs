@@ -18,7 +18,7 @@ pub fn pick_rows(rows: &Tensor, picks: &[u32]) -> Result<Tensor> {
         bail!("pick rows: row {pick} of {count}")
     }
     #[cfg(feature = "cuda")]
-    if gpu::is_taken(rows) {
+    if gpu::supports(rows) {
         return gpu::pick_rows(rows, picks);
     }
     rows.index_select(&Tensor::new(picks, rows.device())?, 0)

@@ -39,7 +39,7 @@ pub struct Update<'a> {
 }
 
 /// Returns whether these tensors can be updated together: contiguous, f32, on a GPU.
-pub fn is_taken(tensors: &[&Tensor]) -> bool {
+pub fn supports(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
         .all(|tensor| tensor.device().is_cuda() && tensor.dtype() == DType::F32 && tensor.is_contiguous())
@@ -70,9 +70,9 @@ pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
     // SAFETY: for the table see `update`. inner_products writes three sums for each piece, inner_products_together
     // three for each variable.
     let products = unsafe {
-        let mut partial = module.room::<f64>(3 * pieces)?;
+        let mut partial = module.alloc::<f64>(3 * pieces)?;
         launch!(module, "inner_products", all, &table, &count, &mut partial);
-        let mut products = module.room::<f64>(3 * pairs.len())?;
+        let mut products = module.alloc::<f64>(3 * pairs.len())?;
         launch!(
             module,
             "inner_products_together",

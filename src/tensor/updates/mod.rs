@@ -8,7 +8,7 @@ pub(crate) mod gpu;
 use candle_core::{Result, Tensor, Var, bail};
 
 /// A variable, the value it moves towards, and the weights of both: a = keep a + take x.
-pub struct Move<'a> {
+pub struct AverageUpdate<'a> {
     /// a: the average, updated in place.
     pub average: &'a Var,
     /// x: the value that it moves towards.
@@ -23,15 +23,15 @@ pub struct Move<'a> {
 ///
 /// # Errors
 /// If shapes differ.
-pub fn move_averages(moves: &[Move]) -> Result<()> {
-    for Move { average, value, .. } in moves {
+pub fn move_averages(moves: &[AverageUpdate]) -> Result<()> {
+    for AverageUpdate { average, value, .. } in moves {
         if average.shape() != value.shape() {
             bail!("moving average: of shape {:?}, towards {:?}", average.shape(), value.shape())
         }
     }
     #[cfg(feature = "cuda")]
-    if moves.iter().all(|one| gpu::is_taken(&[one.average, one.value])) {
-        let updates = moves.iter().map(|&Move { average, value, keep, take }| gpu::Update {
+    if moves.iter().all(|one| gpu::supports(&[one.average, one.value])) {
+        let updates = moves.iter().map(|&AverageUpdate { average, value, keep, take }| gpu::Update {
             p: average,
             moments: &[],
             g: value.detach(),
@@ -39,7 +39,7 @@ pub fn move_averages(moves: &[Move]) -> Result<()> {
         });
         return gpu::update("move_averages", &updates.collect::<Vec<_>>());
     }
-    moves.iter().try_for_each(|&Move { average, value, keep, take }| {
+    moves.iter().try_for_each(|&AverageUpdate { average, value, keep, take }| {
         if !average.device().is_cpu() {
             return move_average_plain(average, value, keep, take);
         }
@@ -68,7 +68,7 @@ mod tests {
         let twin = Var::from_tensor(&average.as_detached_tensor().copy()?)?;
         for keep in [0.0, 0.996, 1.0] {
             let take = 1.0 - keep;
-            move_averages(&[Move { average: &average, value: value.as_tensor(), keep, take }])?;
+            move_averages(&[AverageUpdate { average: &average, value: value.as_tensor(), keep, take }])?;
             move_average_plain(&twin, value.as_tensor(), keep, take)?;
             assert!(distance(average.as_tensor(), twin.as_tensor())? < 1e-6);
         }
@@ -83,8 +83,8 @@ mod tests {
         let other = Var::new(&[3.0], average.device())?;
         let (value, ones) = (Tensor::new(&[2.0, 2.0], average.device())?, other.ones_like()?);
         move_averages(&[
-            Move { average: &average, value: &value, keep: 0.75, take: 0.25 },
-            Move { average: &other, value: &ones, keep: 0.5, take: 1.0 },
+            AverageUpdate { average: &average, value: &value, keep: 0.75, take: 0.25 },
+            AverageUpdate { average: &other, value: &ones, keep: 0.5, take: 1.0 },
         ])?;
         assert_eq!(average.to_vec1::<f64>()?, [1.25, -1.0]);
         assert_eq!(other.to_vec1::<f64>()?, [2.5]);

@@ -190,7 +190,7 @@ impl AdamWUpdate {
 }
 
 /// Inner product, accumulated in f64; for a tensor with itself, its squared Euclidean norm.
-pub fn inner(a: &Tensor, b: &Tensor) -> Result<f64> {
+pub fn inner_product(a: &Tensor, b: &Tensor) -> Result<f64> {
     match (a.device().is_cpu(), a.dtype()) {
         (true, DType::F32) => inner_on_cpu::<f32>(a, b),
         (true, DType::F64) => inner_on_cpu::<f64>(a, b),
@@ -235,7 +235,7 @@ fn inner_of_piece<T: CpuFloat>(a: &[T], b: &[T]) -> f64 {
 /// Element types that the fused passes support.
 trait CpuFloat: WithDType {
     fn root(self) -> Self;
-    fn of(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+    fn numbers_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
 impl CpuFloat for f32 {
@@ -244,7 +244,7 @@ impl CpuFloat for f32 {
         self.sqrt()
     }
 
-    fn of(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+    fn numbers_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
         if let CpuStorage::F32(numbers) = storage { Some(numbers) } else { None }
     }
 }
@@ -255,7 +255,7 @@ impl CpuFloat for f64 {
         self.sqrt()
     }
 
-    fn of(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+    fn numbers_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
         if let CpuStorage::F64(numbers) = storage { Some(numbers) } else { None }
     }
 }
@@ -288,7 +288,7 @@ impl<T: CpuFloat> InplaceOp1 for Lend<'_, T> {
         let (start, end) = layout
             .contiguous_offsets()
             .ok_or_else(|| Error::Msg("fused update of a tensor that is not contiguous".to_owned()))?;
-        let numbers = T::of(storage)
+        let numbers = T::numbers_mut(storage)
             .ok_or_else(|| Error::Msg(format!("fused update of a tensor that is not {:?}", T::DTYPE)))?;
         (self.0.borrow_mut())(&mut numbers[start..end])
     }
@@ -376,11 +376,11 @@ mod tests {
     fn inner_products_are_summed_in_f64() {
         // 16,777,217 ones: an f32 sum stops at 2^24 = 16,777,216.
         let ones = Tensor::ones((1 << 24) + 1, DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(inner(&ones, &ones).unwrap(), 16_777_217.0);
+        assert_eq!(inner_product(&ones, &ones).unwrap(), 16_777_217.0);
         let numbers = Tensor::arange(0_f64, 21.0, &Device::Cpu).unwrap();
         let (low, high) = (numbers.narrow(0, 0, 20).unwrap(), numbers.narrow(0, 1, 20).unwrap());
         // 1^2 + ... + 20^2 = 2870, and 0 1 + 1 2 + ... + 19 20 = 2870 - 210.
-        assert_eq!(inner(&high, &high).unwrap(), 2870.0);
-        assert_eq!(inner(&low, &high).unwrap(), 2660.0);
+        assert_eq!(inner_product(&high, &high).unwrap(), 2870.0);
+        assert_eq!(inner_product(&low, &high).unwrap(), 2660.0);
     }
 }

@@ -26,7 +26,7 @@ pub use self::{
 
 /// Which cells to train, on which data, and how.
 #[derive(Clone, clap::Args)]
-pub struct Asked {
+pub struct Request {
     #[command(flatten)]
     pub setup: Setup,
 
@@ -71,7 +71,7 @@ pub struct Run {
     pub sources: Sources,
     /// Whether cells at shares that the data cannot provide are left out, because the user did not request these
     /// shares.
-    pub within_reach: bool,
+    pub skip_unreachable: bool,
 }
 
 /// The error for a part without cells. It is not a failure: with many tasks, some have nothing to do.
@@ -96,7 +96,7 @@ pub struct Outcome<'a> {
     pub left_out: Vec<String>,
 }
 
-impl Asked {
+impl Request {
     /// Returns the same request for the CPU.
     pub fn without_gpu(&self) -> Self {
         Self { setup: Setup { gpu: false, ..self.setup.clone() }, ..self.clone() }
@@ -139,7 +139,7 @@ impl Asked {
             );
         }
         let run = self.setup.run(plan, cells, lists)?;
-        Ok(Run { within_reach: self.shares.is_empty(), ..run })
+        Ok(Run { skip_unreachable: self.shares.is_empty(), ..run })
     }
 }
 
@@ -151,7 +151,7 @@ impl Run {
     pub fn resolve(&self) -> Result<Vec<Resolved<'_>>> {
         let Outcome { resolved, stopped, left_out } = self.resolve_each()?;
         if stopped.is_empty() {
-            left_out.iter().for_each(|line| println!("left out: {}", foreign::message(line)));
+            left_out.iter().for_each(|line| println!("left out: {}", foreign::escape_message(line)));
             return Ok(resolved);
         }
         bail!("{}", stopped.join("\n"))
@@ -168,7 +168,7 @@ impl Run {
         let (mut stopped, mut left_out): (BTreeMap<String, Vec<String>>, BTreeMap<String, Vec<String>>) =
             Default::default();
         for cell in &self.cells {
-            let (side, source) = self.sources.of(cell, &self.plan)?;
+            let (side, source) = self.sources.for_cell(cell, &self.plan)?;
             let resolver = resolvers.entry(side).or_insert_with(|| Resolver::new(&self.plan, source));
             match resolver.resolve(cell) {
                 Ok(cell) => resolved.push(cell),
@@ -182,7 +182,8 @@ impl Run {
                     let reason = causes.collect::<Vec<_>>().join(": ");
                     // The user chose the study, but not its numbers of labels or its classes.
                     let unasked = matches!(cell.study, Study::LabelBudget { .. } | Study::Unseen { .. });
-                    let left = (self.within_reach || unasked) && error.downcast_ref::<OutOfReach>().is_some();
+                    let left =
+                        (self.skip_unreachable || unasked) && error.downcast_ref::<OutOfReach>().is_some();
                     let reasons = if left { &mut left_out } else { &mut stopped };
                     reasons.entry(reason).or_default().push(cell.id());
                 }
@@ -192,7 +193,7 @@ impl Run {
             stopped.append(&mut left_out);
         }
         let lines = |reasons: BTreeMap<String, Vec<String>>| -> Vec<String> {
-            reasons.iter().map(|(reason, cells)| format!("{}: {reason}", some(cells))).collect()
+            reasons.iter().map(|(reason, cells)| format!("{}: {reason}", abbreviate(cells))).collect()
         };
         Ok(Outcome { resolved, stopped: [leaks, lines(stopped)].concat(), left_out: lines(left_out) })
     }
@@ -204,7 +205,7 @@ impl Run {
             let init = cell.init.as_ref()?;
             let how = if cell.cell.is_floor() { ", scored as they are" } else { "" };
             let name = format!("{} into {}{how}", init.path.display(), cell.cell.backbone.label());
-            Some((name, normalised_by(init), &cell.understood))
+            Some((name, normalised_by(init), &cell.weight_notes))
         });
         let once: BTreeSet<_> = understood.collect();
         let begins = cells.iter().any(|cell| !cell.cell.is_floor() && cell.init.is_some());
@@ -222,7 +223,7 @@ impl Run {
     pub fn describe(&self, cells: &[Resolved]) {
         self.sources.describe(&self.plan);
         for (place, line) in self.first_weights(cells).iter().enumerate() {
-            println!("{}{}", if place == 0 { "weights " } else { "        " }, foreign::message(line));
+            println!("{}{}", if place == 0 { "weights " } else { "        " }, foreign::escape_message(line));
         }
         let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &self.plan.scale;
         println!(
@@ -262,7 +263,8 @@ impl Run {
 
     /// Prints a line for each undefined pair of method and backbone, with the reason.
     pub fn print_undefined(&self) {
-        let line = |cell: &Cell| Some(format!("{} on {}: {}", cell.method, cell.backbone, cell.undefined()?));
+        let line =
+            |cell: &Cell| Some(format!("{} on {}: {}", cell.method, cell.backbone, cell.undefined_reason()?));
         let lines: BTreeSet<String> = self.undefined.iter().filter_map(line).collect();
         lines.iter().for_each(|line| println!("{line}"));
     }
@@ -271,7 +273,7 @@ impl Run {
 /// Describes the normalisation of pixels for the weights of a file, and where it comes from.
 fn normalised_by(init: &Init) -> String {
     let Normalisation { mean, std } = init.normalisation;
-    let why = match init.says_so {
+    let why = match init.normalisation_from_header {
         true => "as the file says",
         false if init.normalisation == Normalisation::SEWER_ML => {
             "as in all training here, since the file does not state it; --normalisation sets it"
@@ -282,7 +284,7 @@ fn normalised_by(init: &Init) -> String {
 }
 
 /// Formats a list of cells as its first one and the number of the others.
-pub fn some(cells: &[String]) -> String {
+pub fn abbreviate(cells: &[String]) -> String {
     match cells {
         [] => "no cell".to_owned(),
         [cell] => cell.clone(),
@@ -308,16 +310,16 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     fn run(flags: &str) -> Result<Run> {
         let folder = tempfile::tempdir()?;
-        Alone::<Asked>::parse_from(flags.split_whitespace()).arguments.run(Lists::Read(folder.path()))
+        Standalone::<Request>::parse_from(flags.split_whitespace()).arguments.run(Lists::Read(folder.path()))
     }
 
     /// Returns the number of seeds and the shares of a run, and whether the shares are the default.
     fn told(flags: &str) -> (usize, Vec<String>, bool) {
-        let Run { cells, within_reach, .. } = run(flags).unwrap();
+        let Run { cells, skip_unreachable: within_reach, .. } = run(flags).unwrap();
         let seeds: BTreeSet<u64> = cells.iter().map(|cell| cell.seed).collect();
         let shares: BTreeSet<Share> = cells.iter().map(|cell| cell.share).collect();
         (seeds.len(), shares.iter().map(Share::to_string).collect(), within_reach)
@@ -354,7 +356,7 @@ mod tests {
     fn numbers_are_grouped_and_lists_are_short() {
         let numbers = [0, 999, 1_000, 52_800, 1_234_567];
         assert_eq!(numbers.map(thousands), ["0", "999", "1 000", "52 800", "1 234 567"]);
-        let of = |cells: &[&str]| some(&cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>());
+        let of = |cells: &[&str]| abbreviate(&cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>());
         assert_eq!([of(&[]), of(&["a"]), of(&["a", "b", "c"])], ["no cell", "a", "a and 2 more"]);
     }
 
@@ -382,7 +384,7 @@ mod tests {
     #[test]
     fn the_papers_protocol_has_three_seeds_and_the_cpu_can_be_asked_for() {
         assert_eq!(told("--full --study floors --only random_weights --shares 45%").0, 3);
-        let asked = Alone::<Asked>::parse_from("--gpu --full --seeds 7 --only x".split(' ')).arguments;
+        let asked = Standalone::<Request>::parse_from("--gpu --full --seeds 7 --only x".split(' ')).arguments;
         let plain = asked.without_gpu();
         assert!(asked.setup.gpu && !plain.setup.gpu);
         assert!(plain.setup.full && plain.seeds == Some(7) && plain.only == ["x"], "nothing else changes");
@@ -469,7 +471,7 @@ mod tests {
         let run = run("--study table1 --only mae --shares 45%,5%").unwrap();
         assert_eq!(run.undefined.len(), 2);
         let told = captured::output(|| run.print_undefined());
-        let reason = run.undefined[0].undefined().unwrap();
+        let reason = run.undefined[0].undefined_reason().unwrap();
         assert_eq!(told, format!("mae on resnet18: {reason}\n"));
     }
 
@@ -479,9 +481,9 @@ mod tests {
         let init = |normalisation, says_so| Init {
             path: "x.pth".into(),
             digest: String::new(),
-            weights: Weights::of("x.pth".as_ref(), &Parameters::default()),
+            weights: Weights::from_parameters("x.pth".as_ref(), &Parameters::default()),
             normalisation,
-            says_so,
+            normalisation_from_header: says_so,
         };
         let told = |normalisation, says_so| normalised_by(&init(normalisation, says_so));
         let imagenet =

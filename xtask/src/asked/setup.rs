@@ -16,7 +16,7 @@ use skewbench::{
 use super::{Run, Sources};
 use crate::{
     support::source::{Choice, Purpose, Reading},
-    training::Kept,
+    training::StoredEncoders,
 };
 
 /// Data, sizes, recipe and device.
@@ -118,14 +118,14 @@ impl Setup {
     /// If flags contradict each other, or the data cannot be read.
     pub fn run(&self, mut plan: Plan, cells: Vec<Cell>, lists: Lists) -> Result<Run> {
         let (Lists::Kept(out) | Lists::Read(out)) = lists;
-        plan.pretrained = Some(Arc::new(Kept(out.to_owned())));
+        plan.pretrained = Some(Arc::new(StoredEncoders(out.to_owned())));
         ensure!(
             self.init.is_none() || self.epochs != Some(0) || cells.iter().all(Cell::is_floor),
             "--epochs 0 with --init would show the file's weights under the names of methods; --frozen scores them \
              under their own"
         );
         let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
-            cells.into_iter().partition(|cell| cell.undefined().is_none());
+            cells.into_iter().partition(|cell| cell.undefined_reason().is_none());
         let (known, examine) = match lists {
             Lists::Kept(folder) => (folder, true),
             Lists::Read(folder) => (folder, false),
@@ -138,7 +138,7 @@ impl Setup {
             examine,
         };
         let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan, &reading)?;
-        Ok(Run { plan, cells, undefined, sources, within_reach: false })
+        Ok(Run { plan, cells, undefined, sources, skip_unreachable: false })
     }
 
     /// Returns the requested results folder, or the default for this scale and data.
@@ -171,7 +171,7 @@ impl Setup {
         };
         plan.init = read(&self.init, "--init")?;
         let network = plan.init.as_ref().and_then(|init| init.network().ok());
-        if let Some(network) = network.filter(|network| network.untrained().is_some()) {
+        if let Some(network) = network.filter(|network| network.why_untrainable().is_some()) {
             bail!(
                 "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them \
                  unchanged, beside what is trained",
@@ -231,10 +231,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     fn setup(flags: &str) -> Setup {
-        Alone::<Setup>::parse_from(flags.split_whitespace()).arguments
+        Standalone::<Setup>::parse_from(flags.split_whitespace()).arguments
     }
 
     /// Returns the parts of a plan that flags can change, as text.
@@ -286,7 +286,7 @@ mod tests {
             [told("--quick"), told("")].map(|told| [1, 2, 3].map(|place| told[place].clone()));
         let number = |text: &String| text.parse::<usize>().unwrap();
         assert!(quick.iter().zip(&small).all(|(quick, small)| number(quick) < number(small)), "{quick:?}");
-        assert!(Alone::<Setup>::try_parse_from(["--quick", "--full"]).is_err());
+        assert!(Standalone::<Setup>::try_parse_from(["--quick", "--full"]).is_err());
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Sources {
     ///
     /// # Errors
     /// If no data were opened for the cell.
-    pub fn of(&self, cell: &Cell, plan: &Plan) -> Result<(usize, &Source)> {
+    pub fn for_cell(&self, cell: &Cell, plan: &Plan) -> Result<(usize, &Source)> {
         let side = if self.drawn { plan.drawn_side(cell) } else { plan.scale.side };
         Ok((side, self.by_side.get(&side).context("no data was opened for this cell")?))
     }
@@ -55,7 +55,7 @@ impl Sources {
 
     /// Returns whether all of a cell's training images stay in memory after the first epoch. Data from files is
     /// assumed to be too large.
-    pub fn remembers(&self, resolved: &Resolved, plan: &Plan) -> bool {
+    pub fn fits_in_memory(&self, resolved: &Resolved, plan: &Plan) -> bool {
         let (images, side) = (resolved.source.train.labels().len(), plan.drawn_side(&resolved.cell));
         self.drawn && images * side * side * 3 <= CACHED_BYTES
     }
@@ -96,8 +96,8 @@ impl Sources {
             );
             sampled(source, plan)
                 .iter()
-                .chain(&source.understood)
-                .for_each(|line| println!("        {}", foreign::message(line)));
+                .chain(&source.interpretation)
+                .for_each(|line| println!("        {}", foreign::escape_message(line)));
         }
     }
 }
@@ -158,7 +158,7 @@ mod tests {
             let source = synthetic::source(Seed::root(0), images.0, images.1, side);
             let resolved = plan.resolve(&cell, &source).unwrap();
             let sources = Sources { by_side: BTreeMap::new(), drawn };
-            sources.remembers(&resolved, &plan)
+            sources.fits_in_memory(&resolved, &plan)
         };
         let many = (30_000, 100);
         assert!(remembers(Scale { synthetic_images: many, ..Scale::small() }, true));
@@ -182,7 +182,7 @@ mod tests {
         );
         assert_eq!(drawn.all().count(), sides.len());
         for cell in &cells {
-            let (side, source) = drawn.of(cell, &plan).unwrap();
+            let (side, source) = drawn.for_cell(cell, &plan).unwrap();
             let picture = source.train.open(3).unwrap();
             assert_eq!((side, picture.width), (plan.drawn_side(cell), side), "{cell}");
         }
@@ -190,7 +190,7 @@ mod tests {
         let data = crate::support::committed::pictures(folder.path(), [8, 8]);
         let files = open(&data.parse().unwrap());
         assert_eq!(files.all().count(), 1);
-        assert!(cells.iter().all(|cell| files.of(cell, &plan).unwrap().0 == 48));
+        assert!(cells.iter().all(|cell| files.for_cell(cell, &plan).unwrap().0 == 48));
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
         let (train, validation) = (percent(&*source.train), percent(&*source.validation));
         let source = Source {
             leaks: vec!["a leak".to_owned(), "another".to_owned()],
-            understood: vec!["as understood".to_owned()],
+            interpretation: vec!["as understood".to_owned()],
             ..source
         };
         let sources = |drawn, source| Sources { by_side: [(32, source)].into(), drawn };

@@ -70,7 +70,7 @@ Which cells:
 
     fn cells(self, shares: &[Share], seed: u64, frozen: Option<backbone::Name>) -> Vec<Cell> {
         match self {
-            Self::Table1 => cell::at(shares, seed),
+            Self::Table1 => cell::paper_methods(shares, seed),
             Self::Floors => cell::floors(shares, seed),
             Self::Frozen => {
                 frozen.into_iter().flat_map(|backbone| cell::frozen(backbone, shares, seed)).collect()
@@ -123,7 +123,7 @@ fn order(cell: &Cell) -> (u64, bool, Reverse<u16>, bool) {
 pub struct Part {
     /// Number of the part, from 1.
     number: usize,
-    of: usize,
+    total: usize,
 }
 
 impl FromStr for Part {
@@ -136,13 +136,13 @@ impl FromStr for Part {
             [number.parse::<usize>(), of.parse::<usize>()].map(|of| of.map_err(|_| expected()));
         let (number, of) = (number?, of?);
         ensure!((1..=of).contains(&number), expected());
-        Ok(Self { number, of })
+        Ok(Self { number, total: of })
     }
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.number, self.of)
+        write!(formatter, "{}/{}", self.number, self.total)
     }
 }
 
@@ -152,12 +152,12 @@ impl Part {
     pub fn keep(self, cells: &mut Vec<Cell>) {
         let mut dealt: Vec<Cell> = Vec::new();
         cells.retain(|cell| {
-            let first = cell.pretrained_by().unwrap_or(*cell);
+            let first = cell.pretraining_cell().unwrap_or(*cell);
             let place = dealt.iter().position(|known| *known == first).unwrap_or_else(|| {
                 dealt.push(first);
                 dealt.len() - 1
             });
-            place % self.of == self.number - 1
+            place % self.total == self.number - 1
         });
     }
 }
@@ -228,7 +228,7 @@ mod tests {
             for number in 1..=of {
                 let mut part = all();
                 format!("{number}/{of}").parse::<Part>().unwrap().keep(&mut part);
-                for before in part.iter().filter_map(Cell::pretrained_by) {
+                for before in part.iter().filter_map(Cell::pretraining_cell) {
                     assert!(part.contains(&before), "{before} is in another part of {of}");
                 }
                 found.extend(part);

@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.folders.is_empty() {
         let reading = reading::read(&arguments.folders);
         for problem in &reading.problems {
-            eprintln!("{}", foreign::message(&problem.to_string()));
+            eprintln!("{}", foreign::escape_message(&problem.to_string()));
         }
         let settings = reading.frame.settings();
         ensure!(
@@ -89,7 +89,7 @@ fn print(judged: &Judged, bodies: &[Evidence], evidence: bool) {
         let verdicts: String = columns.iter().map(|column| format!("{:<10}", verdict(column))).collect();
         println!("{:<47}{}", claim.id, verdicts.trim_end());
         if evidence {
-            behind(claim, &columns, found, bodies);
+            print_evidence(claim, &columns, found, bodies);
         }
     }
     for (number, column) in columns.iter().enumerate() {
@@ -103,7 +103,7 @@ fn print(judged: &Judged, bodies: &[Evidence], evidence: bool) {
 }
 
 /// Prints the numbers behind the verdicts of a claim.
-fn behind(claim: &Claim, columns: &[Column], found: &BTreeMap<Column, Finding>, bodies: &[Evidence]) {
+fn print_evidence(claim: &Claim, columns: &[Column], found: &BTreeMap<Column, Finding>, bodies: &[Evidence]) {
     if !claim.quote.is_empty() {
         println!("    {}: \"{}\"", claim.section, claim.quote);
     }
@@ -137,7 +137,7 @@ fn as_json(judged: &Judged, bodies: &[Evidence]) -> Result<String> {
             "verdict": finding.verdict.id(),
             "evidence": finding.evidence,
             "not_measured": finding.missing,
-            "could_have_shown": outlook.as_ref().map(|outlook| outlook.could_have_shown),
+            "could_have_shown": outlook.as_ref().map(|outlook| outlook.detectable_difference),
             "would_decide": plan.map(|plan| json!({
                 "seeds": plan.seeds, "cells": plan.cells.len(), "trainings": plan.trainings(),
                 "minutes": plan.minutes, "chance": plan.chance,
@@ -158,7 +158,7 @@ fn as_json(judged: &Judged, bodies: &[Evidence]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     /// Judges every claim on the paper's own numbers, only by the paper's yardsticks.
     #[test]
@@ -199,7 +199,7 @@ mod tests {
     use crate::support::print::captured;
 
     fn told(flags: &str) -> String {
-        let arguments = Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
+        let arguments = Standalone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
         captured::output(|| run(&arguments).unwrap())
     }
 
@@ -314,7 +314,7 @@ mod tests {
         for ((_, found), told) in judged.iter().zip(all.as_array().unwrap()) {
             for ((column, finding), told) in found.iter().zip(told["findings"].as_array().unwrap()) {
                 let Some(outlook) = finding.outlook(&bodies[column.0]) else { continue };
-                assert_near(told, "could_have_shown", Some(outlook.could_have_shown));
+                assert_near(told, "could_have_shown", Some(outlook.detectable_difference));
                 let Some(plan) = outlook.plan else { continue };
                 plans += 1;
                 let told = &told["would_decide"];
@@ -328,12 +328,12 @@ mod tests {
         }
         assert!(plans > 0);
         for wrong in ["-1", "NaN", "inf"] {
-            let arguments = Alone::<Arguments>::parse_from([format!("--margin={wrong}")]).arguments;
+            let arguments = Standalone::<Arguments>::parse_from([format!("--margin={wrong}")]).arguments;
             let error = run(&arguments).unwrap_err().to_string();
             assert!(error.starts_with("--margin must be a difference of scores, 0 or more"), "{error}");
         }
         let empty = tempfile::tempdir().unwrap();
-        let arguments = Alone::<Arguments>::parse_from([empty.path()]).arguments;
+        let arguments = Standalone::<Arguments>::parse_from([empty.path()]).arguments;
         assert!(run(&arguments).unwrap_err().to_string().starts_with("no records to judge"));
     }
 }

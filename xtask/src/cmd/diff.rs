@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use skewbench::{
     analysis::{
-        Filed,
+        FiledRecord,
         difference::{self, Change, Difference},
         reading::{self, ProblemKind},
     },
@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } else {
         difference::between(&read(&arguments.before)?, &after)
     };
-    differences.retain(|difference| arguments.shares || difference.at.validation == Share::NATURAL);
+    differences.retain(|difference| arguments.shares || difference.scored.validation == Share::NATURAL);
     ensure!(!differences.is_empty(), "no cell is in both {} and {}", arguments.before, arguments.after);
 
     print(&differences, arguments.all);
@@ -92,7 +92,7 @@ fn print(differences: &[Difference], all: bool) {
             "cells, classifier, validation share", "score", "A", "B", "change", "noise"
         );
     }
-    for Difference { at, metric, before, after, noise, .. } in shown {
+    for Difference { scored: at, metric, before, after, noise, .. } in shown {
         let cell = at.cell;
         let variant = cell.study.variant().map_or_else(String::new, |variant| format!("-{variant}"));
         let cells = format!(
@@ -115,12 +115,12 @@ fn surprise(difference: &Difference) -> f64 {
     difference.noise.map_or(moved, |noise| moved / noise.max(1e-12))
 }
 
-fn read(folder: &str) -> Result<Vec<Filed>> {
+fn read(folder: &str) -> Result<Vec<FiledRecord>> {
     ensure!(Path::new(folder).is_dir(), "{folder}: no such folder");
     let reading = reading::read(&[folder.into()]);
     // Missing cells do not matter when two folders are compared.
     for problem in reading.problems.iter().filter(|problem| problem.kind != ProblemKind::Missing) {
-        eprintln!("{}", foreign::message(&problem.to_string()));
+        eprintln!("{}", foreign::escape_message(&problem.to_string()));
     }
     ensure!(
         !reading.records.is_empty(),
@@ -134,7 +134,7 @@ mod tests {
     use skewbench::{analysis::Axes, backbone::Name::ResNet18, method::Name::SimClr, results::Metric};
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     /// Sorted by the size of the change relative to its noise; if the noise is unknown, by the change itself.
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let moved = |before, after, noise| {
             let at = Axes::table_1(SimClr, ResNet18, Share::percent(5)).converged();
             let (metric, change) = (Metric::F1, Change::WithinNoise);
-            surprise(&Difference { at, metric, before, after, noise, change })
+            surprise(&Difference { scored: at, metric, before, after, noise, change })
         };
         assert_eq!(moved(0.5, 0.75, Some(0.125)), 2.0);
         assert_eq!(moved(0.75, 0.5, Some(0.125)), 2.0);
@@ -157,7 +157,7 @@ mod tests {
     fn difference(share: u16, values: [f64; 2], noise: Option<f64>, change: Change) -> Difference {
         let at = Axes::table_1(SimClr, ResNet18, Share::percent(share)).converged();
         let [before, after] = values;
-        Difference { at, metric: Metric::F1, before, after, noise, change }
+        Difference { scored: at, metric: Metric::F1, before, after, noise, change }
     }
 
     /// Only changes beyond noise are listed, unless all are requested; the largest relative to its noise comes
@@ -197,11 +197,11 @@ mod tests {
         let mut told = |scale: &str, source: &str| {
             record.settings.scale = scale.to_owned();
             record.data.source = source.to_owned();
-            let file = folder.path(&record.cell.id);
+            let file = folder.record_path(&record.cell.id);
             let _ = std::fs::remove_file(&file);
             folder.write(&record).unwrap();
             let out = root.path().display().to_string();
-            let arguments = Alone::<Arguments>::parse_from(["paper", &out, "--all"]).arguments;
+            let arguments = Standalone::<Arguments>::parse_from(["paper", &out, "--all"]).arguments;
             captured::output(|| run(&arguments).unwrap())
         };
         let note = |scale: &str, source: &str| {
@@ -232,7 +232,7 @@ mod tests {
         };
         let (first, second) = (made("a", 0.875), made("b", 0.75));
         let told = |flags: &[&str]| {
-            let arguments = Alone::<Arguments>::parse_from(flags).arguments;
+            let arguments = Standalone::<Arguments>::parse_from(flags).arguments;
             captured::output(|| run(&arguments).unwrap())
         };
         let count = difference::between(&read(&first).unwrap(), &read(&second).unwrap()).len();
@@ -246,8 +246,9 @@ mod tests {
         assert_eq!(told(&[&first, &second]), expected);
         let all = told(&[&first, &second, "--all"]);
         assert!(all.contains("   0.875    0.750   -0.125        ?\n"), "A first: {all}");
-        let error =
-            |flags: &[&str]| run(&Alone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
+        let error = |flags: &[&str]| {
+            run(&Standalone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string()
+        };
         assert_eq!(
             error(&[&first, "paper"]),
             format!("the paper comes first: cargo xtask diff paper {first}")

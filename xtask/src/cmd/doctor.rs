@@ -15,7 +15,7 @@ use skewbench::{
 };
 
 use crate::{
-    asked::{Asked, Lists, Outcome, Run, sampled},
+    asked::{Lists, Outcome, Request, Run, sampled},
     support::{notes, shared},
 };
 
@@ -27,7 +27,7 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    asked: Asked,
+    asked: Request,
 
     /// Read only the headers of images: finds missing files and files that are not images, but not damaged ones.
     /// Images without a split are still decoded, because images that are alike must stay on one side
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let can_be_written = writable(&out);
     let kept = can_be_written.is_ok() && !arguments.headers;
     let run = arguments.asked.run(if kept { Lists::Kept(&out) } else { Lists::Read(&out) })?;
-    machine(provenance::name(&run.plan.device));
+    machine(provenance::device_name(&run.plan.device));
     match can_be_written {
         Ok(()) => {
             println!("results  {}: can be written", out.display());
@@ -70,15 +70,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if kept {
         run.sources.write_lists(&Folder::open(&out)?)?;
     }
-    for note in notes::together(&findings.notes) {
-        println!("note     {}", foreign::message(&note));
+    for note in notes::merge(&findings.notes) {
+        println!("note     {}", foreign::escape_message(&note));
     }
     if findings.troubles.is_empty() {
         println!("no problems found");
         return Ok(());
     }
     for trouble in &findings.troubles {
-        println!("PROBLEM  {}", foreign::message(trouble));
+        println!("PROBLEM  {}", foreign::escape_message(trouble));
     }
     bail!(
         "{} found: each line above says what to change; then run doctor again",
@@ -100,8 +100,8 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
         }
         sampled(source, &run.plan)
             .iter()
-            .chain(&source.understood)
-            .for_each(|line| println!("         {}", foreign::message(line)));
+            .chain(&source.interpretation)
+            .for_each(|line| println!("         {}", foreign::escape_message(line)));
         findings.notes.extend(source.limits.iter().cloned());
     }
     let mut seen = BTreeSet::new();
@@ -118,7 +118,7 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
         findings.notes.extend(cell.shares_without_scores());
     }
     for (place, line) in run.first_weights(resolved).iter().enumerate() {
-        println!("{}{}", if place == 0 { "weights  " } else { "         " }, foreign::message(line));
+        println!("{}{}", if place == 0 { "weights  " } else { "         " }, foreign::escape_message(line));
     }
     println!("cells    {}", resolved.len());
 }
@@ -133,8 +133,8 @@ fn images(run: &Run, resolved: &[Resolved], depth: Depth, findings: &mut Finding
             [("train", &source.train, train), ("validation", &source.validation, validation)]
         {
             let found = match (dataset.files(), depth) {
-                (Some(files), Depth::Pixels) => Inspection::examined(files),
-                _ => look(split, &**dataset, depth)?,
+                (Some(files), Depth::Pixels) => Inspection::from_examined(files),
+                _ => inspect_images(split, &**dataset, depth)?,
             };
             // With full decoding, resolving has already examined the images and stopped affected cells, with its
             // own reason.
@@ -167,7 +167,7 @@ fn writable(folder: &PathBuf) -> Result<()> {
         .with_context(|| format!("{}: results cannot be written there", folder.display()))
 }
 
-fn look(split: &str, dataset: &dyn Dataset, depth: Depth) -> Result<Inspection> {
+fn inspect_images(split: &str, dataset: &dyn Dataset, depth: Depth) -> Result<Inspection> {
     let bar = ProgressBar::new(dataset.labels().len() as u64).with_style(ProgressStyle::with_template(
         "{prefix:<8} {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
     )?);
@@ -199,13 +199,17 @@ fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findin
     }
     let (stopping, others): (Vec<_>, Vec<_>) = found.bad.iter().partition(|bad| stops(bad.index));
     for bad in stopping.iter().take(NAMED) {
-        findings.troubles.push(format!("{}: {}", foreign::name(&bad.place), foreign::name(&bad.error)));
+        findings.troubles.push(format!(
+            "{}: {}",
+            foreign::escape_name(&bad.location),
+            foreign::escape_name(&bad.error)
+        ));
     }
     if stopping.len() > NAMED {
         findings.troubles.push(format!("and {} more bad images in {split}", stopping.len() - NAMED));
     }
     for bad in others.iter().take(NAMED) {
-        let [place, error] = [&bad.place, &bad.error].map(|text| foreign::name(text));
+        let [place, error] = [&bad.location, &bad.error].map(|text| foreign::escape_name(text));
         findings.notes.insert(format!("bad image in {split}: {place}: {error}"));
     }
     if others.len() > NAMED {
@@ -218,11 +222,11 @@ mod tests {
     use skewbench::data::inspect::BadImage;
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     /// Returns the findings for `bad` bad images, at indices from 0; those below `stops` would stop the run.
     fn findings(bad: usize, stops: usize) -> Findings {
-        let image = |index| BadImage { index, place: format!("{index}.png"), error: "torn".to_owned() };
+        let image = |index| BadImage { index, location: format!("{index}.png"), error: "torn".to_owned() };
         let sizes = [((64, 48), 2), ((32, 32), 5)].into();
         let bad = (0..bad).map(image).collect();
         let found = Inspection { checked: 50, bad, sizes, turned: 1, sixteen: 0 };
@@ -265,7 +269,7 @@ mod tests {
     #[test]
     fn images_are_summarised_with_their_commonest_sizes_first() {
         let sizes = [((64, 48), 2), ((32, 32), 5), ((9, 8), 4), ((7, 6), 3), ((5, 4), 1)].into();
-        let image = |index| BadImage { index, place: format!("{index}.png"), error: "torn".to_owned() };
+        let image = |index| BadImage { index, location: format!("{index}.png"), error: "torn".to_owned() };
         let found = Inspection { checked: 50, bad: vec![image(3), image(4)], sizes, turned: 6, sixteen: 7 };
         let told = captured::output(|| report("train", &found, &|_| false, &mut Findings::default()));
         let expected = "images   train: 50 looked at, 2 bad; 5 of 32 x 32, 4 of 9 x 8, 3 of 7 x 6, 2 of 64 x 48\n         \
@@ -284,7 +288,7 @@ mod tests {
         let data = crate::support::committed::pictures(&folder.join("data"), [24, 12]);
         let out = folder.join("out");
         let line = format!("--data {data} --out {} --side 32 {flags}", out.display());
-        let arguments = Alone::<Arguments>::parse_from(line.split_whitespace()).arguments;
+        let arguments = Standalone::<Arguments>::parse_from(line.split_whitespace()).arguments;
         let mut ended = Ok(());
         let told = captured::output(|| ended = run(&arguments));
         (ended, told)

@@ -41,8 +41,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::existing(&arguments.folder)?;
-    let (at, record) = likely::finished(&folder, &arguments.cell)?;
-    let weights = folder.weights(&record.cell.id);
+    let (at, record) = likely::find_finished(&folder, &arguments.cell)?;
+    let weights = folder.weights_path(&record.cell.id);
     ensure!(
         weights.exists(),
         "{}: no weights beside the record; it was made with --no-weights, or before weights were stored",
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sizes = sizes.filter_map(|name| Some((name.clone(), setting(name)?)));
     let notes: BTreeMap<String, String> = notes.into_iter().chain(sizes).collect();
     let write = if arguments.overwrite { durable::write_whole } else { durable::write_new };
-    write(&arguments.to, &parameters.serialised(&notes)?)?;
+    write(&arguments.to, &parameters.to_safetensors(&notes)?)?;
 
     println!("{}: {} tensors of {}", arguments.to.display(), parameters.all().len(), record.cell.id);
     for (name, value) in &notes {

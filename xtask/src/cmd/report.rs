@@ -10,18 +10,18 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use skewbench::{
-    analysis::{Axes, Filed, Reading, reading},
+    analysis::{Axes, FiledRecord, Reading, reading},
     backbone,
-    claims::{decision::Made, evidence::MARGIN},
+    claims::{decision::RecordedCommand, evidence::MARGIN},
     data::{
         self, Dataset, foreign,
-        regular::{self, Most},
+        regular::{self, SizeLimit},
     },
     durable, method,
     named::counted,
     report::{
-        Example, Examples, MOST_PARTS, OnImages, Page, contents, figure::Theme, images, main_setting,
-        main_share, markdown,
+        Example, Examples, ImageDifference, MOST_PARTS, Page, figure::Theme, images, main_setting,
+        main_share, markdown, setting_summaries,
     },
     results::{self, Part},
     seed::Seed,
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let reading = reading::read(&arguments.folders);
     let reading = match &arguments.setting {
-        Some(text) => asked(reading, text)?,
+        Some(text) => select_setting(reading, text)?,
         None => reading,
     };
     ensure!(
@@ -69,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         arguments.margin
     );
     let page = page(reading, arguments.margin);
-    let card = put(&page, &arguments.out)?;
+    let card = write_page(&page, &arguments.out)?;
     if let Some(folder) = &arguments.figures {
         figures(&page, folder)?;
     }
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Inserts a page's tables into a document.
 fn splice(page: &Page, document: &Path) -> Result<()> {
-    let text = regular::read_text(document, Most::DOCUMENT)
+    let text = regular::read_text(document, SizeLimit::DOCUMENT)
         .with_context(|| format!("{}: cannot be read", document.display()))?;
     let spliced =
         markdown::splice(&text, &markdown::tables(page)).with_context(|| document.display().to_string())?;
@@ -107,10 +107,11 @@ fn figures(page: &Page, folder: &Path) -> Result<()> {
 }
 
 /// Returns the records of one setting by its name, or of all whose names contain a text.
-fn asked(reading: Reading, text: &str) -> Result<Reading> {
-    let known: Vec<String> = contents(&reading).into_iter().map(|contents| contents.setting).collect();
+fn select_setting(reading: Reading, text: &str) -> Result<Reading> {
+    let known: Vec<String> =
+        setting_summaries(&reading).into_iter().map(|contents| contents.setting).collect();
     let is_name = known.iter().any(|name| name == text);
-    let chosen = reading.only(|name| if is_name { name == text } else { name.contains(text) });
+    let chosen = reading.in_settings(|name| if is_name { name == text } else { name.contains(text) });
     ensure!(
         !chosen.records.is_empty(),
         "--setting: expected a text that is in the name of a setting, found '{text}'; settings are:\n  {}",
@@ -133,7 +134,7 @@ impl Decision {
 
 /// Writes the page of these folders, and prints its path.
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
-    put(&page(reading::read(folders), MARGIN), out)
+    write_page(&page(reading::read(folders), MARGIN), out)
 }
 
 /// Writes the page of a folder without output. It does so in a separate process, because the memory for a page of
@@ -154,28 +155,31 @@ pub fn renew(folder: &Path, out: &Path) -> Result<()> {
 
 /// Returns the page of all settings that do not consist only of trials, at most [`MOST_PARTS`] of them.
 fn page(reading: Reading, margin: f64) -> Page {
-    let shown = contents(&reading).into_iter().filter(|contents| !contents.is_tuning);
+    let shown = setting_summaries(&reading).into_iter().filter(|contents| !contents.is_tuning);
     let others = shown.take(MOST_PARTS).skip(1);
-    let others = others.map(|contents| part(reading.only(|name| name == contents.setting), margin)).collect();
+    let others = others
+        .map(|contents| part(reading.in_settings(|name| name == contents.setting), margin))
+        .collect();
     part(reading, margin).with_others(others)
 }
 
 /// Returns the page of the largest setting.
 fn part(reading: Reading, margin: f64) -> Page {
     let (examples, on_images) = (examples(&reading), on_images(&reading));
-    let page = Page::within(margin, reading, examples).with_images(on_images);
+    let page = Page::new_with_margin(margin, reading, examples).with_images(on_images);
     let made = made(&page);
     page.with_commands(made)
 }
 
 /// Returns the commands that made a page's records.
-fn made(page: &Page) -> Vec<Made> {
-    let folders = page.contents().map(|contents| contents.folders.iter().cloned().collect::<Vec<_>>());
-    command::made(&folders.unwrap_or_default())
+fn made(page: &Page) -> Vec<RecordedCommand> {
+    let folders =
+        page.contents().map(|contents| contents.folders.iter().cloned().collect::<Vec<_>>());
+    command::reproduce_commands(&folders.unwrap_or_default())
 }
 
 /// Writes a page, and prints its path, its parts and what it leaves out.
-fn put(page: &Page, out: &Path) -> Result<Decision> {
+fn write_page(page: &Page, out: &Path) -> Result<Decision> {
     durable::write_whole(out, page.html().as_bytes())?;
     let (records, problems) = (page.reading().records.len(), page.reading().problems.len());
     let noted = match problems {
@@ -189,12 +193,12 @@ fn put(page: &Page, out: &Path) -> Result<Decision> {
             "        records of several settings, each in its own part; scores of different settings are not compared:"
         );
         for (number, contents) in (1..).zip(page.parts().filter_map(Page::contents)) {
-            println!("        part {number}: {}", foreign::message(&contents.sentence()));
+            println!("        part {number}: {}", foreign::escape_message(&contents.sentence()));
         }
     }
     for contents in page.left_out() {
-        println!("        not on the page: {}", foreign::message(&contents.sentence()));
-        println!("          {}", foreign::message(&program::as_typed(&contents.way_in())));
+        println!("        not on the page: {}", foreign::escape_message(&contents.sentence()));
+        println!("          {}", foreign::escape_message(&program::as_typed(&contents.how_to_show())));
     }
     Ok(decision(page))
 }
@@ -207,18 +211,18 @@ fn decision(page: &Page) -> Decision {
 }
 
 /// Returns records of the setting that the page shows: models of different settings are not compared.
-fn shown(reading: &Reading) -> impl Iterator<Item = &Filed> {
+fn main_records(reading: &Reading) -> impl Iterator<Item = &FiledRecord> {
     let setting = main_setting(reading);
     reading.records.iter().filter(move |filed| Some(&filed.setting) == setting.as_ref())
 }
 
 /// Compares every method's model at the main share and seed 0 with the supervised one, if both have logits of the
 /// same images. Without any the page is still valid.
-fn on_images(reading: &Reading) -> Vec<OnImages> {
+fn on_images(reading: &Reading) -> Vec<ImageDifference> {
     let Some(share) = main_share(reading) else { return Vec::new() };
     let of_cell = |method: method::Name, backbone: backbone::Name| {
         let cell = Axes::trained(method, backbone, share);
-        columns(shown(reading).find(|filed| filed.cell == cell && filed.record.cell.seed == 0)?)
+        columns(main_records(reading).find(|filed| filed.cell == cell && filed.record.cell.seed == 0)?)
     };
     let mut found = Vec::new();
     for backbone in backbone::Name::STUDY {
@@ -226,7 +230,12 @@ fn on_images(reading: &Reading) -> Vec<OnImages> {
         for method in method::Name::ALL.into_iter().filter(|method| !method.is_supervised()) {
             let difference =
                 of_cell(method, backbone).and_then(|own| images::auroc_difference(&own, &supervised).ok());
-            found.extend(difference.map(|difference| OnImages { method, backbone, share, difference }));
+            found.extend(difference.map(|difference| ImageDifference {
+                method,
+                backbone,
+                share,
+                difference,
+            }));
         }
     }
     found
@@ -236,20 +245,20 @@ fn on_images(reading: &Reading) -> Vec<OnImages> {
 /// otherwise the first model that has any. Without any the page is still valid.
 fn examples(reading: &Reading) -> Option<Examples> {
     let wanted = Axes::trained(method::Name::SimClr, backbone::Name::ResNet18, main_share(reading)?);
-    let mut records: Vec<&Filed> =
-        shown(reading).filter(|filed| Part::Logits.of(&filed.file).exists()).collect();
+    let mut records: Vec<&FiledRecord> =
+        main_records(reading).filter(|filed| Part::Logits.path_beside(&filed.file).exists()).collect();
     records.sort_by_key(|filed| (filed.cell, filed.record.cell.seed) != (wanted, 0));
-    records.iter().find_map(|filed| of(filed).ok().flatten())
+    records.iter().find_map(|filed| examples_of(filed).ok().flatten())
 }
 
 /// Returns the logits of a record; `None`, with a message, if they are missing or belong to another record.
-fn columns(filed: &Filed) -> Option<Vec<(String, Vec<f64>)>> {
+fn columns(filed: &FiledRecord) -> Option<Vec<(String, Vec<f64>)>> {
     match results::logits::read(&filed.file, &filed.record) {
         Ok(columns) => Some(columns),
         Err(error) => {
             // Each file is reported once, however many figures and pages need it.
             static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-            let file = Part::Logits.of(&filed.file);
+            let file = Part::Logits.path_beside(&filed.file);
             if file.exists() && TOLD.lock().is_ok_and(|mut told| told.insert(file)) {
                 eprintln!("left out: {error:#}");
             }
@@ -258,7 +267,7 @@ fn columns(filed: &Filed) -> Option<Vec<(String, Vec<f64>)>> {
     }
 }
 
-fn of(filed: &Filed) -> Result<Option<Examples>> {
+fn examples_of(filed: &FiledRecord) -> Result<Option<Examples>> {
     let record = &filed.record;
     let side = record.settings.text("side").and_then(|side| side.parse().ok());
     let (Some(side), "synthetic") = (side, record.data.source.as_str()) else { return Ok(None) };
@@ -314,7 +323,7 @@ fn example(drawn: &dyn Dataset, place: usize, logit: f64) -> Result<Example> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     /// Committed records of drawn images and of photographs.
     fn reading() -> Reading {
@@ -331,7 +340,8 @@ mod tests {
             .map(|name| page.parts().filter_map(Page::setting).any(|setting| setting.contains(name)))
             .to_vec();
         assert_eq!(sources, [true, true]);
-        let shown: usize = page.parts().filter_map(Page::contents).map(|contents| contents.records).sum();
+        let shown: usize =
+            page.parts().filter_map(Page::contents).map(|contents| contents.records).sum();
         let left_out: usize = page.left_out().iter().map(|contents| contents.records).sum();
         assert_eq!(shown + left_out, records, "every record is shown or named");
         for part in page.parts() {
@@ -346,8 +356,10 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
         let names = ["2026-11-28-small-mixed-precision", "2026-11-29-elpv-choose"];
         let page = page(reading::read(&names.map(|name| root.join(name))), MARGIN);
-        let commands: Vec<Vec<Made>> = page.parts().map(made).collect();
-        let of = |made: &[Made]| made.iter().map(|made| made.command.clone()).collect::<Vec<_>>().concat();
+        let commands: Vec<Vec<RecordedCommand>> = page.parts().map(made).collect();
+        let of = |made: &[RecordedCommand]| {
+            made.iter().map(|made| made.command.clone()).collect::<Vec<_>>().concat()
+        };
         let flags = ["--mixed-precision", "--data elpv"];
         for (flag, other) in [(flags[0], flags[1]), (flags[1], flags[0])] {
             let own = commands.iter().position(|made| of(made).contains(flag)).unwrap();
@@ -362,19 +374,20 @@ mod tests {
 
     #[test]
     fn a_setting_is_asked_for_by_a_part_of_its_name() {
-        let photographs = asked(reading(), ", elpv").unwrap();
+        let photographs = select_setting(reading(), ", elpv").unwrap();
         assert!(!photographs.records.is_empty());
         assert!(photographs.records.iter().all(|filed| filed.record.data.source == "elpv"));
-        let error = asked(reading(), "nowhere").err().unwrap().to_string();
+        let error = select_setting(reading(), "nowhere").err().unwrap().to_string();
         assert!(error.contains("found 'nowhere'") && error.contains("recipe, elpv"), "{error}");
     }
 
     /// Draws images, and writes the record of a method at 45 % whose probe has `logit` of each image's index.
     fn kept(root: &Path, method: &str, logit: &dyn Fn(usize) -> f64) -> results::Record {
-        use skewbench::results::{Folder, Logits, logits::Validated};
+        use skewbench::results::{Folder, Logits, logits::ValidationImage};
         let folder = Folder::open(root).unwrap();
         let drawn = drawn();
-        let images: Vec<Validated> = (0..60).rev().map(|place| Validated::of(&*drawn, place)).collect();
+        let images: Vec<ValidationImage> =
+            (0..60).rev().map(|place| ValidationImage::from_dataset(&*drawn, place)).collect();
         let converged = (0..60).rev().map(logit).collect();
         let logits = Logits { images, classifiers: vec![("converged".to_owned(), converged)] };
         let mut record = crate::support::committed::record("table1", method, 0);
@@ -419,7 +432,7 @@ mod tests {
         // Images that are not the record's would be worse than none.
         record.data.validation_digest = "0".repeat(64);
         let folder = results::Folder::open(root.path()).unwrap();
-        std::fs::remove_file(folder.path(&record.cell.id)).unwrap();
+        std::fs::remove_file(folder.record_path(&record.cell.id)).unwrap();
         folder.write(&record).unwrap();
         assert!(examples(&reading::read(&[root.path().to_owned()])).is_none());
     }
@@ -468,13 +481,14 @@ mod tests {
     #[test]
     fn a_whole_name_of_a_setting_is_that_setting_alone() {
         let all = reading();
-        let names: Vec<String> = contents(&all).into_iter().map(|contents| contents.setting).collect();
+        let names: Vec<String> =
+            setting_summaries(&all).into_iter().map(|contents| contents.setting).collect();
         let name = &names[0];
-        let chosen = asked(reading(), name).unwrap();
+        let chosen = select_setting(reading(), name).unwrap();
         assert!(chosen.records.iter().all(|filed| filed.setting == *name));
         let expected = all.records.iter().filter(|filed| filed.setting == *name).count();
         assert_eq!(chosen.records.len(), expected);
-        let some = asked(reading(), &name[..name.len() - 1]).unwrap();
+        let some = select_setting(reading(), &name[..name.len() - 1]).unwrap();
         assert!(some.records.len() >= expected);
         assert_eq!(chosen.problems.len(), all.problems.len(), "what cannot be read is told in any case");
     }
@@ -486,7 +500,7 @@ mod tests {
         let out = folder.path().join("x.html");
         let page = page(reading(), MARGIN);
         let mut decision = Decision(Vec::new());
-        let told = captured::output(|| decision = put(&page, &out).unwrap());
+        let told = captured::output(|| decision = write_page(&page, &out).unwrap());
         assert_eq!(std::fs::read_to_string(&out).unwrap(), page.html());
         let problems = page.reading().problems.len();
         let noted = match problems {
@@ -507,7 +521,7 @@ mod tests {
         );
         for contents in page.left_out() {
             expected.push(format!("        not on the page: {}", contents.sentence()));
-            expected.push(format!("          {}", program::as_typed(&contents.way_in())));
+            expected.push(format!("          {}", program::as_typed(&contents.how_to_show())));
         }
         assert_eq!(told.lines().collect::<Vec<_>>(), expected);
         // All parts' cards are printed, one below the other.
@@ -521,8 +535,9 @@ mod tests {
     #[test]
     fn what_cannot_be_shown_is_refused() {
         use clap::Parser;
-        let error =
-            |flags: &[&str]| run(&Alone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
+        let error = |flags: &[&str]| {
+            run(&Standalone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string()
+        };
         assert_eq!(error(&["/nowhere"]), "/nowhere: no such folder");
         for margin in ["--margin=-0.1", "--margin=inf", "--margin=NaN"] {
             assert!(
@@ -542,7 +557,7 @@ mod tests {
         let found = examples(&reading::read(&[root.path().to_owned()])).unwrap();
         assert_eq!(found.cell, "table1/simclr-resnet18-share45-seed0");
         let folder = results::Folder::open(root.path()).unwrap();
-        std::fs::remove_file(folder.path(&found.cell)).unwrap();
+        std::fs::remove_file(folder.record_path(&found.cell)).unwrap();
         let found = examples(&reading::read(&[root.path().to_owned()])).unwrap();
         assert_eq!(found.cell, "table1/byol-resnet18-share45-seed0", "otherwise of the first that has any");
     }

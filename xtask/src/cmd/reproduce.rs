@@ -18,7 +18,7 @@ use skewbench::{
 
 use super::report;
 use crate::{
-    asked::{Asked, Idle, Lists, Run},
+    asked::{Idle, Lists, Request, Run},
     support::{notes, program, table},
     training::{Cells, Keep, estimate},
 };
@@ -45,7 +45,7 @@ Examples:
   cargo xtask reproduce --full --data sewer-ml=DIR --dry-run")]
 pub struct Arguments {
     #[command(flatten)]
-    asked: Asked,
+    asked: Request,
 
     #[command(flatten)]
     output: Output,
@@ -57,7 +57,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Returns which cells to train, and the results folder.
-    pub fn asked(&self) -> (&Asked, PathBuf) {
+    pub fn request(&self) -> (&Request, PathBuf) {
         (&self.asked, self.asked.setup.out(self.output.out.as_deref()))
     }
 }
@@ -189,8 +189,8 @@ fn sum_up(folder: &Folder, out: &Path, (run, cells): (&Run, &[Resolved]), record
 pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
     tables::write(folder, &reading::read(&[out.to_owned()]))?;
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
-    for limit in notes::together(limits) {
-        println!("note: {}", foreign::message(&limit));
+    for limit in notes::merge(limits) {
+        println!("note: {}", foreign::escape_message(&limit));
     }
     let skipped = records.iter().map(|record| record.data.skipped.len()).max().unwrap_or(0);
     if skipped > 0 {
@@ -207,7 +207,7 @@ pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
     use crate::support::committed;
 
     /// The page is written at once, then not again before some time has passed.
@@ -234,14 +234,14 @@ mod tests {
 
     #[test]
     fn what_is_kept_and_where_is_what_was_asked_for() {
-        let arguments = |flags: &str| Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
+        let arguments = |flags: &str| Standalone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
         let plain = arguments("--quick");
         assert!(plain.output.keep().weights && plain.output.keep().tensorboard.is_none());
-        assert_eq!(plain.asked().1, Path::new("results/local/quick-synthetic"));
+        assert_eq!(plain.request().1, Path::new("results/local/quick-synthetic"));
         let other = arguments("--out o --tensorboard t --no-weights --seeds 7");
         let keep = other.output.keep();
         assert_eq!((keep.weights, keep.tensorboard), (false, Some(Path::new("t"))));
-        assert_eq!((other.asked().0.seeds, other.asked().1), (Some(7), "o".into()));
+        assert_eq!((other.request().0.seeds, other.request().1), (Some(7), "o".into()));
     }
 
     /// Each limit is printed once; for images left out, the largest number of any cell.

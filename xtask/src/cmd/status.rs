@@ -29,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::existing(&arguments.folder)?;
     let mut lines = 0;
     loop {
-        let (mut text, left) = look(&folder)?;
+        let (mut text, left) = render(&folder)?;
         for state in slurm::states(&arguments.folder) {
             text += &format!("  slurm        {state}\n");
         }
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// The state of the requested cells in a results folder.
 #[derive(Default)]
-struct Found {
+struct FolderState {
     cells: usize,
     done: Vec<Record>,
     /// Why records of requested cells cannot be read.
@@ -63,7 +63,7 @@ struct Found {
     images_left: f64,
 }
 
-impl Found {
+impl FolderState {
     fn read(folder: &Folder) -> Result<Self> {
         let mut found = Self::default();
         let cells = match folder.runs() {
@@ -102,7 +102,7 @@ impl Found {
             Ok(None) => {}
             Err(error) => return self.unreadable.push(format!("{error:#}")),
         }
-        match folder.locked(&cell) {
+        match folder.lock_progress(&cell) {
             Ok(None) => {
                 self.images_left += passes as f64;
                 self.untouched += 1;
@@ -131,8 +131,8 @@ impl Found {
 }
 
 /// Returns the output, and the number of unfinished cells.
-fn look(folder: &Folder) -> Result<(String, usize)> {
-    let found = Found::read(folder)?;
+fn render(folder: &Folder) -> Result<(String, usize)> {
+    let found = FolderState::read(folder)?;
     let mut page = format!(
         "{} of {} cells finished, {} in training, {} interrupted, {} not begun\n",
         found.done.len(),
@@ -289,7 +289,7 @@ mod tests {
     fn cells_are_counted_by_how_far_they_are() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
-        assert!(look(&folder).unwrap_err().to_string().contains("no run has begun"));
+        assert!(render(&folder).unwrap_err().to_string().contains("no run has begun"));
         let mut done = committed::record("table1", "simclr", 0);
         // 400 images took 8 seconds of training and 2 of evaluation.
         (done.cost.images_per_second, done.cost.train_seconds, done.cost.evaluate_seconds) = (50.0, 8.0, 2.0);
@@ -297,18 +297,18 @@ mod tests {
         let names = ["simclr-0", "byol-0", "byol-1", "mae-0", "torn"];
         let mut cells: Vec<(String, usize)> = names.map(|name| (format!("table1/{name}"), 4_000)).into();
         cells[0].0.clone_from(&done.cell.id);
-        std::fs::write(folder.path("table1/torn"), "{").unwrap();
+        std::fs::write(folder.record_path("table1/torn"), "{").unwrap();
         let provenance = results::provenance::collect(&skewbench::candle_core::Device::Cpu);
         let run = results::record::Run { command: "reproduce".to_owned(), provenance, times: 1, cells };
         folder.note_run(run).unwrap();
         let half = Pulse { epoch: 1, epochs: 2, stage: "training".to_owned(), ..Pulse::default() };
         let mut working = folder.lock("table1/byol-0").unwrap().unwrap();
-        working.tell(&half.text()).unwrap();
+        working.write_progress(&half.text()).unwrap();
         let mut interrupted = folder.lock("table1/byol-1").unwrap().unwrap();
-        interrupted.tell(&half.text()).unwrap();
+        interrupted.write_progress(&half.text()).unwrap();
         drop(interrupted);
 
-        let (page, left) = look(&folder).unwrap();
+        let (page, left) = render(&folder).unwrap();
         let first = "1 of 5 cells finished, 1 in training, 1 interrupted, 1 not begun\n";
         assert!(page.starts_with(first), "{page}");
         assert!(page.contains("  training     table1/byol-0: training, 1 of 2 epochs"), "{page}");
@@ -318,7 +318,7 @@ mod tests {
         assert!(page.ends_with("about 3 min 20 s left with 1 process, at 40 images/s each\n"), "{page}");
         assert_eq!(left, 3);
         drop(working);
-        let (page, _) = look(&folder).unwrap();
+        let (page, _) = render(&folder).unwrap();
         assert!(
             page.starts_with("1 of 5 cells finished, 0 in training, 2 interrupted, 1 not begun\n"),
             "{page}"
@@ -332,9 +332,9 @@ mod tests {
             record.provenance.code = Some(code.repeat(12));
             record
         };
-        let found = Found { done: vec![of("b"), of("a"), of("b")], ..Found::default() };
+        let found = FolderState { done: vec![of("b"), of("a"), of("b")], ..FolderState::default() };
         assert_eq!(found.codes().unwrap(), "1 by code aaaaaaaaaaaa; 2 by code bbbbbbbbbbbb");
-        assert_eq!(Found { done: vec![of("b"), of("b")], ..Found::default() }.codes(), None);
+        assert_eq!(FolderState { done: vec![of("b"), of("b")], ..FolderState::default() }.codes(), None);
     }
 
     /// Returns a folder in which these cells were requested, each with 1,200 images.
@@ -353,7 +353,7 @@ mod tests {
     fn processes_share_what_is_left() {
         let root = tempfile::tempdir().unwrap();
         let folder = asked(root.path(), &["a", "b", "c"]);
-        let (page, left) = look(&folder).unwrap();
+        let (page, left) = render(&folder).unwrap();
         assert_eq!(
             page,
             "0 of 3 cells finished, 0 in training, 0 interrupted, 3 not begun\nno estimate yet\n"
@@ -363,12 +363,12 @@ mod tests {
             |images_per_second, epoch| Pulse { epoch, epochs: 2, images_per_second, ..Pulse::default() };
         let mut locks = [("table1/a", pulse(10.0, 0)), ("table1/b", pulse(30.0, 1))].map(|(cell, pulse)| {
             let mut lock = folder.lock(cell).unwrap().unwrap();
-            lock.tell(&pulse.text()).unwrap();
+            lock.write_progress(&pulse.text()).unwrap();
             lock
         });
-        let (page, _) = look(&folder).unwrap();
+        let (page, _) = render(&folder).unwrap();
         assert!(page.ends_with("about 1 min 15 s left with 2 processes, at 20 images/s each\n"), "{page}");
-        locks[0].tell(&pulse(0.0, 0).text()).unwrap();
+        locks[0].write_progress(&pulse(0.0, 0).text()).unwrap();
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
             committed::state_files(&mut record);
             folder.write(&record).unwrap();
         }
-        let (page, left) = look(&folder).unwrap();
+        let (page, left) = render(&folder).unwrap();
         // Records that no command requested count as requested.
         assert!(
             page.starts_with("2 of 2 cells finished, 0 in training, 0 interrupted, 0 not begun\n"),

@@ -3,7 +3,7 @@
 /// Arguments without the program's name and without the verb.
 #[derive(clap::Parser)]
 #[command(no_binary_name = true)]
-pub struct Alone<A: clap::Args> {
+pub struct Standalone<A: clap::Args> {
     #[command(flatten)]
     pub arguments: A,
 }

@@ -1,6 +1,6 @@
 //! The decision card as plain lines that fit a terminal.
 
-use skewbench::{claims::Card, claims::decision::Made};
+use skewbench::{claims::Card, claims::decision::RecordedCommand};
 
 use super::program;
 
@@ -8,7 +8,7 @@ use super::program;
 const WIDTH: usize = 80;
 
 /// Returns the lines of all cards, one card below the other. `setting`: the setting of the records.
-pub fn lines(cards: &[Card], setting: Option<&str>, made: &[Made]) -> Vec<String> {
+pub fn lines(cards: &[Card], setting: Option<&str>, made: &[RecordedCommand]) -> Vec<String> {
     let mut lines = Vec::new();
     let Some(setting) = setting.filter(|_| !cards.is_empty()) else { return lines };
     lines.extend(wrapped(&format!("What to take ({setting})"), "", ""));
@@ -104,7 +104,7 @@ mod tests {
         let (setting, _) = reading.frame.settings().into_iter().next().unwrap();
         let cards = decision::cards(&Evidence::measured(&setting, &reading.frame.setting(&setting)));
         let cells = reading.records.iter().map(|filed| filed.record.cell.id.clone()).collect();
-        let made = [Made { command: "cargo xtask reproduce --out x".to_owned(), cells }];
+        let made = [RecordedCommand { command: "cargo xtask reproduce --out x".to_owned(), cells }];
         let found = lines(&cards, Some(&setting), &made);
         let words = |text: &str| -> Vec<String> {
             text.split_whitespace()

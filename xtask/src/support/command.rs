@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use skewbench::{
-    claims::decision::Made,
+    claims::decision::RecordedCommand,
     results::{Folder, record},
 };
 
@@ -16,13 +16,13 @@ const SWITCHES: [&str; 2] = ["--ablations", "--dry-run"];
 
 /// Returns the `reproduce` commands that made the records of these folders, without the flags that select cells.
 /// Other verbs are left out, because they take other flags; so are folders without commands, or with a torn list.
-pub fn made(folders: &[PathBuf]) -> Vec<Made> {
+pub fn reproduce_commands(folders: &[PathBuf]) -> Vec<RecordedCommand> {
     let runs = |folder: &PathBuf| -> Vec<record::Run> {
         let is_there = |folder: &Path| folder.is_dir();
         let folder = is_there(folder).then(|| Folder::open(folder).ok()).flatten();
         folder.and_then(|folder| folder.runs().ok()).unwrap_or_default()
     };
-    let made = |run: record::Run| Made {
+    let made = |run: record::Run| RecordedCommand {
         command: without_choices(&run.command),
         cells: run.cells.into_iter().map(|(name, _)| name).collect(),
     };
@@ -107,7 +107,7 @@ mod tests {
         let first = noted("a", "skewbench reproduce --seeds 3 --side 96", "x");
         noted("a", "skewbench choose --side 96", "y");
         let second = noted("b", "skewbench reproduce", "z");
-        let found = made(&[first, root.path().join("nowhere"), second]);
+        let found = reproduce_commands(&[first, root.path().join("nowhere"), second]);
         let told: Vec<(&str, Vec<&str>)> = found
             .iter()
             .map(|made| (made.command.as_str(), made.cells.iter().map(String::as_str).collect()))

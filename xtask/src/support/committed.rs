@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
-use skewbench::results::{self, Part, Record, record::Beside};
+use skewbench::results::{self, Part, Record, record::FileDigest};
 
 /// Returns a committed record of SimCLR on ResNet-18 at 45 % defects, which has everything that a trained cell has;
 /// study, method and seed can be replaced.
@@ -51,7 +51,7 @@ pub fn pictures(folder: &Path, [normals, defects]: [u32; 2]) -> String {
 /// Lists all kinds of files beside a record; none of them exists.
 pub fn state_files(record: &mut Record) {
     for (part, bytes) in Part::ALL.into_iter().zip(100..) {
-        let beside = Beside { bytes, blake3: "0".repeat(64), rows: None };
+        let beside = FileDigest { bytes, blake3: "0".repeat(64), rows: None };
         record.beside.insert(part.id().to_owned(), beside);
     }
 }

@@ -9,7 +9,7 @@ use skewbench::results::{Folder, Record};
 const LIKE: f64 = 0.8;
 
 /// Returns the known name most similar to what was typed, if one is similar enough.
-pub fn meant<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest_name<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let likeness = |name: &str| strsim::jaro_winkler(&typed, &name.to_lowercase());
     let liked =
@@ -22,7 +22,7 @@ pub fn no_cell(typed: &[String], cells: &[String]) -> String {
     let words = |cell: &String| -> Vec<String> { cell.split(['/', '-']).map(str::to_owned).collect() };
     let words: BTreeSet<String> = cells.iter().flat_map(words).collect();
     let meant: Vec<&str> =
-        typed.iter().filter_map(|typed| meant(typed, words.iter().map(String::as_str))).collect();
+        typed.iter().filter_map(|typed| closest_name(typed, words.iter().map(String::as_str))).collect();
     let suggestion =
         if meant.is_empty() { String::new() } else { format!(" Did you mean '{}'?", meant.join("' or '")) };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -38,7 +38,7 @@ pub fn no_cell(typed: &[String], cells: &[String]) -> String {
 ///
 /// # Errors
 /// If no cell has that name, with suggestions; or if its record cannot be read.
-pub fn finished(folder: &Folder, typed: &str) -> Result<(PathBuf, Record)> {
+pub fn find_finished(folder: &Folder, typed: &str) -> Result<(PathBuf, Record)> {
     const SHOWN: usize = 5;
     let cell = typed.strip_suffix(".json").unwrap_or(typed);
     if folder.find(cell)?.is_some() {
@@ -67,7 +67,7 @@ mod tests {
         assert!(told.starts_with("no cell's name contains 'simclrr'. Did you mean 'simclr'?"), "{told}");
         assert!(told.contains("like 'table1/simclr-resnet18-share45-seed0'"), "{told}");
         assert!(!no_cell(&["zzz".to_owned()], &cells).contains("Did you mean"));
-        assert_eq!(meant("ResNet", ["resnet18", "vit_tiny"]), Some("resnet18"));
+        assert_eq!(closest_name("ResNet", ["resnet18", "vit_tiny"]), Some("resnet18"));
     }
 
     #[test]
@@ -80,13 +80,13 @@ mod tests {
         }
         let whole = "table1/simclr-resnet18-share45-seed3";
         for typed in [whole.to_owned(), format!("{whole}.json")] {
-            let (at, record) = finished(&folder, &typed).unwrap();
-            assert_eq!((at, record.cell.seed), (folder.path(whole), 3));
+            let (at, record) = find_finished(&folder, &typed).unwrap();
+            assert_eq!((at, record.cell.seed), (folder.record_path(whole), 3));
         }
-        let told = finished(&folder, "simclr").map(drop).unwrap_err().to_string();
+        let told = find_finished(&folder, "simclr").map(drop).unwrap_err().to_string();
         assert!(told.starts_with("no finished cell is called 'simclr'"), "{told}");
         assert!(told.matches("\n  table1/").count() == 5 && told.ends_with("\n  and 2 more"), "{told}");
-        let told = finished(&folder, "byol").map(drop).unwrap_err().to_string();
+        let told = find_finished(&folder, "byol").map(drop).unwrap_err().to_string();
         assert!(told.starts_with("no cell's name contains 'byol'"), "{told}");
     }
 }

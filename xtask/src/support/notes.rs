@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Merges notes that differ only in the validation share: `no scores at validation shares 1%, 2%: ...`.
-pub fn together<'a>(notes: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+pub fn merge<'a>(notes: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     const BEGIN: &str = "no scores at validation share ";
     let (mut shares, mut others, mut lowest) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for note in notes {
@@ -48,10 +48,10 @@ mod tests {
         };
         let other = "a camera moved".to_owned();
         let alone = [note("1%"), other.clone()];
-        assert_eq!(together(&alone), [other.clone(), note("1%")]);
+        assert_eq!(merge(&alone), [other.clone(), note("1%")]);
         let all = [note("15%"), note("1%"), other.clone(), note("2%")];
         let expected = "no scores at validation shares 1%, 2%, 15%: each would have fewer than 2 defects; the lowest share possible here is 50%";
-        assert_eq!(together(&all), [other, expected.to_owned()]);
+        assert_eq!(merge(&all), [other, expected.to_owned()]);
     }
 
     #[test]
@@ -62,6 +62,6 @@ mod tests {
             )
         };
         let all = [note("1%", "3%"), note("2%", "4%")];
-        assert_eq!(together(&all), all);
+        assert_eq!(merge(&all), all);
     }
 }

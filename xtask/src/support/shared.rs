@@ -11,11 +11,11 @@ const OF_ONE_MACHINE: [&str; 7] =
 /// system does not report the folder's file system.
 pub fn warning(folder: &Path) -> Option<String> {
     let folder = fs::canonicalize(folder).ok()?;
-    of(&folder, &fs::read_to_string("/proc/self/mounts").ok()?)
+    warning_from_mounts(&folder, &fs::read_to_string("/proc/self/mounts").ok()?)
 }
 
 /// Finds the warning from the lines of `/proc/self/mounts`.
-fn of(folder: &Path, mounts: &str) -> Option<String> {
+fn warning_from_mounts(folder: &Path, mounts: &str) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
         // The system writes a space in a name as an octal escape.
@@ -56,7 +56,7 @@ mod tests {
                       x@tcp:/d /scratch lustre rw,flock,lazystatfs 0 0\n\
                       x@tcp:/d /fast lustre rw,localflock 0 0\n\
                       host:/v /shared fuse.glusterfs rw 0 0\n";
-        let why = |folder: &str| of(Path::new(folder), mounts);
+        let why = |folder: &str| warning_from_mounts(Path::new(folder), mounts);
         for sound in ["/results", "/data/study", "/scratch/me", "/shared/x", "/database"] {
             assert_eq!(why(sound), None, "{sound}");
         }
@@ -68,12 +68,12 @@ mod tests {
             let said = why(folder).unwrap();
             assert!(said.starts_with(folder) && said.contains(found), "{said}");
         }
-        assert_eq!(of(Path::new("/x"), ""), None);
+        assert_eq!(warning_from_mounts(Path::new("/x"), ""), None);
     }
 
     #[test]
     fn options_that_make_locks_local_are_known_and_the_last_mount_counts() {
-        let why = |mounts: &str| of(Path::new("/d/x"), mounts);
+        let why = |mounts: &str| warning_from_mounts(Path::new("/d/x"), mounts);
         for (mount, found) in [
             ("h:/a /d nfs rw,nolock 0 0", Some("on nfs mounted with nolock,")),
             ("h:/a /d nfs4 rw,local_lock=all 0 0", Some("on nfs4 mounted with local_lock=all,")),

@@ -128,11 +128,11 @@ fn read(mut opened: Opened, side: usize, purpose: Purpose, reading: &Reading) ->
         ensure!(!grouped(&opened), "the table has a column of groups: leave out --group-by, or the column");
         opened.group_by(rule)?;
     }
-    let opened = opened.with_pixels_understood(reading.sample_bits);
+    let opened = opened.with_sample_bits(reading.sample_bits);
     if let Some(folder) = reading.known.as_deref().filter(|folder| folder.is_dir()) {
         Folder::open(folder)?.remember_images(&opened.files());
     }
-    let examined = reading.examine || matches!(opened, Opened::Whole(_));
+    let examined = reading.examine || matches!(opened, Opened::Unsplit(_));
     if examined {
         examine::files(&opened.files(), reading.known.as_deref().filter(|_| reading.examine))?;
     }
@@ -140,13 +140,13 @@ fn read(mut opened: Opened, side: usize, purpose: Purpose, reading: &Reading) ->
     let names = names.iter().flat_map(|files| (0..files.len()).map(|index| files.name(index)));
     let suggestion = if grouped(&opened) { None } else { groups::suggestion(names) };
     let mut source = opened.split()?;
-    source.understood.extend(suggestion);
+    source.interpretation.extend(suggestion);
     if purpose == Purpose::Tuning {
         source = source.within_training()?;
     }
     if examined {
-        source.leaks = Leaks::of(&source).lines(source.validation.labels().len());
-        source.limits.extend(source.seen(side));
+        source.leaks = Leaks::find(&source).lines(source.validation.labels().len());
+        source.limits.extend(source.examination_warnings(side));
     }
     if reading.on_leak == OnLeak::Accept {
         let leaks = std::mem::take(&mut source.leaks);

@@ -46,7 +46,7 @@ static SIGNALS: OnceLock<Signals> = OnceLock::new();
 
 /// Returns a flag that becomes true when somebody asks this process to stop: by SIGINT (Ctrl-C), SIGTERM, or
 /// SIGUSR1, which batch systems send before a time limit. After the first call these no longer end the process.
-pub fn asked() -> Arc<AtomicBool> {
+pub fn requested() -> Arc<AtomicBool> {
     let signals = SIGNALS.get_or_init(|| {
         let signals = Signals { asked: Arc::default(), which: Arc::default() };
         #[cfg(unix)]
@@ -58,7 +58,7 @@ pub fn asked() -> Arc<AtomicBool> {
 
 /// Ends the process as the received signal would have, or with [`AGAIN`] after SIGUSR1, from which callers learn
 /// that work is left. Returns if there was no signal.
-pub fn end() {
+pub fn end_by_signal() {
     #[cfg(unix)]
     if let Some(which) = SIGNALS.get().map(|signals| signals.which.load(Relaxed)).filter(|which| *which > 0) {
         let which = which as i32;

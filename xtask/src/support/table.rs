@@ -22,7 +22,7 @@ const COLUMNS: [Column; 3] = [
 /// Scores on all validation images, averaged over seeds. At most 80 columns wide, unless a name is long.
 pub fn render(records: &[Record]) -> String {
     let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
-    let reading = reading::of(named.collect());
+    let reading = reading::from_memory(named.collect());
     let settings: BTreeSet<&str> = reading.records.iter().map(|filed| filed.setting.as_str()).collect();
     let mut lines = vec![
         "Scores on all validation images. AUROC and F1 are of the converged probe on".to_owned(),
@@ -58,7 +58,7 @@ fn blocks(reading: &Reading, setting: &str, evidence: &Evidence) -> Vec<String> 
         lines.push(String::new());
         lines.push(format!("{head:<longest$} seeds{headings}", longest = longest + 2));
         for (name, cell) in cells {
-            let seeds = evidence.seeds(Metric::Auroc, &cell.converged()).len();
+            let seeds = evidence.scores(Metric::Auroc, &cell.converged()).len();
             let numbers: String =
                 COLUMNS.iter().map(|(_, number)| format!("{:>15}", shown(number(evidence, cell)))).collect();
             lines.push(format!("  {name:<longest$} {seeds:>5}{numbers}"));
@@ -88,7 +88,7 @@ pub fn all_images(record: &Record, classifier: Classifier, metric: Metric) -> Op
     let wanted = |score: &&skewbench::results::record::Score| {
         score.classifier == classifier.id() && score.validation_share.is_none()
     };
-    record.scores.iter().find(wanted).and_then(|score| metric.of(score))
+    record.scores.iter().find(wanted).and_then(|score| metric.value(score))
 }
 
 /// Formats `0.742`, with several seeds `0.742 ±0.012`; a dash if not measured.

@@ -20,7 +20,7 @@ use skewbench::{
 
 use super::{display::Display, watch::Watch};
 use crate::{
-    asked::some,
+    asked::abbreviate,
     support::stop::{self, Halt},
 };
 
@@ -51,23 +51,23 @@ pub struct Failure {
 }
 
 /// Encoders stored in a results folder.
-pub struct Kept(pub PathBuf);
+pub struct StoredEncoders(pub PathBuf);
 
-impl Pretrained for Kept {
+impl Pretrained for StoredEncoders {
     fn encoder(&self, cell: &Resolved) -> Result<Weights> {
         let folder = Folder::existing(&self.0)?;
         let id = cell.cell.id();
         let record = folder.find(&id)?.with_context(|| {
             format!(
                 "{}: not trained yet; the same command with --study table1 trains it",
-                folder.path(&id).display()
+                folder.record_path(&id).display()
             )
         })?;
-        ensure_of(&record, cell)
+        ensure_matches(&record, cell)
             .with_context(|| format!("cell {id}, from which it starts, belongs to another experiment"))?;
-        let bytes = beside::read(&folder.path(&id), &record, Part::Weights)
+        let bytes = beside::read(&folder.record_path(&id), &record, Part::Weights)
             .context("fine-tuning starts from stored weights; train the cell again without --no-weights")?;
-        Ok(Weights::read(&folder.weights(&id), &bytes)?)
+        Ok(Weights::read(&folder.weights_path(&id), &bytes)?)
     }
 }
 
@@ -103,8 +103,8 @@ impl Cells<'_> {
         for resolved in self.resolved {
             let id = resolved.cell.id();
             let reason = match self.folder.find(&id) {
-                Ok(Some(record)) => ensure_of(&record, resolved).err(),
-                Ok(None) => Checkpoint::new(self.folder, &id).ensure_of(resolved).err(),
+                Ok(Some(record)) => ensure_matches(&record, resolved).err(),
+                Ok(None) => Checkpoint::new(self.folder, &id).ensure_belongs_to(resolved).err(),
                 Err(error) => {
                     unreadable.push(Failure { cell: id, reason: format!("{error:#}") });
                     continue;
@@ -119,11 +119,11 @@ impl Cells<'_> {
             }
         }
         if foreign.is_empty() {
-            self.tell_faults()?;
+            self.report_faults()?;
             return Ok(unreadable);
         }
         let lines: Vec<String> =
-            foreign.iter().map(|(reason, cells)| format!("  {}: {reason}", some(cells))).collect();
+            foreign.iter().map(|(reason, cells)| format!("  {}: {reason}", abbreviate(cells))).collect();
         bail!(
             "the folder has results of another experiment under the same names:\n{}\nchoose another --out, or move \
              these files away to compute the cells again",
@@ -132,13 +132,13 @@ impl Cells<'_> {
     }
 
     /// Reports unreadable record files of other cells, and incomplete files beside finished records.
-    fn tell_faults(&self) -> Result<()> {
+    fn report_faults(&self) -> Result<()> {
         let ids: Vec<String> = self.resolved.iter().map(|resolved| resolved.cell.id()).collect();
         for reason in self.folder.unreadable(ids.iter().map(String::as_str))? {
             eprintln!("not read: {reason}");
         }
         for record in ids.iter().filter_map(|id| self.folder.find(id).ok().flatten()) {
-            let again = self.to_make_again(&record)?;
+            let again = self.repairable_faults(&record)?;
             for fault in self.folder.faults(&record)? {
                 let what = match again.contains(&fault) {
                     true => "the cell is computed again",
@@ -151,7 +151,7 @@ impl Cells<'_> {
     }
 
     /// Returns the problems of the files beside a finished record that training the cell again would fix.
-    fn to_make_again(&self, record: &Record) -> Result<Vec<beside::Fault>> {
+    fn repairable_faults(&self, record: &Record) -> Result<Vec<beside::Fault>> {
         let mut faults = self.folder.faults(record)?;
         faults.retain(|fault| self.keep.weights || fault.part == Part::Logits);
         Ok(faults)
@@ -171,7 +171,7 @@ impl Cells<'_> {
                 let from = pretraining.cell.id();
                 let finished = self.folder.find(&from)?;
                 let is_whole =
-                    |record: &Record| Ok::<_, anyhow::Error>(self.to_make_again(record)?.is_empty());
+                    |record: &Record| Ok::<_, anyhow::Error>(self.repairable_faults(record)?.is_empty());
                 if !all.contains(&from) || finished.as_ref().map(is_whole).transpose()?.unwrap_or(false) {
                     kept.encoder(pretraining).with_context(|| format!("cell {id}"))?;
                 }
@@ -244,10 +244,10 @@ impl Cells<'_> {
 
     /// Works on every open cell once.
     fn pass(&self, cells: &mut [Standing], failed: &mut Vec<Failure>, display: &mut Display) -> Result<Pass> {
-        let stop = stop::asked();
+        let stop = stop::requested();
         let halt = |display: &mut Display, last: String| {
             display.close();
-            let is_finished = |resolved: &&&Resolved| self.folder.path(&resolved.cell.id()).exists();
+            let is_finished = |resolved: &&&Resolved| self.folder.record_path(&resolved.cell.id()).exists();
             // Includes cells finished by earlier commands and by other processes.
             let finished = self.resolved.iter().filter(is_finished).count();
             Halt { last, finished, all: self.resolved.len() }
@@ -299,10 +299,10 @@ impl Cells<'_> {
         let id = resolved.cell.id();
         let title = format!("[{}/{}] {id}", number + 1, self.resolved.len());
         let finished = folder.find(&id)?;
-        let is_whole = |record: &Record| Ok::<_, anyhow::Error>(self.to_make_again(record)?.is_empty());
+        let is_whole = |record: &Record| Ok::<_, anyhow::Error>(self.repairable_faults(record)?.is_empty());
         let whole = finished.as_ref().map(is_whole).transpose()?.unwrap_or(false);
-        let locked = folder.locked(&id)?;
-        let leftovers = folder.checkpoint(&id).exists() || locked.is_some();
+        let locked = folder.lock_progress(&id)?;
+        let leftovers = folder.checkpoint_path(&id).exists() || locked.is_some();
         let elsewhere = locked.is_some_and(|(_, held)| held);
         match finished {
             // If there is no time to repair its files, its numbers remain valid.
@@ -317,10 +317,10 @@ impl Cells<'_> {
         // Another process may have finished it just before this one got the lock.
         let finished = folder.find(&id)?;
         if let Some(record) = &finished {
-            ensure_of(record, resolved).with_context(|| format!("cell {id}"))?;
+            ensure_matches(record, resolved).with_context(|| format!("cell {id}"))?;
         }
         let finished = match finished {
-            Some(record) if self.to_make_again(&record)?.is_empty() => {
+            Some(record) if self.repairable_faults(&record)?.is_empty() => {
                 folder.finish(&id, lock)?;
                 display.skip(&title, resolved.image_passes());
                 return Ok(Standing::Finished);
@@ -328,7 +328,7 @@ impl Cells<'_> {
             finished => finished,
         };
         let next = self.resolved[number + 1..].iter().map(|next| next.cell.id());
-        let next = next.into_iter().find(|id| !folder.path(id).exists());
+        let next = next.into_iter().find(|id| !folder.record_path(id).exists());
         display.begin(&title, next.as_deref(), resolved.image_passes(), resolved.scale.epochs);
         let record = self.train_one(resolved, lock, display, finished)?;
         display.end(&title, &record);
@@ -348,18 +348,18 @@ impl Cells<'_> {
         before: Option<Record>,
     ) -> Result<Record> {
         let (folder, id) = (self.folder, resolved.cell.id());
-        let checkpoint = Checkpoint::new(folder, &id).until(&stop::asked());
+        let checkpoint = Checkpoint::new(folder, &id).with_stop_flag(&stop::requested());
         let events = self.keep.tensorboard.map(|folder| folder.join(&id));
         let mut watch = Watch::new(display, &mut lock, resolved.scale.epochs, events.as_deref())?;
         let images = Images { folder, resolved, known: Cell::new(0) };
-        let finished = experiment::run_kept(resolved, &checkpoint, &mut |event| {
+        let finished = experiment::run_with_checkpoint(resolved, &checkpoint, &mut |event| {
             // After an epoch every training image has been read: save this in case the process ends.
             if matches!(event, Event::Training(Progress::Epoch { .. })) {
-                watch.keep(images.write());
+                watch.keep_first_error(images.write());
             }
-            watch.see(&event);
+            watch.observe(&event);
         })?;
-        watch.keep(images.write());
+        watch.keep_first_error(images.write());
         let mut record = self.write_beside(resolved, finished)?;
         let watched = watch.end(&record);
         match before {
@@ -405,8 +405,8 @@ fn agree(before: &Record, again: &Record) -> bool {
 
 /// # Errors
 /// If the record does not belong to this experiment; says what differs.
-fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
-    record.ensure_of(&resolved.identity, resolved.content().as_deref())?;
+fn ensure_matches(record: &Record, resolved: &Resolved) -> Result<()> {
+    record.ensure_belongs_to(&resolved.identity, resolved.content().as_deref())?;
     ensure_complete(record, resolved.on_bad_image)
 }
 
@@ -439,7 +439,7 @@ impl Images<'_> {
         let splits: [&dyn Dataset; 2] = [&*source.train, &*source.validation];
         let of = |dataset: &dyn Dataset| {
             let known = |files: &skewbench::data::files::Files| {
-                (0..dataset.labels().len()).filter(|&index| files.known(index).is_some()).count()
+                (0..dataset.labels().len()).filter(|&index| files.file_digest(index).is_some()).count()
             };
             dataset.files().map_or(0, known)
         };
@@ -456,16 +456,16 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
     use crate::{
-        asked::{Asked, Lists, Run},
+        asked::{Lists, Request, Run},
         support::{committed, print::captured},
     };
 
     /// Two seeds of SimCLR on ResNet-18 at 45 %, named as by `committed::record`.
     fn run(folder: &Path) -> Run {
         let flags = "--study table1 --only simclr-resnet18 --shares 45% --seeds 2 --quick";
-        Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(folder)).unwrap()
+        Standalone::<Request>::parse_from(flags.split(' ')).arguments.run(Lists::Read(folder)).unwrap()
     }
 
     fn with_cells<T>(root: &Path, weights: bool, test: impl FnOnce(&Cells) -> T) -> T {
@@ -530,9 +530,9 @@ mod tests {
         Folder::open(root.path()).unwrap().write(&record).unwrap();
         let told = |weights| {
             with_cells(root.path(), weights, |cells| {
-                let again = cells.to_make_again(&record).unwrap();
+                let again = cells.repairable_faults(&record).unwrap();
                 let again: Vec<&str> = again.iter().map(|fault| fault.part.id()).collect();
-                (again.join(" "), captured::errors(|| cells.tell_faults().unwrap()))
+                (again.join(" "), captured::errors(|| cells.report_faults().unwrap()))
             })
         };
         let mut all: Vec<&str> = record.beside.keys().map(String::as_str).collect();

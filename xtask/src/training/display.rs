@@ -139,7 +139,7 @@ impl Display {
     }
 
     pub fn line(&mut self, text: &str) {
-        let text = &*foreign::message(text);
+        let text = &*foreign::escape_message(text);
         if self.terminal {
             // A bar may have been closed already; then there is nothing to write above.
             let _ = self.bars.println(text);

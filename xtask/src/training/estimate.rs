@@ -78,10 +78,10 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
     let mut paces = BTreeMap::new();
     for (name, kind) in &kinds {
         let cell = kind.cells.first().context("a kind without cells")?;
-        let pace = match paces.entry(steps(&cell.cell)) {
+        let pace = match paces.entry(timing_key(&cell.cell)) {
             Entry::Occupied(timed) => *timed.get(),
             Entry::Vacant(new) => {
-                *new.insert(calibrate::pace(cell, ENOUGH, run.sources.remembers(cell, &run.plan))?)
+                *new.insert(calibrate::pace(cell, ENOUGH, run.sources.fits_in_memory(cell, &run.plan))?)
             }
         };
         println!("{}", kind.line(name, pace));
@@ -106,7 +106,7 @@ fn in_all(training: f64, evaluation: f64) -> String {
 
 /// Returns the properties that determine the time per image. Studies that change only labels, initial weights or
 /// the weight of a loss have the same steps, and are timed once.
-fn steps(cell: &Cell) -> String {
+fn timing_key(cell: &Cell) -> String {
     let variant = match cell.study {
         Study::Figure3 { .. }
         | Study::Tuning { .. }
@@ -123,7 +123,7 @@ fn steps(cell: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     #[test]
     fn training_and_evaluation_have_a_pace_each() {
@@ -136,7 +136,7 @@ mod tests {
     fn what_has_the_same_steps_is_timed_once() {
         use skewbench::{backbone::Name as Backbone, data::Share, method::Name as Method, study::Remedy};
         let cell = |study, method, backbone| {
-            steps(&Cell { study, method, backbone, share: Share::percent(5), seed: 0 })
+            timing_key(&Cell { study, method, backbone, share: Share::percent(5), seed: 0 })
         };
         let of = |study| cell(study, Method::Supervised, Backbone::ResNet18);
         let plain = of(Study::Table1);
@@ -185,11 +185,13 @@ mod tests {
     fn cells_of_one_kind_are_counted_together() {
         use clap::Parser;
 
-        use crate::asked::{Asked, Lists};
+        use crate::asked::{Lists, Request};
         let root = tempfile::tempdir().unwrap();
         let flags = "--study table1,floors,remedies --only supervised-resnet18,none-resnet18 --seeds 3 --quick --shares 45%";
-        let run =
-            Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(root.path())).unwrap();
+        let run = Standalone::<Request>::parse_from(flags.split(' '))
+            .arguments
+            .run(Lists::Read(root.path()))
+            .unwrap();
         let resolved = run.resolve().unwrap();
         let kinds = kinds(&resolved);
         let names: Vec<&str> = kinds.keys().map(String::as_str).collect();

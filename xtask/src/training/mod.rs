@@ -5,4 +5,4 @@ mod display;
 pub mod estimate;
 mod watch;
 
-pub use cells::{Cells, Failure, Keep, Kept};
+pub use cells::{Cells, Failure, Keep, StoredEncoders};

@@ -20,7 +20,7 @@ pub struct Watch<'a> {
     display: &'a mut Display,
     lock: &'a mut Lock,
     pulse: Pulse,
-    told: Option<Instant>,
+    lock_written: Option<Instant>,
     events: Option<EventFile>,
     failure: Result<()>,
 }
@@ -38,16 +38,16 @@ impl<'a> Watch<'a> {
     ) -> Result<Self> {
         let pulse = Pulse { process: std::process::id(), epochs, ..Pulse::default() };
         let events = tensorboard.map(|folder| EventFile::new(folder, now())).transpose()?;
-        Ok(Self { display, lock, pulse, told: None, events, failure: Ok(()) })
+        Ok(Self { display, lock, pulse, lock_written: None, events, failure: Ok(()) })
     }
 
-    pub fn see(&mut self, event: &Event) {
+    pub fn observe(&mut self, event: &Event) {
         self.display.show(event);
         let pulse = &mut self.pulse;
         match event {
             Event::Stage(stage) => {
                 pulse.stage = (*stage).to_owned();
-                self.told = None;
+                self.lock_written = None;
             }
             Event::Resumed { epoch, step, .. } => (pulse.epoch, pulse.step) = (*epoch, *step),
             Event::Training(Progress::Step { epoch, step, steps, loss, .. }) => {
@@ -70,14 +70,14 @@ impl<'a> Watch<'a> {
             }
             Event::Training(Progress::Part(_)) | Event::Note(_) => return,
         }
-        if self.told.is_none_or(|told| told.elapsed() >= Self::EVERY) {
-            self.told = Some(Instant::now());
+        if self.lock_written.is_none_or(|told| told.elapsed() >= Self::EVERY) {
+            self.lock_written = Some(Instant::now());
             let rate = self.display.rate();
             self.pulse.images_per_second = rate;
             self.pulse.seconds_left = self.display.left() as f64 / rate.max(1e-9);
             self.pulse.unix = now() as u64;
-            let told = self.lock.tell(&self.pulse.text());
-            self.keep(told);
+            let told = self.lock.write_progress(&self.pulse.text());
+            self.keep_first_error(told);
         }
     }
 
@@ -101,12 +101,12 @@ impl<'a> Watch<'a> {
         if let Some(events) = &mut self.events {
             let written =
                 events.scalars(now(), step, scalars.iter().map(|(name, value)| (name.as_str(), *value)));
-            self.keep(written);
+            self.keep_first_error(written);
         }
     }
 
     /// Keeps the first error.
-    pub fn keep(&mut self, result: Result<()>) {
+    pub fn keep_first_error(&mut self, result: Result<()>) {
         if self.failure.is_ok() {
             self.failure = result;
         }
@@ -135,9 +135,9 @@ mod tests {
             Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state })
         };
         let mut told = |event: &Event| {
-            watch.told = None;
-            watch.see(event);
-            Pulse::read(&folder.locked("cell").unwrap().unwrap().0)
+            watch.lock_written = None;
+            watch.observe(event);
+            Pulse::read(&folder.lock_progress("cell").unwrap().unwrap().0)
         };
         let begun = told(&Event::Stage("training"));
         assert_eq!((begun.stage.as_str(), begun.epochs, begun.process), ("training", 3, std::process::id()));
@@ -156,8 +156,8 @@ mod tests {
         };
         let ended = told(&Event::Training(Progress::Epoch { epoch: &epoch, state: &state }));
         assert_eq!((ended.epoch, ended.step, ended.rankme), (2, 0, Some(7.5)), "the second of three is done");
-        watch.keep(Err(anyhow::anyhow!("the first")));
-        watch.keep(Err(anyhow::anyhow!("the second")));
+        watch.keep_first_error(Err(anyhow::anyhow!("the first")));
+        watch.keep_first_error(Err(anyhow::anyhow!("the second")));
         let error = watch.end(&committed::record("table1", "simclr", 0)).unwrap_err();
         assert_eq!(error.to_string(), "the first");
         let file = std::fs::read_dir(&events).unwrap().next().expect("TensorBoard has its file").unwrap();
@@ -194,17 +194,17 @@ mod tests {
             let (epoch, steps, images, loss) = (1, 8, 10, 0.5);
             Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state })
         };
-        let kept = || Pulse::read(&folder.locked("cell").unwrap().unwrap().0);
-        watch.see(&step(1));
+        let kept = || Pulse::read(&folder.lock_progress("cell").unwrap().unwrap().0);
+        watch.observe(&step(1));
         assert_eq!(kept().step, 1);
-        assert!(watch.told.is_some(), "the moment is kept");
-        watch.told = Some(Instant::now());
-        watch.see(&step(2));
+        assert!(watch.lock_written.is_some(), "the moment is kept");
+        watch.lock_written = Some(Instant::now());
+        watch.observe(&step(2));
         assert_eq!(kept().step, 1, "a moment later");
-        watch.see(&Event::Stage("probe"));
+        watch.observe(&Event::Stage("probe"));
         assert_eq!((kept().stage.as_str(), kept().step), ("probe", 2));
-        watch.told = Instant::now().checked_sub(Duration::from_millis(1_001));
-        watch.see(&step(3));
+        watch.lock_written = Instant::now().checked_sub(Duration::from_millis(1_001));
+        watch.observe(&step(3));
         assert_eq!(kept().step, 3, "a second later");
         // Thirty of a hundred images are done.
         let expected = 70.0 / watch.pulse.images_per_second;

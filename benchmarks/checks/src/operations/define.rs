@@ -8,7 +8,7 @@ use skewbench::{
     tensor::{
         self, Geometry, Statistics,
         attention::attention_plain,
-        batch_norm::{Then, batch_norm_plain},
+        batch_norm::{Epilogue, batch_norm_plain},
         convolution::convolution_plain,
         gelu::gelu_plain,
         layer_norm::layer_norm_plain,
@@ -61,7 +61,7 @@ pub fn convolution(images: [usize; 4], weights: [usize; 4], stride: usize, paddi
     case(
         "convolution",
         json!({ "stride": stride, "padding": padding }),
-        vec![Argument::flowing("images", &images), Argument::weight("weights", &weights)],
+        vec![Argument::activation("images", &images), Argument::weight("weights", &weights)],
         move |x| tensor::convolution(&x[0], &x[1], geometry),
         move |x| convolution_plain(&x[0], &x[1], geometry),
     )
@@ -75,12 +75,12 @@ pub fn batch_norm(shape: &[usize], [residual, relu, given]: [bool; 3]) -> Case {
     let few = shape.iter().product::<usize>() / channels[0] < 30;
     let numbers = if given || few { Numbers::Normal } else { Numbers::About(30.0) };
     let mut arguments = vec![
-        Argument::flowing("input", shape).of(numbers),
+        Argument::activation("input", shape).with_numbers(numbers),
         Argument::weight("weight", &channels),
         Argument::weight("bias", &channels),
     ];
     if residual {
-        arguments.push(Argument::flowing("residual", shape));
+        arguments.push(Argument::activation("residual", shape));
     }
     if given {
         arguments.push(Argument::constant("mean", &channels, Numbers::Normal));
@@ -92,11 +92,11 @@ pub fn batch_norm(shape: &[usize], [residual, relu, given]: [bool; 3]) -> Case {
     };
     let answer = |(output, used): (Tensor, Statistics)| vec![output, used.mean, used.variance];
     let run: Function = Box::new(move |x| {
-        let then = Then { residual: residual.then(|| &x[3]), relu };
+        let then = Epilogue { residual: residual.then(|| &x[3]), relu };
         tensor::batch_norm(&x[0], &x[1], &x[2], statistics(x), then).map(answer)
     });
     let twin: Function = Box::new(move |x| {
-        let then = Then { residual: residual.then(|| &x[3]), relu };
+        let then = Epilogue { residual: residual.then(|| &x[3]), relu };
         batch_norm_plain(&x[0], &x[1], &x[2], statistics(x), then).map(answer)
     });
     Case {
@@ -116,7 +116,7 @@ pub fn layer_norm(shape: &[usize]) -> Case {
         "layer norm",
         json!({}),
         vec![
-            Argument::flowing("input", shape),
+            Argument::activation("input", shape),
             Argument::weight("weight", &width),
             Argument::weight("bias", &width),
         ],
@@ -127,7 +127,7 @@ pub fn layer_norm(shape: &[usize]) -> Case {
 
 pub fn linear(shape: &[usize], outputs: usize, bias: bool) -> Case {
     let mut arguments = vec![
-        Argument::flowing("input", shape),
+        Argument::activation("input", shape),
         Argument::weight("weight", &[outputs, shape[shape.len() - 1]]),
     ];
     if bias {
@@ -145,7 +145,7 @@ pub fn linear(shape: &[usize], outputs: usize, bias: bool) -> Case {
 /// Linear map of GELU of the input.
 pub fn linear_of_gelu(shape: &[usize], outputs: usize) -> Case {
     let arguments = vec![
-        Argument::flowing("input", shape),
+        Argument::activation("input", shape),
         Argument::weight("weight", &[outputs, shape[shape.len() - 1]]),
         Argument::weight("bias", &[outputs]),
     ];
@@ -160,7 +160,7 @@ pub fn linear_of_gelu(shape: &[usize], outputs: usize) -> Case {
 
 /// Rows of more than one number: with a single one, the gradient is pure rounding error.
 pub fn unit_rows(shape: &[usize]) -> Case {
-    let rows = vec![Argument::flowing("rows", shape)];
+    let rows = vec![Argument::activation("rows", shape)];
     case("unit rows", json!({}), rows, |x| tensor::unit_rows(&x[0]), |x| unit_rows_plain(&x[0]))
 }
 
@@ -170,14 +170,14 @@ pub fn attention(joined: [usize; 3], heads: usize) -> Case {
         "attention",
         json!({ "heads": heads }),
         // Large scores, so that a few of many tokens have most of the weight.
-        vec![Argument::flowing("joined", &joined).of(Numbers::Scaled(2.0))],
+        vec![Argument::activation("joined", &joined).with_numbers(Numbers::Scaled(2.0))],
         move |x| tensor::attention(&x[0], heads),
         move |x| attention_plain(&x[0], heads),
     )
 }
 
 pub fn gelu(shape: &[usize]) -> Case {
-    let input = Argument::flowing("input", shape);
+    let input = Argument::activation("input", shape);
     case("gelu", json!({}), vec![input], |x| tensor::gelu(&x[0]), |x| gelu_plain(&x[0]))
 }
 
@@ -185,7 +185,7 @@ pub fn gelu(shape: &[usize]) -> Case {
 pub fn max_pool(images: [usize; 4], [kernel, stride, padding]: [usize; 3], numbers: Numbers) -> Case {
     let pool = Pool { kernel, stride, padding };
     let constants = json!({ "kernel": kernel, "stride": stride, "padding": padding });
-    let images = Argument::flowing("images", &images).of(numbers);
+    let images = Argument::activation("images", &images).with_numbers(numbers);
     let (run, twin) =
         (move |x: &[Tensor]| tensor::max_pool(&x[0], pool), move |x: &[Tensor]| max_pool_plain(&x[0], pool));
     case(
@@ -203,7 +203,7 @@ pub fn global_mean(images: [usize; 4]) -> Case {
     case(
         "global mean",
         json!({}),
-        vec![Argument::flowing("images", &images)],
+        vec![Argument::activation("images", &images)],
         |x| tensor::global_mean(&x[0]),
         move |x| x[0].sum((1, 2))? / places,
     )
@@ -214,7 +214,7 @@ pub fn pick_rows(rows: [usize; 2], picks: &'static [u32]) -> Case {
     case(
         "pick rows",
         json!({ "picks": picks }),
-        vec![Argument::flowing("rows", &rows)],
+        vec![Argument::activation("rows", &rows)],
         move |x| tensor::pick_rows(&widen(&x[0])?, picks)?.to_dtype(x[0].dtype()),
         move |x| {
             // A one-hot row for each pick.
@@ -227,7 +227,7 @@ pub fn pick_rows(rows: [usize; 2], picks: &'static [u32]) -> Case {
 
 /// NT-Xent of the rows of both views, one view after the other: (2 x rows, width).
 pub fn nt_xent([rows, width]: [usize; 2], temperature: f64) -> Case {
-    let views = Argument::flowing("views", &[2 * rows, width]);
+    let views = Argument::activation("views", &[2 * rows, width]);
     let run = move |x: &[Tensor]| {
         let views = x[0].chunk(2, 0)?;
         contrastive::nt_xent(&views[0], &views[1], temperature)?.to_dtype(x[0].dtype())
@@ -266,7 +266,7 @@ pub fn barlow_twins([rows, width]: [usize; 2], weight: f64) -> Case {
     Case {
         operation: "barlow twins",
         constants: map(json!({ "weight": weight })),
-        arguments: vec![Argument::flowing("views", &[2 * rows, width])],
+        arguments: vec![Argument::activation("views", &[2 * rows, width])],
         outputs: &["value", "on the diagonal", "off the diagonal"],
         rounding: 1e-10,
         run,

@@ -17,7 +17,7 @@ pub use self::{
     list::cases,
 };
 use crate::{
-    compare::{Named, home},
+    compare::{Named, to_cpu_f64},
     differences::assert_differences,
     inputs::{Argument, Numbers, Precision, stream},
 };
@@ -42,7 +42,7 @@ pub struct Case {
 }
 
 /// Value and gradients of a case, and the inputs that they were computed from.
-pub struct Found {
+pub struct Computed {
     pub arguments: Vec<Tensor>,
     /// Factors by which the value is multiplied before it is summed and differentiated.
     pub slope: Tensor,
@@ -71,7 +71,7 @@ impl Case {
     }
 
     /// Returns a constant that is a switch.
-    pub fn is(&self, name: &str) -> bool {
+    pub fn switch(&self, name: &str) -> bool {
         self.constants.get(name).and_then(Value::as_bool).unwrap_or_default()
     }
 
@@ -94,7 +94,7 @@ impl Case {
     ///
     /// # Errors
     /// If the operation fails, returns another type than it was given, or lacks a gradient.
-    pub fn found(&self, precision: Precision, device: &Device) -> Result<Found> {
+    pub fn compute(&self, precision: Precision, device: &Device) -> Result<Computed> {
         let numbers = precision.numbers();
         self.differentiate(&self.run, &self.inputs(precision)?, [numbers; 2], device)
     }
@@ -103,8 +103,8 @@ impl Case {
     ///
     /// # Errors
     /// If the twin fails.
-    pub fn expected(&self, precision: Precision) -> Result<Found> {
-        let inputs = self.inputs(precision)?.iter().map(home).collect::<Result<Vec<_>>>()?;
+    pub fn expected(&self, precision: Precision) -> Result<Computed> {
+        let inputs = self.inputs(precision)?.iter().map(to_cpu_f64).collect::<Result<Vec<_>>>()?;
         self.differentiate(&self.twin, &inputs, [precision.numbers(), DType::F64], &Device::Cpu)
     }
 
@@ -120,19 +120,22 @@ impl Case {
         inputs: &[Tensor],
         [rounded, numbers]: [DType; 2],
         device: &Device,
-    ) -> Result<Found> {
+    ) -> Result<Computed> {
         let mut variables = Vec::new();
         for input in inputs {
             variables.push(Var::from_tensor(&input.to_device(device)?)?);
         }
-        let arguments: Vec<Tensor> =
-            variables
-                .iter()
-                .zip(&self.arguments)
-                .map(|(variable, argument)| {
-                    if argument.varies { variable.as_tensor().clone() } else { variable.as_detached_tensor() }
-                })
-                .collect();
+        let arguments: Vec<Tensor> = variables
+            .iter()
+            .zip(&self.arguments)
+            .map(|(variable, argument)| {
+                if argument.needs_gradient {
+                    variable.as_tensor().clone()
+                } else {
+                    variable.as_detached_tensor()
+                }
+            })
+            .collect();
         let outputs = function(&arguments)?;
         ensure!(
             outputs.len() == self.outputs.len(),
@@ -148,14 +151,16 @@ impl Case {
         let gradients = (widen(value)? * widen(&slope)?)?.flatten_all()?.sum(0)?.backward()?;
         let mut results = Vec::new();
         for (name, output) in self.outputs.iter().zip(&outputs) {
-            results.push(((*name).to_owned(), home(output)?));
+            results.push(((*name).to_owned(), to_cpu_f64(output)?));
         }
-        for (argument, variable) in self.arguments.iter().zip(&variables).filter(|(one, _)| one.varies) {
+        for (argument, variable) in
+            self.arguments.iter().zip(&variables).filter(|(one, _)| one.needs_gradient)
+        {
             let gradient = gradients.get(variable);
             let gradient = gradient.with_context(|| format!("no gradient by {}", argument.name))?;
-            results.push((format!("by {}", argument.name), home(gradient)?));
+            results.push((format!("by {}", argument.name), to_cpu_f64(gradient)?));
         }
-        Ok(Found { arguments: arguments.iter().map(Tensor::detach).collect(), slope, results })
+        Ok(Computed { arguments: arguments.iter().map(Tensor::detach).collect(), slope, results })
     }
 
     /// Returns whether the operation is smooth at its arguments, and small enough to be computed often.
@@ -173,12 +178,12 @@ impl Case {
     /// If they differ.
     pub fn assert_differences(&self) -> Result<()> {
         let inputs = self.inputs(Precision::Double)?;
-        let varying = || self.arguments.iter().zip(&inputs).filter(|(argument, _)| argument.varies);
+        let varying = || self.arguments.iter().zip(&inputs).filter(|(argument, _)| argument.needs_gradient);
         let variables = varying().map(|(_, input)| Var::from_tensor(input)).collect::<Outcome<Vec<_>>>()?;
         let function = |x: &[Tensor]| {
             let mut varied = x.iter();
             let arguments = self.arguments.iter().zip(&inputs).map(|(argument, input)| {
-                let given = argument.varies.then(|| varied.next()).flatten();
+                let given = argument.needs_gradient.then(|| varied.next()).flatten();
                 given.unwrap_or(input).clone()
             });
             Ok((self.run)(&arguments.collect::<Vec<_>>())?.swap_remove(0))

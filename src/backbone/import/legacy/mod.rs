@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 
-use self::pickle::{Held, Node, Pickle};
+use self::pickle::{Node, Pickle, StoredTensor};
 
 /// The magic number and protocol 1001, both as pickles of protocol 2.
 const START: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
 
 /// Whether the bytes begin like a file in this format.
-pub fn is_such(bytes: &[u8]) -> bool {
+pub fn is_legacy(bytes: &[u8]) -> bool {
     bytes.starts_with(START)
 }
 
@@ -70,7 +70,7 @@ fn storages<'a>(rest: &mut &'a [u8], dictionary: &Pickle) -> Result<BTreeMap<Str
     Ok(found)
 }
 
-fn tensor(name: &str, held: &Held, storages: &BTreeMap<String, (DType, &[u8])>) -> Result<Tensor> {
+fn tensor(name: &str, held: &StoredTensor, storages: &BTreeMap<String, (DType, &[u8])>) -> Result<Tensor> {
     let Some((dtype, numbers)) = storages.get(&held.storage) else {
         refuse!("tensor '{name}' has no storage")
     };
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_file_of_pytorch_is_read_in_its_order() {
-        assert!(is_such(FILE));
+        assert!(is_legacy(FILE));
         let found = tensors(FILE).unwrap();
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         let expected = "0.weight 1.weight 1.bias 1.running_mean 1.running_var 1.num_batches_tracked";

@@ -25,12 +25,12 @@ pub enum Node {
     Kind(DType),
     /// Key of a storage.
     Storage(String),
-    Tensor(Held),
+    Tensor(StoredTensor),
 }
 
 /// A tensor's location in a storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct StoredTensor {
     /// Key of the storage.
     pub storage: String,
     /// Index of its first number in the storage.
@@ -52,22 +52,22 @@ pub struct Pickle {
     pub storages: BTreeMap<String, (DType, usize)>,
 }
 
-fn torn() -> Error {
+fn truncated() -> Error {
     Error::Msg("truncated: it ends within its list of tensors; copy or download it again".to_owned())
 }
 
-fn odd() -> Error {
+fn unsupported() -> Error {
     Error::Msg("a pickle of something other than a dictionary of tensors".to_owned())
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
-    let (first, after) = rest.split_first_chunk::<N>().ok_or_else(torn)?;
+    let (first, after) = rest.split_first_chunk::<N>().ok_or_else(truncated)?;
     *rest = after;
     Ok(*first)
 }
 
 fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
-    let end = rest.iter().position(|&byte| byte == b'\n').ok_or_else(torn)?;
+    let end = rest.iter().position(|&byte| byte == b'\n').ok_or_else(truncated)?;
     let (line, after) = (&rest[..end], &rest[end + 1..]);
     *rest = after;
     Ok(line)
@@ -81,7 +81,7 @@ impl Pickle {
     pub fn read(rest: &mut &[u8]) -> Result<Self> {
         let mut pickle = Self::default();
         if take::<2>(rest)? != *b"\x80\x02" {
-            return Err(odd());
+            return Err(unsupported());
         }
         loop {
             let [instruction] = take::<1>(rest)?;
@@ -91,7 +91,7 @@ impl Pickle {
             pickle.step(instruction, rest)?;
         }
         if pickle.stack.len() != 1 || !pickle.marks.is_empty() {
-            return Err(odd());
+            return Err(unsupported());
         }
         Ok(pickle)
     }
@@ -126,24 +126,24 @@ impl Pickle {
     fn pop(&mut self) -> Result<usize> {
         // Instructions after a mark must not take values from below it.
         let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() <= floor { Err(odd()) } else { self.stack.pop().ok_or_else(odd) }
+        if self.stack.len() <= floor { Err(unsupported()) } else { self.stack.pop().ok_or_else(unsupported) }
     }
 
     /// Removes and returns all values above the last mark.
-    fn marked(&mut self) -> Result<Vec<usize>> {
-        let height = self.marks.pop().ok_or_else(odd)?;
+    fn pop_to_mark(&mut self) -> Result<Vec<usize>> {
+        let height = self.marks.pop().ok_or_else(unsupported)?;
         Ok(self.stack.split_off(height))
     }
 
     fn step(&mut self, instruction: u8, rest: &mut &[u8]) -> Result<()> {
-        if let Some(node) = alone(instruction, rest)? {
+        if let Some(node) = literal(instruction, rest)? {
             self.push(node);
             return Ok(());
         }
         match instruction {
             b'(' => self.marks.push(self.stack.len()),
             b't' => {
-                let items = self.marked()?;
+                let items = self.pop_to_mark()?;
                 self.push(Node::Tuple(items));
             }
             0x85..=0x87 => {
@@ -159,7 +159,7 @@ impl Pickle {
                 self.set(&[key, value])?;
             }
             b'u' => {
-                let items = self.marked()?;
+                let items = self.pop_to_mark()?;
                 self.set(&items)?;
             }
             // Appends a single item; several would follow a mark (`e`).
@@ -168,7 +168,7 @@ impl Pickle {
                 self.extend([item])?;
             }
             b'e' => {
-                let items = self.marked()?;
+                let items = self.pop_to_mark()?;
                 self.extend(items)?;
             }
             b'Q' => self.storage()?,
@@ -177,10 +177,10 @@ impl Pickle {
             b'b' => {
                 self.pop()?;
                 if !matches!(self.top(), Some(Node::Entries(_))) {
-                    return Err(odd());
+                    return Err(unsupported());
                 }
             }
-            _ => return Err(odd()),
+            _ => return Err(unsupported()),
         }
         Ok(())
     }
@@ -192,10 +192,10 @@ impl Pickle {
             _ => u32::from_le_bytes(take(rest)?),
         };
         if matches!(instruction, b'q' | b'r') {
-            let last = *self.stack.last().ok_or_else(odd)?;
+            let last = *self.stack.last().ok_or_else(unsupported)?;
             self.memo.insert(number, last);
         } else {
-            self.stack.push(*self.memo.get(&number).ok_or_else(odd)?);
+            self.stack.push(*self.memo.get(&number).ok_or_else(unsupported)?);
         }
         Ok(())
     }
@@ -204,17 +204,17 @@ impl Pickle {
     fn extend(&mut self, items: impl IntoIterator<Item = usize>) -> Result<()> {
         match self.stack.last().map(|&place| &mut self.nodes[place]) {
             Some(Node::List(list)) => list.extend(items),
-            _ => return Err(odd()),
+            _ => return Err(unsupported()),
         }
         Ok(())
     }
 
     /// Adds alternating keys and values to the dictionary at the top of the stack.
     fn set(&mut self, items: &[usize]) -> Result<()> {
-        let (pairs, []) = items.as_chunks::<2>() else { return Err(odd()) };
+        let (pairs, []) = items.as_chunks::<2>() else { return Err(unsupported()) };
         match self.stack.last().map(|&place| &mut self.nodes[place]) {
             Some(Node::Entries(entries)) => entries.extend(pairs.iter().map(|&[key, value]| (key, value))),
-            _ => return Err(odd()),
+            _ => return Err(unsupported()),
         }
         Ok(())
     }
@@ -222,15 +222,15 @@ impl Pickle {
     /// Evaluates `('storage', type, key, device, count, no view)`.
     fn storage(&mut self) -> Result<()> {
         let tuple = self.pop()?;
-        let [storage, kind, key, _, count, view] = self.tuple(tuple)?[..] else { return Err(odd()) };
-        let (Node::Text(storage), Node::Kind(kind)) = (storage, kind) else { return Err(odd()) };
+        let [storage, kind, key, _, count, view] = self.tuple(tuple)?[..] else { return Err(unsupported()) };
+        let (Node::Text(storage), Node::Kind(kind)) = (storage, kind) else { return Err(unsupported()) };
         let (Node::Text(key), Node::Number(count), Node::Nothing) = (key, count, view) else {
-            return Err(odd());
+            return Err(unsupported());
         };
-        let stated = (*kind, usize::try_from(*count).map_err(|_| odd())?);
+        let stated = (*kind, usize::try_from(*count).map_err(|_| unsupported())?);
         let key = key.clone();
         if storage != "storage" || self.storages.get(&key).is_some_and(|known| *known != stated) {
-            return Err(odd());
+            return Err(unsupported());
         }
         self.storages.insert(key.clone(), stated);
         self.push(Node::Storage(key));
@@ -254,18 +254,18 @@ impl Pickle {
                     Node::Flag(_),
                     Node::Entries(hooks),
                 ],
-            ) if hooks.is_empty() => Node::Tensor(Held {
+            ) if hooks.is_empty() => Node::Tensor(StoredTensor {
                 storage: storage.clone(),
-                offset: usize::try_from(*offset).map_err(|_| odd())?,
+                offset: usize::try_from(*offset).map_err(|_| unsupported())?,
                 shape: self.sizes(shape)?,
                 strides: self.sizes(strides)?,
             }),
-            _ => return Err(odd()),
+            _ => return Err(unsupported()),
         };
         if let Node::Tensor(held) = &made
             && held.shape.len() != held.strides.len()
         {
-            return Err(odd());
+            return Err(unsupported());
         }
         self.push(made);
         Ok(())
@@ -274,22 +274,22 @@ impl Pickle {
     fn tuple(&self, place: usize) -> Result<Vec<&Node>> {
         match &self.nodes[place] {
             Node::Tuple(items) => Ok(items.iter().map(|&item| &self.nodes[item]).collect()),
-            _ => Err(odd()),
+            _ => Err(unsupported()),
         }
     }
 
     fn sizes(&self, node: &Node) -> Result<Vec<usize>> {
-        let Node::Tuple(items) = node else { return Err(odd()) };
+        let Node::Tuple(items) = node else { return Err(unsupported()) };
         let size = |&item: &usize| match self.nodes[item] {
-            Node::Number(number) => usize::try_from(number).map_err(|_| odd()),
-            _ => Err(odd()),
+            Node::Number(number) => usize::try_from(number).map_err(|_| unsupported()),
+            _ => Err(unsupported()),
         };
         items.iter().map(size).collect()
     }
 }
 
 /// Parses a value that refers to no other value; `None` if the instruction is of another kind.
-fn alone(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
+fn literal(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
     Ok(Some(match instruction {
         b'N' => Node::Nothing,
         0x88 => Node::Flag(true),
@@ -299,13 +299,13 @@ fn alone(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
         b'J' => Node::Number(i64::from(i32::from_le_bytes(take(rest)?))),
         b'X' => {
             let length = u32::from_le_bytes(take(rest)?) as usize;
-            let (text, after) = rest.split_at_checked(length).ok_or_else(torn)?;
+            let (text, after) = rest.split_at_checked(length).ok_or_else(truncated)?;
             *rest = after;
-            Node::Text(std::str::from_utf8(text).map_err(|_| odd())?.to_owned())
+            Node::Text(std::str::from_utf8(text).map_err(|_| unsupported())?.to_owned())
         }
         b'c' => {
             let (module, name) = (line(rest)?, line(rest)?);
-            named(module, name)?
+            resolve(module, name)?
         }
         b')' => Node::Tuple(Vec::new()),
         b'}' => Node::Entries(Vec::new()),
@@ -315,7 +315,7 @@ fn alone(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
 }
 
 /// Resolves a name; only a few are allowed.
-fn named(module: &[u8], name: &[u8]) -> Result<Node> {
+fn resolve(module: &[u8], name: &[u8]) -> Result<Node> {
     Ok(match (module, name) {
         (b"collections", b"OrderedDict") => Node::OrderedDict,
         (b"torch._utils", b"_rebuild_tensor_v2") => Node::RebuildTensor,

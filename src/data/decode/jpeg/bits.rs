@@ -138,14 +138,14 @@ impl Bits {
 
     /// Looks up the coefficients that are complete within the next few bits; [`Self::take`] skips them.
     #[inline(always)]
-    pub fn several(&mut self, table: &Huffman) -> Several {
+    pub fn peek_coefficients(&mut self, table: &Huffman) -> Coefficients {
         self.load();
         table.several[(self.ahead >> (64 - QUICK)) as usize]
     }
 
     /// Skips the bits that [`Self::several`] has looked up.
     #[inline(always)]
-    pub fn take(&mut self, several: Several) {
+    pub fn skip_coefficients(&mut self, several: Coefficients) {
         self.pass(usize::from(several.bits));
     }
 
@@ -179,7 +179,7 @@ struct Code {
 
 /// Consecutive coefficients within a few bits.
 #[derive(Clone, Copy, Default)]
-pub struct Several {
+pub struct Coefficients {
     /// Total number of bits; 0 if not even one coefficient is complete.
     pub bits: u8,
     /// Number of positions in the block that they fill.
@@ -195,7 +195,7 @@ pub struct Huffman {
     /// Codes of at most [`QUICK`] bits, indexed by the first [`QUICK`] bits.
     quick: Box<[Code; 1 << QUICK]>,
     /// Sequential coefficients that are complete within the first [`QUICK`] bits, indexed by these bits.
-    several: Box<[Several; 1 << QUICK]>,
+    several: Box<[Coefficients; 1 << QUICK]>,
     /// For each length in bits, the exclusive upper bound of the codes, left-aligned to 16 bits.
     ends: [u32; 17],
     /// For each length, the offset from a code to the index of its symbol.
@@ -208,7 +208,7 @@ impl Huffman {
     /// lengths, or too few symbols.
     pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let (quick, several) =
-            (Box::new([Code::default(); 1 << QUICK]), Box::new([Several::default(); 1 << QUICK]));
+            (Box::new([Code::default(); 1 << QUICK]), Box::new([Coefficients::default(); 1 << QUICK]));
         let mut table = Self { quick, several, ends: [0; 17], offsets: [0; 17], symbols: Vec::new() };
         let mut code = 0_u32;
         for (length, &count) in (1..).zip(counts) {

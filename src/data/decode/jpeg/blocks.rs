@@ -54,7 +54,7 @@ impl Sizes {
 
 /// Reads a first (DC) coefficient, coded as the difference from the previous one, which is kept in `value`.
 #[inline]
-pub fn first(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -> Result<(), Fault> {
+pub fn read_dc(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -> Result<(), Fault> {
     let size = bits.symbol(table).ok_or(Fault::Code)?;
     if size > 15 {
         return Err(Fault::Code);
@@ -69,14 +69,14 @@ pub fn first(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -
 
 /// Reads the other (AC) coefficients of a sequential block.
 #[inline]
-pub fn others(bits: &mut Bits, table: &Huffman, sizes: &Sizes) -> Result<(), Fault> {
+pub fn read_ac(bits: &mut Bits, table: &Huffman, sizes: &Sizes) -> Result<(), Fault> {
     let mut place = 1;
     while place < 64 {
-        let several = bits.several(table);
+        let several = bits.peek_coefficients(table);
         let next = place + usize::from(several.places);
         // Coefficients missing from this block must not be read from the next one.
         if several.bits > 0 && several.most <= sizes.least && next < 64 {
-            bits.take(several);
+            bits.skip_coefficients(several);
             if several.ends {
                 return Ok(());
             }

@@ -15,7 +15,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::{
     bits::{Bits, Huffman, end_of_scan, is_restart},
-    blocks::{Band, Fault, Sizes, first, others},
+    blocks::{Band, Fault, Sizes, read_ac, read_dc},
     segments::{END_OF_IMAGE, START_OF_SCAN, number},
     standard,
 };
@@ -410,9 +410,9 @@ impl Reading<'_> {
         while *done < end {
             for (blocks, table, rest, sizes, value) in &mut parts {
                 for _ in 0..*blocks {
-                    first(self.bits, table, sizes, value)?;
+                    read_dc(self.bits, table, sizes, value)?;
                     if let Some(table) = rest {
-                        others(self.bits, table, sizes)?;
+                        read_ac(self.bits, table, sizes)?;
                     }
                     if self.bits.is_overrun() {
                         return Err(Fault::Short);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Curve;
 use crate::analysis::{
     Interval,
-    intervals::{Uncertainty, of_seeds},
+    intervals::{Uncertainty, interval_over_seeds},
 };
 
 /// The number of labelled defects at which one curve overtakes another, seed by seed.
@@ -51,7 +51,8 @@ impl Overtakes {
         match (never, always) {
             (0, 0) => {
                 let logs: Vec<f64> = self.seeds.iter().map(|place| place.ln()).collect();
-                let Interval { estimate, low, high, .. } = of_seeds(&logs, Uncertainty::pooled([&logs[..]]));
+                let Interval { estimate, low, high, .. } =
+                    interval_over_seeds(&logs, Uncertainty::pooled([&logs[..]]));
                 let interval = match low.is_finite() {
                     true => format!("95 %: {:.0} to {:.0}", low.exp(), high.exp()),
                     false => "one seed: no interval".to_owned(),

@@ -89,7 +89,12 @@ impl<'a, T: Real> Filters<'a, T> {
 ///
 /// `gradients` (outputs, inputs, 3, 3) holds these outputs with all their inputs; `values` v are (place, 16 inputs,
 /// 32 outputs).
-pub fn collect<S: Scheme, T: Real>(values: &[T], first: usize, inputs: usize, gradients: &mut [T]) {
+pub fn accumulate_gradient<S: Scheme, T: Real>(
+    values: &[T],
+    first: usize,
+    inputs: usize,
+    gradients: &mut [T],
+) {
     vectorised(
         #[inline(always)]
         || {

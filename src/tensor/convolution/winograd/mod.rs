@@ -18,15 +18,15 @@ mod tiles;
 use std::{marker::PhantomData, ops::Range};
 
 pub use filters::Filters;
-use filters::collect;
+use filters::accumulate_gradient;
 use rayon::prelude::*;
-use scheme::{Four, Scheme, Two};
+use scheme::{FourOutputs, Scheme, TwoOutputs};
 use tiles::{Layout, Tiles};
 
 use crate::tensor::cpu::{
     operands::{Matrix, Output},
     patches::Windows,
-    storage::{Number, make_room, unwritten},
+    storage::{Number, resize_unwritten, unwritten},
     strips::{STRIP, multiply_strips},
 };
 
@@ -48,7 +48,7 @@ const GROUPS: usize = 8;
 const PAIR: usize = 2 * STRIP;
 
 /// Returns whether this module supports a convolution.
-pub fn fits(windows: &Windows, outputs: usize) -> bool {
+pub fn supports(windows: &Windows, outputs: usize) -> bool {
     windows.kernel == (3, 3) && windows.stride == 1 && windows.channels.min(outputs) >= FEWEST_CHANNELS
 }
 
@@ -57,9 +57,9 @@ pub fn fits(windows: &Windows, outputs: usize) -> bool {
 /// # Panics
 /// If the convolution does not fit or a length is wrong.
 pub fn forward<N: Number>(windows: &Windows, images: &[N], filters: Filters<N::Sum>, out: &mut [N]) {
-    match prefers_two(windows) {
-        true => forward_with::<Two, N>(windows, images, filters, out),
-        false => forward_with::<Four, N>(windows, images, filters, out),
+    match prefers_small_tiles(windows) {
+        true => forward_with::<TwoOutputs, N>(windows, images, filters, out),
+        false => forward_with::<FourOutputs, N>(windows, images, filters, out),
     }
 }
 
@@ -73,18 +73,18 @@ pub fn weights_gradient<N: Number>(
     gradient: &[N],
     outputs: usize,
 ) -> Vec<N::Sum> {
-    match prefers_two(windows) {
-        true => weights_gradient_with::<Two, N>(windows, images, gradient, outputs),
-        false => weights_gradient_with::<Four, N>(windows, images, gradient, outputs),
+    match prefers_small_tiles(windows) {
+        true => weights_gradient_with::<TwoOutputs, N>(windows, images, gradient, outputs),
+        false => weights_gradient_with::<FourOutputs, N>(windows, images, gradient, outputs),
     }
 }
 
 /// Returns whether tiles of 2 x 2 outputs take no more multiplications than those of 4 x 4, as on maps of 2 x 2
 /// pixels. They are then preferred for their smaller rounding errors.
-fn prefers_two(windows: &Windows) -> bool {
-    let (down, across) = windows.output();
+fn prefers_small_tiles(windows: &Windows) -> bool {
+    let (down, across) = windows.output_size();
     let products = |out: usize| down.div_ceil(out) * across.div_ceil(out) * (out + 2) * (out + 2);
-    products(Two::OUT) <= products(Four::OUT)
+    products(TwoOutputs::OUT) <= products(FourOutputs::OUT)
 }
 
 fn forward_with<S: Scheme, N: Number>(
@@ -96,7 +96,7 @@ fn forward_with<S: Scheme, N: Number>(
     let tiles = Tiles::<S>::new(*windows);
     let Filters { steps, channels, .. } = filters;
     assert!(windows.kernel == (3, 3) && windows.stride == 1, "{windows:?} is not 3 x 3 with stride 1");
-    assert!(windows.channels == steps && images.len() == windows.batch * windows.image(), "images");
+    assert!(windows.channels == steps && images.len() == windows.batch * windows.image_len(), "images");
     assert_eq!(out.len(), windows.pixels() * channels, "numbers of the output");
     let products =
         Products { tiles: &tiles, images, filters, out: Shared(out.as_mut_ptr()), borrowed: PhantomData };
@@ -123,12 +123,12 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<S: Scheme, N: Number> Products<'_, S, N> {
     /// Returns the number of values in a strip of transformed filters.
-    fn strip(&self) -> usize {
+    fn strip_len(&self) -> usize {
         Tiles::<S>::PLACES * self.filters.steps * STRIP
     }
 
     /// Returns the number of values in a transformed block.
-    fn values(&self, block: &Range<usize>) -> usize {
+    fn values_len(&self, block: &Range<usize>) -> usize {
         Tiles::<S>::PLACES * block.len() * self.filters.steps.next_multiple_of(STRIP)
     }
 
@@ -136,12 +136,12 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
     fn transform(&self, block: &Range<usize>, values: &mut [N::Sum]) {
         let steps = self.filters.steps;
         let layout = Layout::rows(block.len(), steps);
-        self.tiles.input(self.images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
+        self.tiles.transform_input(self.images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
     }
 
     /// Computes all products, with blocks of tiles distributed among tasks.
     fn share_tiles(&self) {
-        let (strip, count) = (self.strip(), self.tiles.count());
+        let (strip, count) = (self.strip_len(), self.tiles.count());
         // SAFETY: `pack` writes whole strips.
         let mut packed = unsafe { unwritten(self.filters.channels.div_ceil(STRIP) * strip) };
         let strips = packed.par_chunks_mut(strip).enumerate();
@@ -151,7 +151,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
             |(values, products), index| {
                 let block = index * TILES..count.min((index + 1) * TILES);
                 // SAFETY: `transform` writes every value.
-                unsafe { make_room(values, self.values(&block)) };
+                unsafe { resize_unwritten(values, self.values_len(&block)) };
                 self.transform(&block, values);
                 for (pair, packed) in packed.chunks(2 * strip).enumerate() {
                     // SAFETY: the block belongs to this task, and each pair is processed once.
@@ -163,12 +163,12 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
 
     /// Computes all products, with pairs of strips distributed among tasks, all of which read the same blocks.
     fn share_channels(&self) {
-        let (strip, channels, count) = (self.strip(), self.filters.channels, self.tiles.count());
+        let (strip, channels, count) = (self.strip_len(), self.filters.channels, self.tiles.count());
         let blocks = count.div_ceil(SHARED_TILES).max(2);
         let size = count.div_ceil(blocks);
         let blocks = count.div_ceil(size);
         let block_of = |index: usize| index * size..count.min((index + 1) * size);
-        let numbers = self.values(&block_of(0));
+        let numbers = self.values_len(&block_of(0));
         let together = (SHARED_NUMBERS / numbers).max(1);
         // SAFETY: only numbers that `transform` wrote are read.
         let mut values = unsafe { unwritten(together.min(blocks) * numbers) };
@@ -182,13 +182,13 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
                 |(packed, products), pair| {
                     let strips = (channels - pair * PAIR).div_ceil(STRIP).min(2);
                     // SAFETY: `pack` writes whole strips.
-                    unsafe { make_room(packed, strips * strip) };
+                    unsafe { resize_unwritten(packed, strips * strip) };
                     for (index, packed) in packed.chunks_mut(strip).enumerate() {
                         self.filters.pack::<S, N>(2 * pair + index, packed);
                     }
                     for (index, values) in values.chunks(numbers).take(count).enumerate() {
                         let block = block_of(first + index);
-                        let values = &values[..self.values(&block)];
+                        let values = &values[..self.values_len(&block)];
                         // SAFETY: the pair belongs to this task, and each block is processed once.
                         unsafe { self.write(&block, values, pair, packed, products) };
                     }
@@ -211,11 +211,11 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
     ) {
         let (places, rows) = (Tiles::<S>::PLACES, block.len());
         let Filters { steps, channels, .. } = self.filters;
-        let strips = packed.len() / self.strip();
-        let (first, second) = packed.split_at(self.strip());
+        let strips = packed.len() / self.strip_len();
+        let (first, second) = packed.split_at(self.strip_len());
         let layout = Layout::rows(rows, strips * STRIP);
         // SAFETY: products write every number.
-        unsafe { make_room(products, places * layout.place) };
+        unsafe { resize_unwritten(products, places * layout.place) };
         let padded = steps.next_multiple_of(STRIP);
         let values = values.chunks_exact(rows * padded);
         for (place, (values, products)) in values.zip(products.chunks_exact_mut(layout.place)).enumerate() {
@@ -231,7 +231,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
         let groups = (2 * pair, strips);
         // SAFETY: the output is borrowed mutably as long as `self` exists, and no other task accesses these tiles
         // and channels.
-        unsafe { self.tiles.output(products, layout, block.clone(), groups, channels, self.out.0) };
+        unsafe { self.tiles.transform_output(products, layout, block.clone(), groups, channels, self.out.0) };
     }
 }
 
@@ -244,7 +244,7 @@ fn weights_gradient_with<S: Scheme, N: Number>(
     let tiles = Tiles::<S>::new(*windows);
     let inputs = windows.channels;
     assert!(windows.kernel == (3, 3) && windows.stride == 1, "{windows:?} is not 3 x 3 with stride 1");
-    assert_eq!(images.len(), windows.batch * windows.image(), "numbers of the images");
+    assert_eq!(images.len(), windows.batch * windows.image_len(), "numbers of the images");
     assert_eq!(gradient.len(), windows.pixels() * outputs, "numbers of the gradient");
     let correlation = Correlation { tiles: &tiles, images, gradient, inputs, outputs };
     match inputs * outputs <= FEW_FILTERS && tiles.count() > GROUPS * TILES {
@@ -268,25 +268,25 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     const SUMS: usize = Self::PLACES * STRIP * PAIR;
 
     /// Returns the numbers of strips of inputs and of outputs.
-    fn strips(&self) -> [usize; 2] {
+    fn strip_counts(&self) -> [usize; 2] {
         [self.inputs, self.outputs].map(|channels| channels.div_ceil(STRIP))
     }
 
     /// Returns the number of weights of a pair of strips of outputs.
-    fn pair(&self) -> usize {
+    fn pair_len(&self) -> usize {
         PAIR * self.inputs * 9
     }
 
     /// Transforms a block of the images, by strips of inputs; writes every value.
-    fn input(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [N::Sum]) {
+    fn transform_images(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [N::Sum]) {
         let layout = Layout::strips(block.len(), Self::PLACES);
-        self.tiles.input(self.images, block.clone(), groups, layout, values);
+        self.tiles.transform_input(self.images, block.clone(), groups, layout, values);
     }
 
     /// Transforms a block of the gradient, by strips of outputs; writes every value.
-    fn spread(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [N::Sum]) {
+    fn transform_gradient(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [N::Sum]) {
         let layout = Layout::strips(block.len(), Self::PLACES);
-        self.tiles.gradient(self.gradient, self.outputs, block.clone(), groups, layout, values);
+        self.tiles.transform_gradient(self.gradient, self.outputs, block.clone(), groups, layout, values);
     }
 
     /// Adds a block's products of a strip of inputs and one or two strips of outputs to `sums`.
@@ -305,7 +305,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     /// Computes the gradient with respect to weights, with blocks of tiles distributed among tasks. Each task has
     /// its own partial sums, which are added up at the end.
     fn share_tiles(&self) -> Vec<N::Sum> {
-        let [groups, strips] = self.strips();
+        let [groups, strips] = self.strip_counts();
         let pairs = self.outputs.div_ceil(PAIR);
         let (count, blocks) = (self.tiles.count(), self.tiles.count().div_ceil(TILES));
         let mut parts = vec![N::Sum::ZERO; GROUPS * pairs * groups * Self::SUMS];
@@ -316,11 +316,11 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
                 let strip = Self::PLACES * block.len() * STRIP;
                 // SAFETY: the transforms write every value.
                 unsafe {
-                    make_room(&mut values, groups * strip);
-                    make_room(&mut gradients, strips * strip);
+                    resize_unwritten(&mut values, groups * strip);
+                    resize_unwritten(&mut gradients, strips * strip);
                 }
-                self.input(&block, 0..groups, &mut values);
-                self.spread(&block, 0..strips, &mut gradients);
+                self.transform_images(&block, 0..groups, &mut values);
+                self.transform_gradient(&block, 0..strips, &mut gradients);
                 let pairs = gradients.chunks(2 * strip);
                 for (gradients, all) in pairs.zip(all.chunks_exact_mut(groups * Self::SUMS)) {
                     for (values, sums) in values.chunks_exact(strip).zip(all.chunks_exact_mut(Self::SUMS)) {
@@ -330,7 +330,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
             }
         });
         let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];
-        by_weights.par_chunks_mut(self.pair()).enumerate().for_each(|(pair, by_weights)| {
+        by_weights.par_chunks_mut(self.pair_len()).enumerate().for_each(|(pair, by_weights)| {
             let mut total = vec![N::Sum::ZERO; Self::SUMS];
             for group in 0..groups {
                 total.fill(N::Sum::ZERO);
@@ -338,7 +338,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
                     let part = &part[(pair * groups + group) * Self::SUMS..][..Self::SUMS];
                     total.iter_mut().zip(part).for_each(|(total, &part)| *total += part);
                 }
-                collect::<S, N::Sum>(&total, group * STRIP, self.inputs, by_weights);
+                accumulate_gradient::<S, N::Sum>(&total, group * STRIP, self.inputs, by_weights);
             }
         });
         by_weights
@@ -347,7 +347,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     /// Computes the gradient with respect to weights, with pairs of strips distributed among tasks, all of which
     /// read the same blocks.
     fn share_channels(&self) -> Vec<N::Sum> {
-        let [groups, strips] = self.strips();
+        let [groups, strips] = self.strip_counts();
         let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];
         let together = (SHARED_NUMBERS / (Self::PLACES * STRIP * (groups + strips))).max(1);
         let (mut values, mut gradients) = (Vec::new(), Vec::new());
@@ -356,20 +356,20 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
             let strip = Self::PLACES * block.len() * STRIP;
             // SAFETY: the transforms write every value.
             unsafe {
-                make_room(&mut values, groups * strip);
-                make_room(&mut gradients, strips * strip);
+                resize_unwritten(&mut values, groups * strip);
+                resize_unwritten(&mut gradients, strips * strip);
             }
             let parts = values.par_chunks_mut(strip).enumerate();
-            parts.for_each(|(group, values)| self.input(&block, group..group + 1, values));
+            parts.for_each(|(group, values)| self.transform_images(&block, group..group + 1, values));
             let parts = gradients.par_chunks_mut(strip).enumerate();
-            parts.for_each(|(group, values)| self.spread(&block, group..group + 1, values));
-            by_weights.par_chunks_mut(self.pair()).zip(gradients.par_chunks(2 * strip)).for_each_init(
+            parts.for_each(|(group, values)| self.transform_gradient(&block, group..group + 1, values));
+            by_weights.par_chunks_mut(self.pair_len()).zip(gradients.par_chunks(2 * strip)).for_each_init(
                 || vec![N::Sum::ZERO; Self::SUMS],
                 |sums, (by_weights, gradients)| {
                     for (group, values) in values.chunks_exact(strip).enumerate() {
                         sums.fill(N::Sum::ZERO);
                         Self::add(block.len(), values, gradients, sums);
-                        collect::<S, N::Sum>(sums, group * STRIP, self.inputs, by_weights);
+                        accumulate_gradient::<S, N::Sum>(sums, group * STRIP, self.inputs, by_weights);
                     }
                 },
             );

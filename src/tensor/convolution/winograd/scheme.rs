@@ -11,10 +11,10 @@ use super::lanes::Lanes;
 use crate::tensor::cpu::storage::Real;
 
 /// Values along an axis; a scheme with fewer values does not use the last ones.
-pub type Axis<T> = [Lanes<T>; MOST];
+pub type Axis<T> = [Lanes<T>; MAX_VALUES];
 
 /// Largest number of values along an axis.
-pub const MOST: usize = 6;
+pub const MAX_VALUES: usize = 6;
 
 /// One choice of points.
 pub trait Scheme: Send + Sync {
@@ -36,9 +36,9 @@ pub trait Scheme: Send + Sync {
 }
 
 /// Two outputs from four products; points 0, 1, -1, infinity.
-pub struct Two;
+pub struct TwoOutputs;
 
-impl Scheme for Two {
+impl Scheme for TwoOutputs {
     const OUT: usize = 2;
     const IN: usize = 4;
 
@@ -71,7 +71,7 @@ impl Scheme for Two {
 }
 
 /// Four outputs from six products; points 0, P, -P, Q, -Q, infinity.
-pub struct Four;
+pub struct FourOutputs;
 
 const P: f64 = 0.625;
 const Q: f64 = 1.5;
@@ -81,7 +81,7 @@ const Q2: f64 = Q * Q;
 const AT_P: f64 = 2.0 * P2 * (P2 - Q2);
 const AT_Q: f64 = 2.0 * Q2 * (Q2 - P2);
 
-impl Scheme for Four {
+impl Scheme for FourOutputs {
     const OUT: usize = 4;
     const IN: usize = 6;
 
@@ -155,9 +155,9 @@ pub fn along_both<T: Real>(
     mut store: impl FnMut(usize, usize, Lanes<T>),
 ) {
     let zero = Lanes::zero();
-    let mut between = [[zero; MOST]; MOST];
+    let mut between = [[zero; MAX_VALUES]; MAX_VALUES];
     for column in 0..from {
-        let mut axis = [zero; MOST];
+        let mut axis = [zero; MAX_VALUES];
         for (row, lanes) in axis.iter_mut().enumerate().take(from) {
             *lanes = load(row, column);
         }

@@ -64,7 +64,7 @@ impl<S: Scheme> Tiles<S> {
     pub const PLACES: usize = S::IN * S::IN;
 
     pub fn new(windows: Windows) -> Self {
-        let output = windows.output();
+        let output = windows.output_size();
         let grid = (output.0.div_ceil(S::OUT), output.1.div_ceil(S::OUT));
         Self { windows, output, grid, scheme: PhantomData }
     }
@@ -75,7 +75,7 @@ impl<S: Scheme> Tiles<S> {
     }
 
     /// Computes B^T d B of the input under each tile of a block, for some groups of channels.
-    pub fn input<N: Number>(
+    pub fn transform_input<N: Number>(
         &self,
         images: &[N],
         block: Range<usize>,
@@ -107,7 +107,7 @@ impl<S: Scheme> Tiles<S> {
     }
 
     /// Computes A y A^T of the output's gradient under each tile of a block, for some groups of its `channels`.
-    pub fn gradient<N: Number>(
+    pub fn transform_gradient<N: Number>(
         &self,
         gradient: &[N],
         channels: usize,
@@ -144,7 +144,7 @@ impl<S: Scheme> Tiles<S> {
     /// # Safety
     /// `out` points to all output pixels; no other code may access these groups' channels of these tiles during the
     /// call.
-    pub unsafe fn output<N: Number>(
+    pub unsafe fn transform_output<N: Number>(
         &self,
         values: &[N::Sum],
         layout: Layout,

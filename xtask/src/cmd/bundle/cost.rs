@@ -43,11 +43,11 @@ impl Cost {
 
 /// Returns milliseconds per image, the median over passes after an untimed one.
 fn median(bundle: &Bundle, pictures: &[Image], passes: usize) -> Result<f64> {
-    bundle.see(pictures, false)?;
+    bundle.score(pictures, false)?;
     let (first, mut seconds) = (Instant::now(), Vec::new());
     while seconds.len() < passes && (seconds.is_empty() || first.elapsed() < PATIENCE) {
         let begun = Instant::now();
-        bundle.see(pictures, false)?;
+        bundle.score(pictures, false)?;
         seconds.push(begun.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);

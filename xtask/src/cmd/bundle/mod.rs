@@ -87,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (_, true) => bail!("--best chooses the cell: give only the file to write"),
         (_, false) => bail!("expected a cell and the file to write; --best takes the card's cell"),
     };
-    let (_, record) = likely::finished(&folder, &cell)?;
+    let (_, record) = likely::find_finished(&folder, &cell)?;
     let manifest = write(arguments, &folder, &record, Path::new(to))?;
     let bytes = std::fs::metadata(to)?.len() as usize;
     // Open it once as a check: a bundle that fails its own check is useless.
@@ -100,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> Result<Manifest> {
     let cell = &record.cell.id;
-    let (weights, detector) = (folder.weights(cell), folder.detector(cell));
+    let (weights, detector) = (folder.weights_path(cell), folder.detector_path(cell));
     for path in [&weights, &detector] {
         ensure!(
             path.is_file(),
@@ -109,22 +109,23 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
             path.display()
         );
     }
-    let at = folder.path(cell);
+    let at = folder.record_path(cell);
     let encoder = Parameters::parse(&beside::read(&at, record, Part::Weights)?)
         .with_context(|| weights.display().to_string())?
         .encoder();
     let detector = Detector::read(&at, record)?;
     let columns = logits::read(&at, record)?;
-    let (rate, calibration, threshold) = judged(arguments, &columns)?;
+    let (rate, calibration, threshold) = calibrate(arguments, &columns)?;
     let scorer = arguments.scorer.column();
-    let manifest = Manifest::of((record, scorer), detector.usual_size, rate, calibration, threshold)?;
+    let manifest =
+        Manifest::from_record((record, scorer), detector.usual_size, rate, calibration, threshold)?;
     Bundle::write(to, &manifest, &encoder, detector)?;
     Ok(manifest)
 }
 
 /// Returns the share of defects to calibrate for, the calibration and the threshold, from the logits of the validation
 /// images.
-fn judged(arguments: &Arguments, columns: &[(String, Vec<f64>)]) -> Result<(f64, Calibration, Threshold)> {
+fn calibrate(arguments: &Arguments, columns: &[(String, Vec<f64>)]) -> Result<(f64, Calibration, Threshold)> {
     let column = |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, column)| column);
     let scorer = arguments.scorer.column();
     let scored = column(scorer).with_context(|| format!("the logits have no column '{scorer}'"))?;
@@ -162,7 +163,7 @@ fn best(path: &Path, folder: &Folder, share: Option<Share>) -> Result<String> {
         .map(|filed| (filed.record.cell.seed, filed.record.cell.id.as_str()))
         .collect();
     cells.sort_unstable();
-    let kept = cells.iter().find(|(_, cell)| folder.detector(cell).is_file()).or(cells.first());
+    let kept = cells.iter().find(|(_, cell)| folder.detector_path(cell).is_file()).or(cells.first());
     Ok(kept.context("its record is missing")?.1.to_owned())
 }
 
@@ -194,7 +195,7 @@ fn say(manifest: &Manifest) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
     use crate::support::committed;
 
     /// The arm that the card recommends at the largest share, unless another share is requested; its lowest seed
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(take(None).unwrap(), first, "no seed has a detector: the first");
         for seed in [1, 2] {
             let cell = format!("table1/simclr-resnet18-share45-seed{seed}");
-            std::fs::write(folder.detector(&cell), "").unwrap();
+            std::fs::write(folder.detector_path(&cell), "").unwrap();
         }
         assert_eq!(take(None).unwrap(), "table1/simclr-resnet18-share45-seed1");
         assert_eq!(take(Some(Share::percent(5))).unwrap(), "table1/byol-resnet18-share05-seed0");
@@ -234,7 +235,7 @@ mod tests {
     use crate::support::print::captured;
 
     fn arguments(line: &str) -> Arguments {
-        Alone::<Arguments>::parse_from(line.split_whitespace()).arguments
+        Standalone::<Arguments>::parse_from(line.split_whitespace()).arguments
     }
 
     #[test]
@@ -279,7 +280,7 @@ mod tests {
             ("--scorer mahalanobis --flag-at misses=25%", &distance, 0.2, "misses=25%"),
         ] {
             for with_groups in [false, true] {
-                let found = judged(&arguments(&format!("d c f {flags}")), &columns(with_groups)).unwrap();
+                let found = calibrate(&arguments(&format!("d c f {flags}")), &columns(with_groups)).unwrap();
                 let groups = with_groups.then_some(&all[..]);
                 let calibration = Calibration::fit(logits, &labels, groups, rate).unwrap();
                 let threshold =
@@ -292,7 +293,7 @@ mod tests {
         let [alone, grouped] = [None, Some(&all[..])]
             .map(|groups| Calibration::fit(&probe, &labels, groups, 0.2).unwrap().error);
         assert_ne!(alone, grouped, "groups matter here");
-        let error = judged(&arguments("d c f --scorer patchcore"), &columns(false)).map(drop).unwrap_err();
+        let error = calibrate(&arguments("d c f --scorer patchcore"), &columns(false)).map(drop).unwrap_err();
         assert_eq!(error.to_string(), "the logits have no column 'normals_patchcore'");
     }
 
@@ -308,7 +309,8 @@ mod tests {
             false_positive_rate: [0.1, 0.05, 0.2],
             true_positive_rate: [0.7, 0.6, 0.8],
         };
-        let manifest = Manifest::of((&record, "converged"), None, 0.025, calibration, threshold).unwrap();
+        let manifest =
+            Manifest::from_record((&record, "converged"), None, 0.025, calibration, threshold).unwrap();
         let manifest = Manifest { auroc: 0.8762, ..manifest };
         let scorer = Scorer::label("converged").unwrap();
         let expected = format!(

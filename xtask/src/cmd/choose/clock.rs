@@ -62,7 +62,7 @@ impl<'a> Clock<'a> {
     }
 
     /// Returns the mean seconds per finished seed of an arm; `None` if none is finished.
-    pub fn known(&self, arm: &Cell) -> Option<f64> {
+    pub fn mean_seconds(&self, arm: &Cell) -> Option<f64> {
         let find = |seed| self.folder.find(&Cell { seed, ..*arm }.id()).ok().flatten();
         let finished = (0..self.seeds as u64).filter_map(find);
         let seconds: Vec<f64> =
@@ -79,14 +79,15 @@ impl<'a> Clock<'a> {
         const SLOWER: f64 = 2.0;
         /// The timed steps grow until one takes about this many seconds.
         const ENOUGH: f64 = 0.25;
-        if let Some(known) = self.known(&resolved.cell) {
+        if let Some(known) = self.mean_seconds(&resolved.cell) {
             return Ok(known);
         }
-        let pace = calibrate::pace(resolved, ENOUGH, self.run.sources.remembers(resolved, &self.run.plan))?;
+        let pace =
+            calibrate::pace(resolved, ENOUGH, self.run.sources.fits_in_memory(resolved, &self.run.plan))?;
         let (train, evaluate) = (resolved.image_passes() as f64, resolved.evaluation_passes() as f64);
         let timed = ON_TOP * (pace.train * train + pace.evaluate * evaluate);
         let arms = self.run.cells.iter().filter(|cell| cell.seed == 0 && !cell.is_floor());
-        let slowest = arms.filter_map(|arm| self.known(arm)).reduce(f64::max);
+        let slowest = arms.filter_map(|arm| self.mean_seconds(arm)).reduce(f64::max);
         Ok(slowest.map_or(timed, |slowest| timed.min(SLOWER * slowest)))
     }
 }
@@ -103,9 +104,9 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
     use crate::{
-        asked::{Asked, Lists},
+        asked::{Lists, Request},
         support::committed,
     };
 
@@ -114,7 +115,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only simclr-resnet18 --shares 45% --seeds 3 --quick";
-        let asked = Alone::<Asked>::parse_from(flags.split_whitespace()).arguments;
+        let asked = Standalone::<Request>::parse_from(flags.split_whitespace()).arguments;
         let run = asked.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let next = &resolved[2];
@@ -125,7 +126,7 @@ mod tests {
             folder.write(&record).unwrap();
         }
         let clock = |hours| Clock::new(hours, &folder, &run, 3);
-        assert_eq!(clock(None).known(&next.cell), Some(2_280.0), "the mean of both");
+        assert_eq!(clock(None).mean_seconds(&next.cell), Some(2_280.0), "the mean of both");
         assert!(clock(None).admits(next) && clock(None).refused().is_none());
         assert!(clock(Some(1.0)).admits(next), "38 minutes of 60");
         let short = clock(Some(0.5));
@@ -144,9 +145,9 @@ mod tests {
         let mut slow = committed::record("table1", "simclr", 2);
         slow.cost.train_seconds = 1e6;
         folder.write(&slow).unwrap();
-        assert_eq!(Clock::new(None, &folder, &run, 2).known(&next.cell), Some(2_280.0));
+        assert_eq!(Clock::new(None, &folder, &run, 2).mean_seconds(&next.cell), Some(2_280.0));
         let other = Cell { backbone: skewbench::backbone::Name::ViTTiny, ..next.cell };
-        assert_eq!(clock(None).known(&other), None, "another arm");
+        assert_eq!(clock(None).mean_seconds(&other), None, "another arm");
     }
 
     /// Without a record, an arm is estimated from its own steps, but at no more than twice the slowest arm's time.
@@ -155,7 +156,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only supervised-resnet18,simclr-resnet18 --shares 45% --quick --side 32 --width 4";
-        let asked = Alone::<Asked>::parse_from(flags.split_whitespace()).arguments;
+        let asked = Standalone::<Request>::parse_from(flags.split_whitespace()).arguments;
         let run = asked.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let other = resolved.iter().find(|cell| cell.cell.id().contains("supervised")).unwrap();
@@ -165,7 +166,7 @@ mod tests {
             (record.cost.train_seconds, record.cost.evaluate_seconds) = (train, evaluate);
             folder.write(&record).unwrap();
             let found = clock.estimate(other).unwrap();
-            std::fs::remove_file(folder.path(&record.cell.id)).unwrap();
+            std::fs::remove_file(folder.record_path(&record.cell.id)).unwrap();
             match expected {
                 Some(expected) => assert!((found - expected).abs() < 1e-12, "{found}"),
                 None => assert!(found > 1e-3 && found < 1e6, "its own steps: {found}"),

@@ -43,8 +43,8 @@ pub fn print(
     };
     table(elimination, &pick);
     println!("\n{}", sentence(elimination, &pick, arguments, &refused));
-    open(elimination, &pick);
-    beside(&pick, records);
+    print_open_arms(elimination, &pick);
+    compare_with_baselines(&pick, records);
     Ok(())
 }
 
@@ -56,26 +56,26 @@ fn table(elimination: &Elimination, pick: &Scored) {
     );
     let Some(last) = elimination.looks().last() else { return };
     let now = last.contest.0.iter().map(|arm| (last.seeds, arm));
-    let now = now.filter(|(_, arm)| elimination.dropped().all(|dropped| dropped.at != arm.at));
+    let now = now.filter(|(_, arm)| elimination.dropped().all(|dropped| dropped.scored != arm.scored));
     let before = elimination.looks().iter().rev();
     let before = before.flat_map(|look| look.dropped.iter().map(|arm| (look.seeds, arm)));
     for (seeds, arm) in now.chain(before) {
-        let scores = elimination.scores(&arm.at);
+        let scores = elimination.scores(&arm.scored);
         let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
         let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let leads = arm.at == last.contest.leader().at;
-        let is_open = last.open.iter().any(|open| open.at == arm.at);
+        let leads = arm.scored == last.contest.leader().scored;
+        let is_open = last.open.iter().any(|open| open.scored == arm.scored);
         let standing = match (is_open, arm.may_be_best) {
             _ if leads => "leads".to_owned(),
             (true, _) => "open".to_owned(),
             (false, true) => format!("near the leader: dropped after {seeds} seeds"),
             (false, false) => format!("beaten: dropped after {seeds} seeds"),
         };
-        let chosen = if arm.at == *pick && !leads { ", the best guess" } else { "" };
+        let chosen = if arm.scored == *pick && !leads { ", the best guess" } else { "" };
         let above = if leads { "-".to_owned() } else { format!("at most {:+.3}", arm.above_leader) };
         println!(
             "{:<26} {seeds:>5} {:>7.3} {:>15} {above:>14}  {standing}{chosen}",
-            in_words(&arm.at),
+            in_words(&arm.scored),
             arm.mean,
             format!("{low:.3}, {high:.3}"),
         );
@@ -104,13 +104,13 @@ fn sentence(elimination: &Elimination, pick: &Scored, arguments: &Arguments, ref
 }
 
 /// Prints what remains open, and what would decide it.
-fn open(elimination: &Elimination, pick: &Scored) {
+fn print_open_arms(elimination: &Elimination, pick: &Scored) {
     let Some(look) = elimination.looks().last() else { return };
     let leader = look.contest.leader();
-    if *pick != leader.at {
+    if *pick != leader.scored {
         println!(
             "{} has the highest mean; one collapsed seed changes a mean, but not a median.",
-            in_words(&leader.at)
+            in_words(&leader.scored)
         );
     }
     for arm in &look.open {
@@ -120,8 +120,8 @@ fn open(elimination: &Elimination, pick: &Scored) {
         };
         println!(
             "Open: {} may be above {} by {:.3}; {seeds}.",
-            in_words(&arm.at),
-            in_words(&leader.at),
+            in_words(&arm.scored),
+            in_words(&leader.scored),
             arm.above_leader
         );
     }
@@ -129,11 +129,11 @@ fn open(elimination: &Elimination, pick: &Scored) {
 
 /// Compares the chosen arm with floors, supervised training and, if the arm is supervised, the best one that is
 /// not.
-fn beside(pick: &Scored, records: &[Record]) {
+fn compare_with_baselines(pick: &Scored, records: &[Record]) {
     let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
-    let reading = reading::of(named.collect());
+    let reading = reading::from_memory(named.collect());
     let evidence = Evidence::measured("choice", &reading.frame);
-    let score = |at: &Scored| mean(&evidence.seeds(Metric::Auroc, at));
+    let score = |at: &Scored| mean(&evidence.scores(Metric::Auroc, at));
     let mut scored: Vec<Scored> =
         reading.frame.axes().into_iter().filter(|at| *at == at.cell.converged()).collect();
     scored.retain(|at| at != pick);
@@ -167,8 +167,8 @@ fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
         Study::RandomWeights => format!("random weights of {}", other.cell.backbone_id()),
         _ => in_words(other),
     };
-    let score = mean(&evidence.seeds(Metric::Auroc, other));
-    let told = match evidence.above(Metric::Auroc, pick, other) {
+    let score = mean(&evidence.scores(Metric::Auroc, other));
+    let told = match evidence.difference(Metric::Auroc, pick, other) {
         Ok(contrast) => placed(&format!("{name} ({score:.3})"), contrast.value),
         Err(_) => format!("the spread of {name} ({score:.3}) over seeds is unknown"),
     };
@@ -197,7 +197,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     fn at(method: method::Name) -> Scored {
         Axes::table_1(method, ResNet18, Share::percent(45)).converged()
@@ -208,9 +208,9 @@ mod tests {
         let rule = Rule::new(2, most, 0.02).unwrap();
         let mut race = Elimination::new(&[at(SimClr), at(Byol)], rule);
         let [[a, b], [c, d]] = scores;
-        race.look(&[a, c, b, d]).unwrap();
+        race.judge_scores(&[a, c, b, d]).unwrap();
         let seeds = most.to_string();
-        let arguments = Alone::<Arguments>::parse_from(["--seeds", &seeds]).arguments;
+        let arguments = Standalone::<Arguments>::parse_from(["--seeds", &seeds]).arguments;
         sentence(&race, &race.pick().unwrap(), &arguments, "it takes 2 h")
     }
 
@@ -259,9 +259,9 @@ mod tests {
     fn race() -> Elimination {
         let rule = Rule::new(3, 3, 0.02).unwrap();
         let mut race = Elimination::new(&[at(SimClr), at(Byol), at(BarlowTwins)], rule);
-        race.look(&[0.900, 0.400, 0.850, 0.902, 0.402, 0.910]).unwrap();
+        race.judge_scores(&[0.900, 0.400, 0.850, 0.902, 0.402, 0.910]).unwrap();
         assert_eq!(race.looks()[0].dropped.len(), 1, "{:?}", race.looks());
-        race.look(&[0.901, 0.860]).unwrap();
+        race.judge_scores(&[0.901, 0.860]).unwrap();
         race
     }
 
@@ -278,7 +278,7 @@ mod tests {
         };
         assert_eq!(row("simclr"), "3 0.901 0.900, 0.902 - leads");
         let last = race.looks().last().unwrap();
-        let other = last.contest.0.iter().find(|arm| arm.at == at(BarlowTwins)).unwrap();
+        let other = last.contest.0.iter().find(|arm| arm.scored == at(BarlowTwins)).unwrap();
         let begin = format!("3 0.873 0.850, 0.910 at most {:+.3} ", other.above_leader);
         assert!(row("barlow_twins").starts_with(&begin), "{told}");
         let beaten = &race.looks()[0].dropped[0];
@@ -293,11 +293,11 @@ mod tests {
     fn what_is_open_is_told_with_what_would_settle_it() {
         let rule = Rule::new(2, 3, 0.02).unwrap();
         let mut race = Elimination::new(&[at(SimClr), at(Byol)], rule);
-        race.look(&[0.90, 0.80, 0.30, 0.70]).unwrap();
-        race.look(&[0.92, 0.78]).unwrap();
+        race.judge_scores(&[0.90, 0.80, 0.30, 0.70]).unwrap();
+        race.judge_scores(&[0.92, 0.78]).unwrap();
         let pick = race.pick().unwrap();
-        assert_eq!((pick, race.looks()[1].contest.leader().at), (at(SimClr), at(Byol)));
-        let told = captured::output(|| open(&race, &pick));
+        assert_eq!((pick, race.looks()[1].contest.leader().scored), (at(SimClr), at(Byol)));
+        let told = captured::output(|| print_open_arms(&race, &pick));
         let arm = &race.looks()[1].open[0];
         let seeds = race.seeds_to_settle(arm).unwrap();
         let expected = format!(
@@ -333,7 +333,7 @@ mod tests {
             ("table1", "supervised", 0.9),
             ("random_weights", "none", 0.5),
         ];
-        let told = |pick, records: &[Record]| captured::output(|| beside(&at(pick), records));
+        let told = |pick, records: &[Record]| captured::output(|| compare_with_baselines(&at(pick), records));
         let simclr = told(SimClr, &records(&all));
         let lines: Vec<&str> = simclr.lines().collect();
         assert_eq!(
@@ -368,19 +368,21 @@ mod tests {
     fn a_choice_without_a_comparison_says_what_did_not_fit() {
         use skewbench::results::Folder;
 
-        use crate::asked::{Asked, Lists};
+        use crate::asked::{Lists, Request};
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only simclr-resnet18 --shares 45% --quick";
-        let run =
-            Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(root.path())).unwrap();
+        let run = Standalone::<Request>::parse_from(flags.split(' '))
+            .arguments
+            .run(Lists::Read(root.path()))
+            .unwrap();
         let resolved = run.resolve().unwrap();
         let mut record = committed::record("table1", "simclr", 0);
         (record.cost.train_seconds, record.cost.evaluate_seconds) = (7_000.0, 200.0);
         folder.write(&record).unwrap();
         let clock = Clock::new(Some(0.5), &folder, &run, 3);
         assert!(!clock.admits(&resolved[1]));
-        let arguments = Alone::<Arguments>::parse_from(["--seeds", "3"]).arguments;
+        let arguments = Standalone::<Arguments>::parse_from(["--seeds", "3"]).arguments;
         let race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 3, 0.02).unwrap());
         let refused =
             "table1/simclr-resnet18-share45-seed1 takes about 2 h 00 min, but only 30 min of 30 min are left";

@@ -128,8 +128,8 @@ impl Grid {
     fn new(arguments: &Arguments, frozen: Option<backbone::Name>) -> Result<Self> {
         let drawn = arguments.setup.data == Choice::Synthetic;
         let share = arguments.share.unwrap_or(if drawn { Share::percent(45) } else { Share::NATURAL });
-        let mut arms = cell::at(&[share], 0);
-        arms.retain(|cell| cell.undefined().is_none());
+        let mut arms = cell::paper_methods(&[share], 0);
+        arms.retain(|cell| cell.undefined_reason().is_none());
         let known = names(&arms);
         if !arguments.only.is_empty() {
             arms.retain(|cell| arguments.only.iter().any(|text| name(cell).contains(text.as_str())));
@@ -197,10 +197,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     fn grid(flags: &str) -> Result<Grid> {
-        Grid::new(&Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments, None)
+        Grid::new(&Standalone::<Arguments>::parse_from(flags.split_whitespace()).arguments, None)
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn weights_from_a_file_are_one_more_floor() {
-        let arguments = Alone::<Arguments>::parse_from([""; 0]).arguments;
+        let arguments = Standalone::<Arguments>::parse_from([""; 0]).arguments;
         let given = Grid::new(&arguments, Some(backbone::Name::MobileNetV2)).unwrap();
         let last = given.floors.last().unwrap().id();
         assert_eq!((given.floors.len(), last.as_str()), (8, "given_weights/none-mobilenet_v2-share45-seed0"));
@@ -269,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = |flags: &str| {
             let flags = format!("{flags} --quick --only simclr,byol-vit --seeds 5 --margin 0.125");
-            let arguments = Alone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
+            let arguments = Standalone::<Arguments>::parse_from(flags.split_whitespace()).arguments;
             let grid = Grid::new(&arguments, None).unwrap();
             let plan = arguments.setup.plan().unwrap();
             let run = arguments.setup.run(plan, Vec::new(), Lists::Read(folder.path())).unwrap();

@@ -53,12 +53,12 @@ impl Rounds<'_> {
     pub fn race(&self, mut elimination: Elimination, records: &mut Vec<Record>) -> Result<Elimination> {
         let mut begun: Vec<&Resolved> = self.resolved.iter().filter(|known| known.cell.is_floor()).collect();
         loop {
-            let wanted = elimination.wanted();
+            let wanted = elimination.pending();
             if wanted.is_empty() {
                 return Ok(elimination);
             }
             let wanted: Vec<&Resolved> =
-                wanted.iter().map(|(at, seed)| self.of(at, *seed)).collect::<Result<_>>()?;
+                wanted.iter().map(|(at, seed)| self.find_arm(at, *seed)).collect::<Result<_>>()?;
             begun.extend(&wanted);
             self.note(&begun, 0)?;
             self.announce(&elimination, &wanted);
@@ -68,7 +68,7 @@ impl Rounds<'_> {
             if scores.len() < wanted.len() {
                 return Ok(elimination);
             }
-            tell(elimination.look(&scores)?);
+            print_round(elimination.judge_scores(&scores)?);
         }
     }
 
@@ -106,9 +106,9 @@ impl Rounds<'_> {
     }
 
     fn announce(&self, elimination: &Elimination, wanted: &[&Resolved]) {
-        let (round, after) = (elimination.looks().len() + 1, elimination.most_left() - wanted.len());
+        let (round, after) = (elimination.looks().len() + 1, elimination.max_remaining() - wanted.len());
         // The pace is known once every arm has a finished seed.
-        let each = wanted.iter().map(|cell| self.clock.known(&cell.cell));
+        let each = wanted.iter().map(|cell| self.clock.mean_seconds(&cell.cell));
         let pace = each.sum::<Option<f64>>().map(|sum| sum / wanted.len() as f64);
         let time = |trainings: usize| {
             pace.map_or_else(String::new, |pace| format!(", about {}", duration(pace * trainings as f64)))
@@ -124,7 +124,7 @@ impl Rounds<'_> {
         );
     }
 
-    fn of(&self, at: &Scored, seed: u64) -> Result<&Resolved<'_>> {
+    fn find_arm(&self, at: &Scored, seed: u64) -> Result<&Resolved<'_>> {
         let cell = self
             .resolved
             .iter()
@@ -150,9 +150,9 @@ fn auroc(record: &Record) -> Result<f64> {
 }
 
 /// Prints the leader after a round, and which arms were dropped and why.
-fn tell(look: &Look) {
+fn print_round(look: &Look) {
     let leader = look.contest.leader();
-    println!("after {} seeds: {} leads with AUROC {:.3}", look.seeds, in_words(&leader.at), leader.mean);
+    println!("after {} seeds: {} leads with AUROC {:.3}", look.seeds, in_words(&leader.scored), leader.mean);
     for arm in &look.dropped {
         let (lag, most) = (leader.mean - arm.mean, arm.above_leader);
         let why = match (arm.may_be_best, most < 0.0) {
@@ -160,13 +160,13 @@ fn tell(look: &Look) {
             (false, true) => format!("below the leader by {:.3} at least", -most),
             (false, false) => "below another arm by more than the spread over seeds".to_owned(),
         };
-        println!("  dropped  {:<26} AUROC {:.3}, {lag:.3} less: {why}", in_words(&arm.at), arm.mean);
+        println!("  dropped  {:<26} AUROC {:.3}, {lag:.3} less: {why}", in_words(&arm.scored), arm.mean);
     }
     for arm in &look.open {
         let lag = leader.mean - arm.mean;
         println!(
             "  open     {:<26} AUROC {:.3}, {lag:.3} less: may be above the leader by up to {:.3}",
-            in_words(&arm.at),
+            in_words(&arm.scored),
             arm.mean,
             arm.above_leader
         );
@@ -179,7 +179,7 @@ fn tell(look: &Look) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
     use crate::support::committed;
 
     /// Only AUROC of the converged probe on all validation images counts.
@@ -214,7 +214,7 @@ mod tests {
         use crate::support::print::captured;
         let arm = |method: Name, mean: f64, may_be_best: bool, above_leader: f64| {
             let at = Axes::table_1(method, ResNet18, Share::percent(45)).converged();
-            Arm { at, mean, seeds: 4, may_be_best, above_leader, may_lose: 0.5 }
+            Arm { scored: at, mean, seeds: 4, may_be_best, above_leader, may_lose: 0.5 }
         };
         let leader = arm(SimClr, 0.9, true, 0.0);
         let dropped = vec![
@@ -225,7 +225,7 @@ mod tests {
         let open = vec![arm(Supervised, 0.875, true, 0.0625)];
         let contest = Contest([&[leader][..], &open, &dropped].concat());
         let look = Look { seeds: 4, contest, dropped, open, end: None };
-        let told = captured::output(|| tell(&look));
+        let told = captured::output(|| print_round(&look));
         let lines: Vec<String> =
             told.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let expected = [
@@ -236,7 +236,7 @@ mod tests {
             "open supervised on resnet18 AUROC 0.875, 0.025 less: may be above the leader by up to 0.062",
         ];
         assert_eq!(lines, expected);
-        let told = captured::output(|| tell(&Look { end: Some(End::Seeds), ..look }));
+        let told = captured::output(|| print_round(&Look { end: Some(End::Seeds), ..look }));
         assert!(told.ends_with("\n  no seeds are left\n"), "{told}");
     }
 
@@ -247,14 +247,16 @@ mod tests {
         use skewbench::analysis::elimination::Rule;
 
         use crate::{
-            asked::{Asked, Lists},
+            asked::{Lists, Request},
             support::print::captured,
         };
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let flags = "--study table1 --only simclr-resnet18,byol-resnet18 --shares 45% --seeds 3 --quick";
-        let run =
-            Alone::<Asked>::parse_from(flags.split(' ')).arguments.run(Lists::Read(root.path())).unwrap();
+        let run = Standalone::<Request>::parse_from(flags.split(' '))
+            .arguments
+            .run(Lists::Read(root.path()))
+            .unwrap();
         let resolved = run.resolve().unwrap();
         let clock = Clock::new(None, &folder, &run, 3);
         let keep = Keep { weights: false, tensorboard: None };
@@ -270,10 +272,10 @@ mod tests {
             resolved.iter().filter(|cell| cell.cell.seed == 0).map(|cell| scored(&cell.cell)).collect();
         let mut elimination = Elimination::new(&arms, Rule::new(2, 3, 0.02).unwrap());
         let announced = |elimination: &Elimination| {
-            let wanted = elimination.wanted();
+            let wanted = elimination.pending();
             let wanted: Vec<&Resolved> =
-                wanted.iter().map(|(at, seed)| rounds.of(at, *seed).unwrap()).collect();
-            for ((at, seed), found) in elimination.wanted().iter().zip(&wanted) {
+                wanted.iter().map(|(at, seed)| rounds.find_arm(at, *seed).unwrap()).collect();
+            for ((at, seed), found) in elimination.pending().iter().zip(&wanted) {
                 assert_eq!((scored(&found.cell), found.cell.seed), (*at, *seed));
             }
             captured::output(|| rounds.announce(elimination, &wanted))
@@ -289,7 +291,7 @@ mod tests {
             announced(&elimination),
             "\nround 1: 4 trainings, about 1 h 20 min; at most 2 after it, about 40 min\n"
         );
-        elimination.look(&[0.7, 0.6, 0.9, 0.8]).unwrap();
+        elimination.judge_scores(&[0.7, 0.6, 0.9, 0.8]).unwrap();
         assert_eq!(announced(&elimination), "\nround 2: 2 trainings, about 40 min; the last\n");
     }
 }

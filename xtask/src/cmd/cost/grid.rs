@@ -39,7 +39,9 @@ impl Grid {
         let labels = [vec![label(false); normals], vec![label(true); defects]].concat();
         let pool = Pool::new(&labels, &Seed::root(0));
         let mut arms: Vec<Arm> = Vec::new();
-        for cell in cell::at(&Share::STUDY, 0).into_iter().filter(|cell| cell.undefined().is_none()) {
+        for cell in
+            cell::paper_methods(&Share::STUDY, 0).into_iter().filter(|cell| cell.undefined_reason().is_none())
+        {
             let training = pool.subset(cell.share)?.indices.len();
             let (method, backbone) = (cell.method, cell.backbone);
             let known = arms.iter().position(|arm| (arm.method, arm.backbone) == (method, backbone));

@@ -37,7 +37,7 @@ pub struct Arguments {
 
 /// The rates and prices that the user gives.
 #[derive(Clone, Copy, Default)]
-pub struct Given {
+pub struct UserRates {
     pub gpu_rate: Option<f64>,
     pub gpu_price: Option<f64>,
     pub price: Option<f64>,
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     let checkout = program::checkout()?;
-    let text = document(&checkout, Given { gpu_rate, gpu_price, price })?;
+    let text = document(&checkout, UserRates { gpu_rate, gpu_price, price })?;
     match target(arguments, &checkout) {
         Some(out) => {
             durable::write_whole(&out, text.as_bytes())?;
@@ -73,8 +73,8 @@ fn target(arguments: &Arguments, checkout: &Path) -> Option<PathBuf> {
     arguments.out.clone().or_else(|| own.then(|| checkout.join(DOCUMENT)))
 }
 
-fn document(checkout: &Path, given: Given) -> Result<String> {
-    text::of(&Rates::read(checkout)?, &Grid::of_the_paper()?, given)
+fn document(checkout: &Path, given: UserRates) -> Result<String> {
+    text::render(&Rates::read(checkout)?, &Grid::of_the_paper()?, given)
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn the_document_is_what_the_rates_say() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let expected = document(&checkout, Given::default()).unwrap();
+        let expected = document(&checkout, UserRates::default()).unwrap();
         let found = std::fs::read_to_string(checkout.join(DOCUMENT)).unwrap_or_default();
         assert!(found == expected, "results/COST.md is stale: cargo xtask cost writes it anew");
     }
@@ -93,10 +93,10 @@ mod tests {
     fn what_is_given_is_counted() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let of = |given| document(&checkout, given).unwrap();
-        let given = Given { gpu_rate: Some(2_000.0), gpu_price: Some(3.0), price: Some(0.1) };
+        let given = UserRates { gpu_rate: Some(2_000.0), gpu_price: Some(3.0), price: Some(0.1) };
         let text = of(given);
         assert!(text.contains("the given rate of 2 000 images/s") && text.contains("| price |"), "{text}");
-        assert!(!of(Given::default()).contains("the given rate"));
+        assert!(!of(UserRates::default()).contains("the given rate"));
     }
 
     /// Returns hours and prices in the rows of the table after a text, by seeds.
@@ -111,7 +111,7 @@ mod tests {
     fn hours_are_passes_over_the_rate_and_prices_are_hours_times_the_price() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let (gpu_rate, gpu_price, price) = (500.0, 3.0, 0.5);
-        let given = Given { gpu_rate: Some(gpu_rate), gpu_price: Some(gpu_price), price: Some(price) };
+        let given = UserRates { gpu_rate: Some(gpu_rate), gpu_price: Some(gpu_price), price: Some(price) };
         let text = document(&checkout, given).unwrap();
         let grid = Grid::of_the_paper().unwrap();
         let hours = (grid.train() + grid.evaluate()) as f64 / gpu_rate / 3_600.0;
@@ -155,11 +155,11 @@ mod tests {
     #[test]
     fn many_images_take_as_long_as_the_given_rate_says() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let text = document(&checkout, Given { gpu_rate: Some(500.0), ..Given::default() }).unwrap();
+        let text = document(&checkout, UserRates { gpu_rate: Some(500.0), ..UserRates::default() }).unwrap();
         let many = text.split("## 100 million images").nth(1).unwrap();
         assert!(many.contains("\nAt the given rate of 500 images/s, an epoch takes 56 hours.\n"), "{many}");
         assert!(!text.contains("price |"), "no price was given");
-        let priced = document(&checkout, Given { price: Some(0.5), ..Given::default() }).unwrap();
+        let priced = document(&checkout, UserRates { price: Some(0.5), ..UserRates::default() }).unwrap();
         assert_eq!(priced.matches(" price |").count(), 1, "of CPUs alone");
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let told = captured::output(|| run(&arguments(Some(file.clone()))).unwrap());
         assert_eq!(told, format!("cost    {}\n", file.display()));
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let given = Given { gpu_rate: Some(700.0), gpu_price: Some(9.0), price: Some(0.25) };
+        let given = UserRates { gpu_rate: Some(700.0), gpu_price: Some(9.0), price: Some(0.25) };
         let expected = document(&checkout, given).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
         assert_eq!(captured::output(|| run(&arguments(None)).unwrap()), expected, "or to the terminal");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use skewbench::{
     analysis::ratio::median,
     backbone,
-    data::regular::{self, Most},
+    data::regular::{self, SizeLimit},
     method,
 };
 
@@ -46,7 +46,7 @@ impl Rates {
     /// If one is missing, or lacks what is needed.
     pub fn read(checkout: &Path) -> Result<Self> {
         let read = |name: &str| -> Result<Value> {
-            let text = regular::read_text(&checkout.join(name), Most::DOCUMENT)
+            let text = regular::read_text(&checkout.join(name), SizeLimit::DOCUMENT)
                 .with_context(|| format!("{name}: measured rates cannot be read"))?;
             serde_json::from_str(&text).with_context(|| name.to_owned())
         };

@@ -6,7 +6,7 @@ use anyhow::Result;
 use skewbench::{backbone::Name::ResNet18, experiment::Scale, method::Name as Method};
 
 use super::{
-    Given,
+    UserRates,
     grid::{Arm, Grid},
     rates::{LOADER, Rates, SCALE, STEPS},
 };
@@ -38,7 +38,7 @@ fn seconds(rates: &Rates, arm: &Arm) -> Result<[f64; 3]> {
 }
 
 /// Returns the document.
-pub fn of(rates: &Rates, grid: &Grid, given: Given) -> Result<String> {
+pub fn render(rates: &Rates, grid: &Grid, given: UserRates) -> Result<String> {
     let mut text = String::from(
         "# What the paper's full grid costs\n\n\
          `cargo xtask cost` calculates this page from measured rates; a test checks that the page is up to date. The \
@@ -53,7 +53,7 @@ pub fn of(rates: &Rates, grid: &Grid, given: Given) -> Result<String> {
     Ok(text)
 }
 
-fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Result<()> {
+fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: UserRates) -> Result<()> {
     writeln!(
         text,
         "\n## The paper's grid on two CPU cores\n\n\
@@ -77,13 +77,13 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         let sum: f64 = parts.iter().sum();
         all += sum;
         let rate = 1.0 / rates.step(arm.method, arm.backbone)?;
-        let [steps, load, evaluate] = parts.map(whole);
+        let [steps, load, evaluate] = parts.map(whole_number);
         writeln!(
             text,
             "| {} on {} | {rate:.1} | {steps} | {load} | {evaluate} | {} |",
             arm.method.label(),
             arm.backbone.label(),
-            whole(sum)
+            whole_number(sum)
         )?;
     }
     let price = if given.price.is_some() { " price |" } else { "" };
@@ -95,13 +95,14 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
     for seeds in [1, 3, 10] {
         let hours = all * f64::from(seeds);
         let times = seeds as usize;
-        let cost = given.price.map_or_else(String::new, |price| format!(" {} |", whole(hours * price)));
+        let cost =
+            given.price.map_or_else(String::new, |price| format!(" {} |", whole_number(hours * price)));
         writeln!(
             text,
             "| {seeds} | {} | {} | {} | {:.1} |{cost}",
             grid.cells() * times,
             thousands(grid.train() * times),
-            whole(hours),
+            whole_number(hours),
             hours / 24.0 / 365.25
         )?;
     }
@@ -112,7 +113,7 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
     Ok(())
 }
 
-fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Result<()> {
+fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: UserRates) -> Result<()> {
     let passes = (grid.train() + grid.evaluate()) as f64;
     writeln!(
         text,
@@ -123,7 +124,7 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
          shows what \
          {} images/s require, according to rates measured on CPUs:\n",
         thousands(passes as usize),
-        whole(passes / 3_600.0),
+        whole_number(passes / 3_600.0),
         thousands(UNIT as usize)
     )?;
     text.push_str("| read from | network or disk, MB/s | files opened per second | CPU cores for decoding and augmentation |\n|---|---|---|---|\n");
@@ -132,8 +133,13 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         ("JPEG files (quality 90)", "jpeg", None, UNIT),
         ("a packed store at 256 px", "packed", Some(PACKED), 0.0),
     ] {
-        let bytes = bytes.map_or_else(|| "-".to_owned(), |bytes| whole(UNIT * bytes / 1e6));
-        writeln!(text, "| {name} | {bytes} | {} | {:.0} |", whole(files), (UNIT * rates.load(kind)?).ceil())?;
+        let bytes = bytes.map_or_else(|| "-".to_owned(), |bytes| whole_number(UNIT * bytes / 1e6));
+        writeln!(
+            text,
+            "| {name} | {bytes} | {} | {:.0} |",
+            whole_number(files),
+            (UNIT * rates.load(kind)?).ceil()
+        )?;
     }
     text.push_str(
         "\nIf a GPU makes the views with its own kernel, the CPU cores only have to decode, and with a packed store \
@@ -144,20 +150,21 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         writeln!(
             text,
             "\nAt the given rate of {} images/s:\n\n| seeds | hours |{price}\n|---|---|{}",
-            whole(rate),
+            whole_number(rate),
             if price.is_empty() { "" } else { "---|" }
         )?;
         for seeds in [1.0, 3.0, 10.0] {
             let hours = seeds * passes / rate / 3_600.0;
-            let cost =
-                given.gpu_price.map_or_else(String::new, |price| format!(" {} |", whole(hours * price)));
-            writeln!(text, "| {seeds} | {} |{cost}", whole(hours))?;
+            let cost = given
+                .gpu_price
+                .map_or_else(String::new, |price| format!(" {} |", whole_number(hours * price)));
+            writeln!(text, "| {seeds} | {} |{cost}", whole_number(hours))?;
         }
     }
     Ok(())
 }
 
-fn of_many(text: &mut String, rates: &Rates, given: Given) -> Result<()> {
+fn of_many(text: &mut String, rates: &Rates, given: UserRates) -> Result<()> {
     let epochs = Scale::full().epochs as f64;
     let step = rates.step(Method::SimClr, ResNet18)? + rates.load("packed")? / rates.threads;
     let hours = MANY * step / 3_600.0;
@@ -167,10 +174,10 @@ fn of_many(text: &mut String, rates: &Rates, given: Given) -> Result<()> {
          One cell, SimCLR on ResNet-18 from a packed store, takes {} hours per epoch on two cores and {} hours ({:.0} \
          years) for {epochs} epochs. A GPU that trains on R images/s takes {} / R hours per epoch. The images take \
          {:.0} TB as PNG and {:.0} TB packed at 256 px; 512 features of each image take {:.0} GB.",
-        whole(hours),
-        whole(epochs * hours),
+        whole_number(hours),
+        whole_number(epochs * hours),
         epochs * hours / 24.0 / 365.25,
-        whole(MANY / 3_600.0),
+        whole_number(MANY / 3_600.0),
         MANY * PNG / 1e12,
         MANY * PACKED / 1e12,
         MANY * WIDTH * 4.0 / 1e9
@@ -179,8 +186,8 @@ fn of_many(text: &mut String, rates: &Rates, given: Given) -> Result<()> {
         writeln!(
             text,
             "At the given rate of {} images/s, an epoch takes {} hours.",
-            whole(rate),
-            whole(MANY / rate / 3_600.0)
+            whole_number(rate),
+            whole_number(MANY / rate / 3_600.0)
         )?;
     }
     Ok(())
@@ -213,7 +220,7 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
         format!("{:.1} s, {:.0} MiB", resolve.processor, resolve.peak),
         format!(
             "{} s, {:.0} GiB",
-            whole(resolve.processor * MANY / IMAGES),
+            whole_number(resolve.processor * MANY / IMAGES),
             resolve.peak * MANY / IMAGES / 1024.0
         ),
     )?;
@@ -223,7 +230,7 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
         format!("{:.0} s, {:.0} MiB", doctor.seconds, doctor.peak),
         format!(
             "{} s, {:.0} GiB",
-            whole(doctor.seconds * MANY / IMAGES),
+            whole_number(doctor.seconds * MANY / IMAGES),
             doctor.peak * MANY / IMAGES / 1024.0
         ),
     )?;
@@ -269,6 +276,6 @@ fn link(path: &str) -> &str {
 }
 
 /// Formats a whole number with thin spaces between groups.
-fn whole(number: f64) -> String {
+fn whole_number(number: f64) -> String {
     thousands(number.round() as usize)
 }

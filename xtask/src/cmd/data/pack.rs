@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use anyhow::{Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use skewbench::{
-    augment::resize::shrunk,
+    augment::resize::shrink_shorter_side,
     data::{
         Image, OnBadImage, OnLeak, SampleBits, Source,
         groups::GroupBy,
@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let source = open(arguments)?;
     let side = arguments.side.map(usize::from);
     let form = side.map_or(Form::Files, Form::Pixels);
-    let shrink = |image: Image| side.map_or_else(|| image.clone(), |side| shrunk(&image, side));
+    let shrink = |image: Image| side.map_or_else(|| image.clone(), |side| shrink_shorter_side(&image, side));
     let packing =
         Packing { source: &source, folder: out, form, shrink: &shrink, on_bad_image: *on_bad_image };
     let images = source.train.labels().len() + source.validation.labels().len();
@@ -129,7 +129,7 @@ mod tests {
     use image::{ImageBuffer, Luma};
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     /// Writes ten pipes of three images for each label: 16-bit, all different, with no sample above 4,000.
     fn pipes(folder: &Path) {
@@ -150,7 +150,7 @@ mod tests {
     fn opened(folder: &Path, flags: &[&str]) -> Result<Source> {
         let data = format!("folder={}", folder.display());
         let own = ["--data", data.as_str(), "/nowhere", "--as-files"];
-        open(&Alone::<Arguments>::parse_from([&own[..], flags].concat()).arguments)
+        open(&Standalone::<Arguments>::parse_from([&own[..], flags].concat()).arguments)
     }
 
     #[test]

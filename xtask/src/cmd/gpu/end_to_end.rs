@@ -61,14 +61,14 @@ fn open_all(data: &dyn Dataset, images: usize) -> Result<()> {
     let all = Loader {
         dataset: data,
         indices: &indices,
-        views: &[ViewRecipe::whole(8)],
+        views: &[ViewRecipe::full_frame(8)],
         normalisation: &Normalisation::SEWER_ML,
         sampling: Sampling::Each,
         repeats: 1,
         batch_size: images,
         on_bad_image: OnBadImage::Fail,
         device: &Device::Cpu,
-        numbers: DType::F32,
+        dtype: DType::F32,
         seed: Seed::root(0),
     };
     all.once(|_| Ok(()))
@@ -96,10 +96,10 @@ fn case(
         batch_size: batch,
         on_bad_image: OnBadImage::Fail,
         device: gpu,
-        numbers: DType::BF16,
+        dtype: DType::BF16,
         seed: Seed::root(0),
     };
-    let sample = Loader { indices: &few, numbers: DType::F32, ..loader };
+    let sample = Loader { indices: &few, dtype: DType::F32, ..loader };
     let optimisation = Optimisation { epochs: EPOCHS, ..plan.recipe(cell).optimisation(&plan.scale) };
     // Seconds of each epoch's steps except its first; what follows the last step is evaluation.
     let (mut epochs, mut begun, mut waited, mut last) = (Vec::new(), Instant::now(), 0.0, Instant::now());

@@ -41,7 +41,7 @@ fn case(loss: Loss, precision: Precision, gpu: &Device, small: bool) -> Result<V
         // bf16 has eight bits for each similarity, weight and correlation.
         let bound = if precision == Precision::Single { 1e-5 } else { 1e-2 };
         let case = loss.case();
-        let (there, twin) = (case.found(precision, gpu)?, case.expected(precision)?);
+        let (there, twin) = (case.compute(precision, gpu)?, case.expected(precision)?);
         found = compare(&there.results, &twin.results, bound)?.to_json();
     }
     let (operations, bytes) = loss.floor(precision.numbers().size_in_bytes());
@@ -62,7 +62,7 @@ fn case(loss: Loss, precision: Precision, gpu: &Device, small: bool) -> Result<V
 
 /// Returns the gradient with respect to the first view.
 fn step(loss: Loss, first: &Var, second: &Var) -> Result<Tensor> {
-    Ok(loss.of(first, second)?.backward()?.get(first).context("no gradient")?.clone())
+    Ok(loss.compute(first, second)?.backward()?.get(first).context("no gradient")?.clone())
 }
 
 /// Returns the seconds of one call, block by block.

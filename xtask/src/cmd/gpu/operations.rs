@@ -7,7 +7,7 @@ use checks::{
     compare::compare,
     inputs::Precision,
     operations::{self, Case},
-    pytorch::Kept,
+    pytorch::OperationFile,
     updates::UPDATES,
 };
 use serde_json::Value;
@@ -23,7 +23,7 @@ const UPDATES_BOUND: f64 = 2e-5;
 pub fn run(arguments: &Sizes) -> Result<()> {
     let gpu = arguments.device()?;
     let mut found = Cases::new(arguments);
-    let mut kept = Kept::default();
+    let mut kept = OperationFile::default();
     for case in listed(arguments.small) {
         for precision in Precision::ON_A_GPU {
             let label = format!("{} {}", case.name(), precision.id());
@@ -37,9 +37,9 @@ pub fn run(arguments: &Sizes) -> Result<()> {
         kept.write(file)?;
     }
     for (name, update) in UPDATES {
-        let apart = update
-            .after(&gpu)
-            .and_then(|there| Ok(compare(&there, &update.after(&Device::Cpu)?, UPDATES_BOUND)?.to_json()));
+        let apart = update.updated_variables(&gpu).and_then(|there| {
+            Ok(compare(&there, &update.updated_variables(&Device::Cpu)?, UPDATES_BOUND)?.to_json())
+        });
         found.take(name, apart)?;
     }
     found.end("not as on the CPU, or failed")
@@ -49,12 +49,17 @@ fn listed(small: bool) -> Vec<Case> {
     operations::cases().into_iter().filter(|case| !small || case.size() <= SMALL).collect()
 }
 
-fn compared(case: &Case, precision: Precision, gpu: &Device, kept: Option<&mut Kept>) -> Result<Value> {
-    let there = case.found(precision, gpu)?;
+fn compared(
+    case: &Case,
+    precision: Precision,
+    gpu: &Device,
+    kept: Option<&mut OperationFile>,
+) -> Result<Value> {
+    let there = case.compute(precision, gpu)?;
     if let Some(kept) = kept {
         kept.take(case, precision, &there)?;
     }
-    let here = case.found(precision, &Device::Cpu)?;
+    let here = case.compute(precision, &Device::Cpu)?;
     Ok(compare(&there.results, &here.results, case.bound(precision))?.to_json())
 }
 

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use checks::{
     recorded::{self, MIXED, SINGLE},
-    trajectory::{self, Case, Numbers, STEPS, follow},
+    trajectory::{self, Case, Numbers, STEPS, run_steps},
 };
 use serde_json::{Value, json};
 use skewbench::candle_core::{DType, Device};
@@ -22,11 +22,11 @@ pub fn run(arguments: &Sizes) -> Result<()> {
 }
 
 fn judged(case: Case, device: &Device, steps: usize) -> Result<Value> {
-    let recorded = recorded::of(case)?;
+    let recorded = recorded::find(case)?;
     let (mut found, mut equal) = (json!({ "pytorch": recorded.losses }), true);
     for bounds in [SINGLE, MIXED] {
         let numbers = Numbers { device, weights: DType::F32, images: bounds.images };
-        let trajectory = follow(case, &numbers, steps)?;
+        let trajectory = run_steps(case, &numbers, steps)?;
         let judged = recorded.judge_trajectory(&trajectory, &bounds)?;
         equal &= judged.is_equal;
         found[bounds.name] = judged.to_json(&trajectory.losses);

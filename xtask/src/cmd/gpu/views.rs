@@ -30,7 +30,7 @@ pub fn run(arguments: &Sizes) -> Result<()> {
     let device = gpu.as_cuda_device()?;
     let mut cases = Cases::new(arguments);
     for side in SIDES {
-        let views = Views::of(side);
+        let views = Views::draw(side);
         let name = format!("{} views of {side} px by every recipe", views.drawn.len());
         cases.take(&name, compared(&views, device))?;
     }

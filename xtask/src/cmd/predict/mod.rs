@@ -23,7 +23,7 @@ use skewbench::{
 
 use self::{
     rows::{Row, Rows},
-    worst::{Worst, Worth},
+    worst::{ScoredImage, Worst},
 };
 
 /// Number of images that are decoded and scored at once. Ours.
@@ -76,8 +76,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "{}, {} of them scored earlier; {}, {}",
         counted(files.len(), "image", "images"),
         files.len() - left.len(),
-        foreign::message(&bundle.manifest.title()),
-        foreign::name(&bundle.manifest.cell)
+        foreign::escape_message(&bundle.manifest.title()),
+        foreign::escape_name(&bundle.manifest.cell)
     );
     let sizes = score(&bundle, &files, &left, rate, &mut rows)?;
     finish(arguments, &bundle, &files, rate, &rows)?;
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "note: {} not {width} x {height} like most training images, for example {}; the scores there may be less \
              reliable",
             counted(count, "image is", "images are"),
-            foreign::name(&other)
+            foreign::escape_name(&other)
         );
     }
     Ok(())
@@ -119,7 +119,7 @@ fn score(
             batch.par_iter().map(|&index| picture(files, index, bundle.manifest.side)).collect();
         let sound: Vec<Image> =
             opened.iter().filter_map(|of| of.as_ref().ok().map(|(image, _)| image.clone())).collect();
-        let mut seen = if sound.is_empty() { Vec::new() } else { bundle.see(&sound, false)? }.into_iter();
+        let mut seen = if sound.is_empty() { Vec::new() } else { bundle.score(&sound, false)? }.into_iter();
         for (&index, opened) in batch.iter().zip(opened) {
             let path = files.name(index).to_owned();
             rows.push(match opened {
@@ -149,15 +149,15 @@ fn score(
 fn picture(files: &Files, index: usize, side: usize) -> Result<(Image, [usize; 2])> {
     let image = files.open(index)?;
     // The view of a whole image has no random part.
-    let view = ViewRecipe::whole(side).draw(image.width, image.height, &mut Seed::root(0).stream());
+    let view = ViewRecipe::full_frame(side).draw(image.width, image.height, &mut Seed::root(0).stream());
     Ok((view.apply(&image), [image.width, image.height]))
 }
 
 /// Writes the page, and prints a summary.
 fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows: &Rows) -> Result<()> {
     let found = rows.summary()?;
-    let worst = Worst::of(rows, arguments.most)?;
-    let shown = worst.shown(bundle, files)?;
+    let worst = Worst::from_rows(rows, arguments.most)?;
+    let shown = worst.page_images(bundle, files)?;
     let page = arguments.out.join("triage.html");
     let text = page::render(&bundle.manifest, rate, &found, &shown).into_string();
     durable::write_whole(&page, text.as_bytes())?;
@@ -176,7 +176,7 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
 }
 
 /// Describes an image on the page.
-fn worth(worth: &Worth) -> String {
+fn worth(worth: &ScoredImage) -> String {
     format!("logit {:.2}, probability {:.1} %", worth.logit, 100.0 * worth.probability)
 }
 

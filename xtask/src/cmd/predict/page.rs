@@ -4,11 +4,11 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use skewbench::{backbone, bundle::Manifest, evaluate::scorer::Scorer, named::counted};
 
-use super::{rows::Summary, worst::Shown, worth};
+use super::{rows::Summary, worst::PageImage, worth};
 use crate::support::notes;
 
 /// The whole page.
-pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) -> Markup {
+pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[PageImage]) -> Markup {
     let percent = |part: f64| format!("{:.1}\u{a0}%", 100.0 * part);
     let [false_alarms, hits] =
         [manifest.threshold.false_positive_rate, manifest.threshold.true_positive_rate]
@@ -40,7 +40,7 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
                 @if !manifest.limits.is_empty() {
                     details.limits {
                         summary { "Notes on its training data" }
-                        ul { @for limit in notes::together(&manifest.limits) { li { (limit) } } }
+                        ul { @for limit in notes::merge(&manifest.limits) { li { (limit) } } }
                     }
                 }
                 form {
@@ -81,7 +81,7 @@ fn map_of(manifest: &Manifest) -> &'static str {
     }
 }
 
-fn item(place: usize, shown: &Shown) -> Markup {
+fn item(place: usize, shown: &PageImage) -> Markup {
     html! {
         li tabindex="0" data-path=(shown.worth.path) data-probability=(shown.worth.probability) {
             div.picture {
@@ -202,18 +202,19 @@ mod tests {
             false_positive_rate: [0.1, 0.05, 0.2],
             true_positive_rate: [0.7, 0.6, 0.8],
         };
-        let manifest = Manifest::of((&record, "converged"), None, 0.5, calibration, threshold).unwrap();
+        let manifest =
+            Manifest::from_record((&record, "converged"), None, 0.5, calibration, threshold).unwrap();
         let mut manifest =
             Manifest { limits: limits.iter().map(|&limit| limit.to_owned()).collect(), ..manifest };
         (manifest.validation.normals, manifest.validation.defects) = (300, 20);
-        let worth = |path: &str, flagged| super::super::Worth {
+        let worth = |path: &str, flagged| super::super::ScoredImage {
             path: path.to_owned(),
             logit: 1.25,
             probability: 0.125,
             flagged,
         };
         let shown =
-            |path, flagged, places| Shown { worth: worth(path, flagged), uri: "data:,".into(), places };
+            |path, flagged, places| PageImage { worth: worth(path, flagged), uri: "data:,".into(), places };
         let shown = [shown("a<b.png", true, places), shown("c.png", false, Vec::new())];
         let found = Summary { scored: 40, flagged: 3, skipped };
         render(&manifest, 0.025, &found, &shown).into_string().replace('\u{a0}', " ")

@@ -86,7 +86,7 @@ impl Rows {
             None => Default::default(),
         };
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(&mut self.to);
-        let [path, skipped] = [&row.path, &row.skipped].map(|text| foreign::cell(text));
+        let [path, skipped] = [&row.path, &row.skipped].map(|text| foreign::escape_cell(text));
         writer.write_record([&*path, &logit, &probability, &flagged, &*skipped])?;
         writer.flush()?;
         Ok(())
@@ -123,7 +123,7 @@ fn row_of(row: &csv::StringRecord) -> Result<Row> {
         "" => None,
         logit => Some((logit.parse()?, row[2].parse()?, &row[3] == "1")),
     };
-    let [path, skipped] = [&row[0], &row[4]].map(|text| foreign::of_cell(text).to_owned());
+    let [path, skipped] = [&row[0], &row[4]].map(|text| foreign::unescape_cell(text).to_owned());
     Ok(Row { path, score, skipped })
 }
 

@@ -22,7 +22,7 @@ const THUMBNAIL: u32 = 192;
 
 /// An image and its scores, ordered by logit.
 #[derive(Clone, Debug)]
-pub struct Worth {
+pub struct ScoredImage {
     pub path: String,
     pub logit: f64,
     pub probability: f64,
@@ -30,11 +30,11 @@ pub struct Worth {
 }
 
 /// The most suspicious images, the worst first.
-pub struct Worst(Vec<Worth>);
+pub struct Worst(Vec<ScoredImage>);
 
 /// An image for the page.
-pub struct Shown {
-    pub worth: Worth,
+pub struct PageImage {
+    pub worth: ScoredImage,
     /// `data:image/jpeg;base64,...`
     pub uri: String,
     /// Scores by rows of places; empty if the scorer gives none.
@@ -42,7 +42,7 @@ pub struct Shown {
 }
 
 /// Reversed order, so that a heap removes the lowest logit first.
-struct Least(Worth);
+struct Least(ScoredImage);
 
 impl Ord for Least {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -66,12 +66,12 @@ impl Eq for Least {}
 
 impl Worst {
     /// Finds the `most` highest logits. Memory does not grow with the number of rows.
-    pub fn of(rows: &Rows, most: usize) -> Result<Self> {
+    pub fn from_rows(rows: &Rows, most: usize) -> Result<Self> {
         let mut heap = BinaryHeap::new();
         for row in rows.read()? {
             let row = row?;
             if let Some((logit, probability, flagged)) = row.score {
-                heap.push(Least(Worth { path: row.path, logit, probability, flagged }));
+                heap.push(Least(ScoredImage { path: row.path, logit, probability, flagged }));
                 if heap.len() > most {
                     heap.pop();
                 }
@@ -81,7 +81,7 @@ impl Worst {
     }
 
     /// Adds the images; one that can no longer be opened is left out.
-    pub fn shown(&self, bundle: &Bundle, files: &Files) -> Result<Vec<Shown>> {
+    pub fn page_images(&self, bundle: &Bundle, files: &Files) -> Result<Vec<PageImage>> {
         let places: HashMap<&str, usize> = (0..files.len()).map(|index| (files.name(index), index)).collect();
         let mut shown = Vec::new();
         for worst in self.0.chunks(super::BATCH) {
@@ -94,9 +94,9 @@ impl Worst {
                 })
                 .collect();
             let pictures: Vec<Image> = opened.iter().map(|(_, small, _)| small.clone()).collect();
-            let seen = if pictures.is_empty() { Vec::new() } else { bundle.see(&pictures, true)? };
+            let seen = if pictures.is_empty() { Vec::new() } else { bundle.score(&pictures, true)? };
             let of = opened.into_iter().zip(seen);
-            shown.extend(of.map(|((worth, _, uri), seen)| Shown {
+            shown.extend(of.map(|((worth, _, uri), seen)| PageImage {
                 worth: worth.clone(),
                 uri,
                 places: seen.places,
@@ -134,7 +134,7 @@ mod tests {
         }
         rows.push(Row { path: "torn".to_owned(), score: None, skipped: "torn".to_owned() }).unwrap();
         rows.flush().unwrap();
-        let worst = |most| Worst::of(&rows, most).unwrap().0;
+        let worst = |most| Worst::from_rows(&rows, most).unwrap().0;
         let paths = |most| worst(most).into_iter().map(|worth| worth.path).collect::<Vec<_>>();
         assert_eq!(paths(3), ["b", "d", "e"]);
         assert_eq!(paths(9), ["b", "d", "e", "c", "a"], "what was skipped has no logit");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use image::{ImageEncoder, RgbImage, codecs, imageops};
 use serde_json::json;
 use skewbench::{
-    augment::{Normalisation, ViewSet, resize::shrunk},
+    augment::{Normalisation, ViewSet, resize::shrink_shorter_side},
     candle_core::{DType, Device},
     data::{
         self, OnBadImage, Source,
@@ -137,7 +137,7 @@ fn pack(files: &Path, store: &Path, side: usize) -> Result<()> {
         source: &data::folder::source(files)?,
         folder: store,
         form: Form::Pixels(side),
-        shrink: &|image| shrunk(&image, side),
+        shrink: &|image| shrink_shorter_side(&image, side),
         on_bad_image: OnBadImage::Fail,
     };
     packing.pack(&|| {}).map(|_| ())
@@ -175,7 +175,7 @@ impl Worker {
             batch_size: self.batch,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
-            numbers: DType::F32,
+            dtype: DType::F32,
             seed: Seed::root(0),
         };
         self.pass += 1;

@@ -100,12 +100,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut outcomes = Vec::new();
     if arguments.loader {
         let race = loader::Race::new(python, arguments.images, arguments.pillow)?;
-        for case in loader::CASES.into_iter().filter(|case| is_asked(&arguments.only, &loader::name(*case))) {
+        for case in
+            loader::CASES.into_iter().filter(|case| is_selected(&arguments.only, &loader::name(*case)))
+        {
             outcomes.push(race.run(case, arguments.pairs)?);
             print(&outcomes[outcomes.len() - 1])?;
         }
     } else {
-        for (case, precision) in asked_cases(&arguments.only) {
+        for (case, precision) in selected_cases(&arguments.only) {
             outcomes.push(race((case, precision), python, threads, arguments)?);
             print(&outcomes[outcomes.len() - 1])?;
         }
@@ -133,14 +135,14 @@ fn all_cases() -> impl Iterator<Item = (&'static Case, Precision)> {
 }
 
 /// Returns whether a name contains one of these texts, if there are any.
-fn is_asked(only: &[String], name: &str) -> bool {
+fn is_selected(only: &[String], name: &str) -> bool {
     only.is_empty() || only.iter().any(|text| name.contains(text))
 }
 
 /// Returns the cases whose names contain one of these texts; those in f32 have no suffix of their own.
-fn asked_cases(only: &[String]) -> impl Iterator<Item = (&'static Case, Precision)> {
+fn selected_cases(only: &[String]) -> impl Iterator<Item = (&'static Case, Precision)> {
     all_cases().filter(move |(case, precision)| {
-        is_asked(only, &case.name(*precision))
+        is_selected(only, &case.name(*precision))
             || *precision == Precision::Single && only.iter().any(|text| text == "f32")
     })
 }
@@ -213,7 +215,7 @@ fn words(case: &Case, setting: Setting) -> String {
 }
 
 fn print(outcome: &Outcome) -> Result<()> {
-    let ratio = Ratio::of(&outcome.ours, &outcome.theirs)?;
+    let ratio = Ratio::from_times(&outcome.ours, &outcome.theirs)?;
     let mut line = format!(
         "{:<34} ours {:>8.1} ms  theirs {:>8.1} ms  ratio {:.2} ({:.2} to {:.2})",
         outcome.name,
@@ -236,7 +238,7 @@ fn record(outcomes: &[Outcome], versions: &str, threads: usize) -> Result<serde_
     let cases: Vec<_> = outcomes
         .iter()
         .map(|outcome| {
-            let ratio = Ratio::of(&outcome.ours, &outcome.theirs)?;
+            let ratio = Ratio::from_times(&outcome.ours, &outcome.theirs)?;
             Ok(json!({
                 "case": outcome.name,
                 "pytorch_setting": outcome.setting,
@@ -292,7 +294,7 @@ fn new_file(folder: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     /// By hand: theirs divided by ours, pair by pair, are 3, 2 and 2.5.
     #[test]
@@ -399,7 +401,7 @@ for seconds in $steps 7; do read word; echo $seconds; done"#,
     fn cases_are_chosen_by_their_names_and_f32_is_what_has_no_suffix() {
         let names = |only: &[&str]| -> Vec<String> {
             let only: Vec<String> = only.iter().map(|&text| text.to_owned()).collect();
-            asked_cases(&only).map(|(case, precision)| case.name(precision)).collect()
+            selected_cases(&only).map(|(case, precision)| case.name(precision)).collect()
         };
         let all = names(&[]);
         assert_eq!(all.len(), 36);
@@ -458,12 +460,13 @@ for seconds in $steps 7; do read word; echo $seconds; done"#,
         let flags = ["--python", &python, "--only", "moco", "--threads", "5", "--pairs", "3"];
         let mut error = String::new();
         let told = captured::output(|| {
-            error = run(&Alone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
+            error = run(&Standalone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
         });
         assert_eq!(told, "Python 3.11 torch 2; 5 threads; 3 pairs\n");
         assert!(error.starts_with("no case has that name; known: simclr-resnet18-16x64px, "), "{error}");
-        let told =
-            captured::output(|| run(&Alone::<Arguments>::parse_from(["--requirements"]).arguments).unwrap());
+        let told = captured::output(|| {
+            run(&Standalone::<Arguments>::parse_from(["--requirements"]).arguments).unwrap()
+        });
         assert_eq!(told, scripts::REQUIREMENTS);
         assert!(told.lines().any(|line| line.starts_with("torch==")), "{told}");
     }

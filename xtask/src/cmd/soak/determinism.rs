@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{candle_core::Device, durable, results::provenance};
 
-use super::study::{Study, draw, end_of, what_is_in};
+use super::study::{Study, draw, last_lines, result_digests};
 
 /// Train the same cells with other threads, builds and instruction sets, and show which files are bit-identical.
 ///
@@ -163,9 +163,9 @@ impl Way {
         let ended =
             Study { pictures, out, only, epochs: 3, seeds: 1 }.start(self.command(), &said)?.wait()?;
         if !ended.success() {
-            bail!("{} with {} threads ends with {ended}: {}", self.name(), self.threads, end_of(&said))
+            bail!("{} with {} threads ends with {ended}: {}", self.name(), self.threads, last_lines(&said))
         }
-        let found = what_is_in(out)?;
+        let found = result_digests(out)?;
         ensure!(!found.is_empty(), "no cell was trained: see --only");
         Ok(Row { way: self, sets, found, seconds: begun.elapsed().as_secs_f64() })
     }
@@ -191,7 +191,7 @@ impl Row {
         for (name, digest) in self.found.iter().filter(|(name, _)| name.ends_with(".json") == records) {
             hasher.update(name.as_bytes()).update(digest.as_bytes());
         }
-        provenance::short(&hasher.finalize().to_hex()).to_owned()
+        provenance::digest_prefix(&hasher.finalize().to_hex()).to_owned()
     }
 
     /// Returns the files that differ from another row.
@@ -267,7 +267,7 @@ pub fn instruction_sets() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     fn row(sets: &str, weights: &str) -> Row {
         let way = Way { program: "/a/b/debug/skewbench".into(), under: Vec::new(), threads: 2 };
@@ -310,7 +310,7 @@ mod tests {
     fn ways_are_those_that_were_asked_for() {
         use clap::Parser;
         let flags = ["--threads", "1,3", "--program", "/b/release/skewbench", "--under", "qemu -cpu H"];
-        let ways = ways(&Alone::<Arguments>::parse_from(flags).arguments).unwrap();
+        let ways = ways(&Standalone::<Arguments>::parse_from(flags).arguments).unwrap();
         let own = std::env::current_exe().unwrap();
         let told: Vec<(PathBuf, String, usize)> =
             ways.iter().map(|way| (way.program.clone(), way.under.join(" "), way.threads)).collect();
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
         let (program, _) = words(&ways[4]);
         assert_eq!(program, ["qemu", "-cpu", "H", &own.to_string_lossy()]);
-        let empty = Alone::<Arguments>::parse_from(["--under", " "]).arguments;
+        let empty = Standalone::<Arguments>::parse_from(["--under", " "]).arguments;
         assert!(super::ways(&empty).is_err_and(|error| error.to_string() == "--under: a command is needed"));
     }
 

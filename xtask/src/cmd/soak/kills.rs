@@ -15,7 +15,7 @@ use skewbench::{
     seed::{Seed, Stream},
 };
 
-use super::study::{Study, draw, end_of, files, what_is_in};
+use super::study::{Study, draw, files, last_lines, result_digests};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -59,9 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     let said = root.join("undisturbed.txt");
     if !start(&pictures, &whole, &said)?.wait()?.success() {
-        bail!("the undisturbed study failed, so there is nothing to compare: {}", end_of(&said))
+        bail!("the undisturbed study failed, so there is nothing to compare: {}", last_lines(&said))
     }
-    let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
+    let (expected, lasts) = (result_digests(&whole)?, begun.elapsed());
     println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
 
     let mut stream = Seed::root(arguments.seed).child("soak").stream();
@@ -147,7 +147,7 @@ fn disturb(
 /// Describes the failure of a process that was not killed; `None` if it succeeded.
 fn unexpected((mut process, said): (Child, PathBuf)) -> Result<Option<String>> {
     let status = process.wait()?;
-    let fault = || format!("a process that was not killed ended with {status}: {}", end_of(&said));
+    let fault = || format!("a process that was not killed ended with {status}: {}", last_lines(&said));
     Ok((!status.success()).then(fault))
 }
 
@@ -173,7 +173,7 @@ fn signal(process: &mut Child, number: i32) -> Result<()> {
 
 /// Describes how a disturbed study differs.
 pub fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Vec<String>> {
-    let found = what_is_in(out)?;
+    let found = result_digests(out)?;
     let mut faults: Vec<String> = expected
         .iter()
         .filter_map(|(name, digest)| match found.get(name) {
@@ -213,7 +213,7 @@ mod tests {
         let write = |name: &str, text: &str| fs::write(root.path().join("table1").join(name), text).unwrap();
         write("a.safetensors", "weights");
         write("b.logits.csv", "logits");
-        let expected = what_is_in(root.path()).unwrap();
+        let expected = result_digests(root.path()).unwrap();
         assert_eq!(expected.len(), 3, "{expected:?}");
         let found = || differences(&expected, root.path());
         assert!(found().unwrap_err().to_string().contains("environment.json lists no run"));
@@ -247,7 +247,7 @@ mod tests {
             let mut record = committed::record("table1", "simclr", 0);
             change(&mut record);
             Folder::open(root.path()).unwrap().write(&record).unwrap();
-            what_is_in(root.path()).unwrap()
+            result_digests(root.path()).unwrap()
         };
         let plain = digest(|_| ());
         assert_eq!(digest(|record| record.cost.train_seconds += 1.0), plain);

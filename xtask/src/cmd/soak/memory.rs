@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{durable, results};
 
-use super::study::{Study, draw, end_of};
+use super::study::{Study, draw, last_lines};
 
 /// Train hundreds of cells in one process, and check that memory and open files do not grow.
 ///
@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         thread::sleep(PAUSE);
     };
-    ensure!(ended.success(), "the process ends with {ended}: {}", end_of(&said));
+    ensure!(ended.success(), "the process ends with {ended}: {}", last_lines(&said));
     if let Some(folder) = &arguments.out {
         write(folder, &samples)?;
     }

@@ -14,7 +14,7 @@ use skewbench::{durable, seed::Seed};
 
 use super::{
     kills::{differences, start},
-    study::{draw, end_of, what_is_in},
+    study::{draw, last_lines, result_digests},
 };
 
 /// Simulate power cuts during a study, and check that the same command ends with the same bits.
@@ -99,7 +99,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             least_and_most = (least_and_most.0.min(then), least_and_most.1.max(then));
             let found = match start(&pictures, &out, &said)?.wait()?.success() {
                 true => differences(&expected, &out)?,
-                false => vec![format!("the same command fails: {}", end_of(&said))],
+                false => vec![format!("the same command fails: {}", last_lines(&said))],
             };
             let after = format!("{:.2}", after.as_secs_f64());
             table.write_record([file_system, &after, &then.to_string(), &found.join("; ")])?;
@@ -128,9 +128,9 @@ fn undisturbed(pictures: &Path, out: &Path, said: &Path) -> Result<BTreeMap<Stri
     ensure!(
         start(pictures, out, said)?.wait()?.success(),
         "the undisturbed study failed, so there is nothing to compare: {}",
-        end_of(said)
+        last_lines(said)
     );
-    what_is_in(out)
+    result_digests(out)
 }
 
 /// Trains on a new file system, copies its disk image after a while, and mounts the copy.

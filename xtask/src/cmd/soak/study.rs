@@ -69,7 +69,7 @@ pub fn draw(folder: &Path) -> Result<()> {
 }
 
 /// Returns the last lines of a process's output.
-pub fn end_of(said: &Path) -> String {
+pub fn last_lines(said: &Path) -> String {
     let text = fs::read_to_string(said).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(5)..].join(" / ")
@@ -77,7 +77,7 @@ pub fn end_of(said: &Path) -> String {
 
 /// Returns BLAKE3 digests of a study's results, by file: of the bytes of weights, logits and detectors, and of
 /// what each record computed, without times.
-pub fn what_is_in(out: &Path) -> Result<BTreeMap<String, String>> {
+pub fn result_digests(out: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (name, path) in files(out)? {
         let computed = [".safetensors", ".logits.csv"].iter().any(|ending| name.ends_with(ending));
@@ -152,8 +152,8 @@ mod tests {
             [("a\nb\n", "a / b"), ("1\n2\n3\n4\n5\n6\n7\n", "3 / 4 / 5 / 6 / 7"), ("", "")]
         {
             fs::write(file.path(), text).unwrap();
-            assert_eq!(end_of(file.path()), expected);
+            assert_eq!(last_lines(file.path()), expected);
         }
-        assert_eq!(end_of(Path::new("/nowhere")), "");
+        assert_eq!(last_lines(Path::new("/nowhere")), "");
     }
 }

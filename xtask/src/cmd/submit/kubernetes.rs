@@ -11,7 +11,7 @@ const AGAIN: u32 = 20;
 
 /// Prints the manifest.
 pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
-    let (_, out) = super::parse(words)?.arguments.asked();
+    let (_, out) = super::parse(words)?.arguments.request();
     let image = arguments.image.as_deref().context("--image names the container")?;
     let claim = arguments.claim.as_deref().context("--claim names the volume")?;
     // Whole folder names are compared: `/results-2` does not lie below `/results`.

@@ -22,7 +22,7 @@ const DRIVER: &str = "/proc/driver/nvidia/gpus";
 /// Starts all processes, forwards their output, and waits for them. They share one folder, and each trains cells that
 /// no other process is training.
 pub fn run(job: &Job, processes: usize) -> Result<()> {
-    let asked = stop::asked();
+    let asked = stop::requested();
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     let gpus = if job.words.iter().any(|word| word == "--gpu") {
         let known = fs::read_dir(DRIVER).ok().map(Iterator::count);
@@ -65,7 +65,7 @@ pub fn run(job: &Job, processes: usize) -> Result<()> {
     let failed = ended.iter().filter(|status| !status.as_ref().is_ok_and(|status| status.success())).count();
     if asked.load(Relaxed) {
         println!("stopped. Run the same command again to resume.");
-        stop::end();
+        stop::end_by_signal();
     }
     if failed > 0 {
         bail!(

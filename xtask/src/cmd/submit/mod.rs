@@ -17,7 +17,7 @@ use super::reproduce;
 use crate::{
     asked::{Lists, thousands},
     support::{
-        alone::Alone,
+        alone::Standalone,
         program::{self, quoted},
     },
 };
@@ -138,7 +138,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         // This machine may not have access to data and results.
         return kubernetes::print(arguments, &words);
     }
-    let (cells, out) = look(&words)?;
+    let (cells, out) = resolve_cells(&words)?;
     let absolute = std::path::absolute(&out)?;
     let words = with_out(&words, &absolute);
     let job = Job { words, out: absolute, tasks: arguments.tasks.min(cells.len()) };
@@ -153,9 +153,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Returns the cells with their image passes, and the results folder; every problem that could stop a cell is found
 /// here.
-fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
+fn resolve_cells(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
     let parsed = parse(words)?;
-    let (asked, out) = parsed.arguments.asked();
+    let (asked, out) = parsed.arguments.request();
     ensure!(asked.part.is_none(), "leave out --part: `submit` sets it for each task");
     // The GPU may be on another machine.
     let run = asked.without_gpu().run(Lists::Read(&out)).context("the study to submit")?;
@@ -166,8 +166,8 @@ fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
     Ok((cells, out))
 }
 
-fn parse(words: &[String]) -> Result<Alone<reproduce::Arguments>> {
-    Alone::<reproduce::Arguments>::try_parse_from(&words[1..]).map_err(|error| {
+fn parse(words: &[String]) -> Result<Standalone<reproduce::Arguments>> {
+    Standalone::<reproduce::Arguments>::try_parse_from(&words[1..]).map_err(|error| {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         anyhow::anyhow!("after --: {first}")
@@ -241,7 +241,7 @@ mod tests {
         assert!(parse(&words("reproduce --full --seeds 2")).is_ok());
         let error = parse(&words("reproduce --sedes 2")).map(drop).unwrap_err().to_string();
         assert!(error.starts_with("after --: unexpected argument '--sedes'"), "{error}");
-        let error = look(&words("reproduce --part 1/2")).map(drop).unwrap_err().to_string();
+        let error = resolve_cells(&words("reproduce --part 1/2")).map(drop).unwrap_err().to_string();
         assert!(error.starts_with("leave out --part: `submit` sets it for each task"), "{error}");
         assert_eq!([1, 40, 1_000].map(in_words), ["one task", "40 tasks", "1 000 tasks"]);
     }
@@ -258,8 +258,9 @@ mod tests {
 
     #[test]
     fn where_and_how_many_must_be_said() {
-        let error =
-            |line: &str| run(&Alone::<Arguments>::parse_from(words(line)).arguments).unwrap_err().to_string();
+        let error = |line: &str| {
+            run(&Standalone::<Arguments>::parse_from(words(line)).arguments).unwrap_err().to_string()
+        };
         assert_eq!(error("-- --quick"), "expected where to run: --slurm, --kubernetes or --local N");
         assert_eq!(error("--slurm --tasks 0 -- --quick"), "--tasks must be at least 1");
         for flag in ["--time 8:00:00", "--option=--qos=x", "--write-only"] {
@@ -277,7 +278,7 @@ mod tests {
         use crate::support::print::captured;
         let line = "reproduce --gpu --quick --study floors,table1 --only none-resnet18,supervised-resnet18 --shares 45% --out o";
         let mut found = None;
-        let told = captured::output(|| found = Some(look(&words(line)).unwrap()));
+        let told = captured::output(|| found = Some(resolve_cells(&words(line)).unwrap()));
         let (cells, out) = found.unwrap();
         assert_eq!(out, Path::new("o"));
         assert!(told.starts_with("data    synthetic, ") && told.ends_with("\nresults o\n"), "{told}");

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use skewbench::{
-    analysis::{Filed, reading},
+    analysis::{FiledRecord, reading},
     backbone,
     experiment::{Cell, Study, recipe::search},
     method,
@@ -36,13 +36,13 @@ type Scores = BTreeMap<u16, BTreeMap<u64, f64>>;
 /// # Errors
 /// If the run has no images.
 pub fn pairs(asked: &Arguments, run: &Run) -> Result<Vec<TunedPair>> {
-    let (_, source) = run.sources.of(&run.cells[0], &run.plan)?;
+    let (_, source) = run.sources.for_cell(&run.cells[0], &run.plan)?;
     let (train, validation) = (source.train.digest(), source.validation.digest());
     let epochs = run.plan.scale.epochs.to_string();
-    let comparable = |filed: &&Filed| {
+    let comparable = |filed: &&FiledRecord| {
         let (data, made) = (&filed.record.data, &filed.record.provenance);
         (&data.train_digest, &data.validation_digest) == (&train, &validation)
-            && made.code.as_deref() == Some(provenance::CODE)
+            && made.code.as_deref() == Some(provenance::CODE_DIGEST)
             && filed.record.settings.text("epochs").as_ref() == Some(&epochs)
             && filed.cell.share == asked.share
             && filed.record.cell.seed < asked.seeds
@@ -186,7 +186,7 @@ mod tests {
     use skewbench::results::{Folder, Record};
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
     use crate::support::committed;
 
     /// A pair whose trials, numbered from 0, have these scores by seed.
@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn asked(flags: &str) -> Arguments {
-        <Alone<Arguments> as clap::Parser>::parse_from(flags.split_whitespace()).arguments
+        <Standalone<Arguments> as clap::Parser>::parse_from(flags.split_whitespace()).arguments
     }
 
     /// A change that makes a record incomparable.
@@ -235,13 +235,13 @@ mod tests {
     /// A record of a trial of this run, with an AUROC of its converged probe.
     fn record(run: &Run, trial: u16, seed: u64, auroc: f64) -> Record {
         let mut record = committed::record("tuning", "supervised", seed);
-        let (_, source) = run.sources.of(&run.cells[0], &run.plan).unwrap();
+        let (_, source) = run.sources.for_cell(&run.cells[0], &run.plan).unwrap();
         record.cell.variant = Some(format!("trial{trial:02}"));
         record.cell.id = format!("tuning/supervised-resnet18-trial{trial:02}-share15-seed{seed}");
         record.cell.train_share = Some(0.15);
         record.data.train_digest = source.train.digest();
         record.data.validation_digest = source.validation.digest();
-        record.provenance.code = Some(provenance::CODE.to_owned());
+        record.provenance.code = Some(provenance::CODE_DIGEST.to_owned());
         record.settings.values.insert("epochs".to_owned(), 7.into());
         let of_all = |score: &&mut skewbench::results::record::Score| score.validation_share.is_none();
         record.scores.iter_mut().filter(of_all).for_each(|score| score.auroc = auroc);

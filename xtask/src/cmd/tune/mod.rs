@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return estimate::print(&first, &run);
     }
     let folder = Folder::open(&arguments.out)?;
-    of(&later.iter().collect::<Vec<_>>(), &folder).ensure_ours()?;
+    stage_cells(&later.iter().collect::<Vec<_>>(), &folder).ensure_ours()?;
     run.sources.write_lists(&folder)?;
     println!("stage 1 of 2: {} trials of each pair, seed 0", arguments.trials);
     run.describe(&first);
@@ -113,14 +113,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn sum_up(arguments: &Arguments, run: &Run, folder: &Folder, failed: &[Failure]) -> Result<()> {
     tables::write(folder, &reading::read(std::slice::from_ref(&arguments.out)))?;
     let pairs = choice::pairs(arguments, run)?;
-    let (_, source) = run.sources.of(&run.cells[0], &run.plan)?;
+    let (_, source) = run.sources.for_cell(&run.cells[0], &run.plan)?;
     folder.write_tuning(&record::Tuning {
         schema: record::SCHEMA,
         train_share: arguments.share.fraction(),
         source: source.name.clone(),
         train_digest: source.train.digest(),
         validation_digest: source.validation.digest(),
-        code: provenance::CODE.to_owned(),
+        code: provenance::CODE_DIGEST.to_owned(),
         pairs: pairs.clone(),
     })?;
     print!("{}", choice::text(&pairs));
@@ -144,7 +144,7 @@ fn trial(cell: &Cell) -> u16 {
     }
 }
 
-fn of<'a>(resolved: &'a [&'a Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
+fn stage_cells<'a>(resolved: &'a [&'a Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
     // Encoders of trials are not needed later.
     let keep = Keep { weights: false, tensorboard: None };
     Cells { resolved, folder, keep, may_begin: &|_| true, trained: &|| Ok(()) }
@@ -155,7 +155,7 @@ fn of<'a>(resolved: &'a [&'a Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
 /// valid.
 fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<Vec<Failure>> {
     let all: Vec<&Resolved> = resolved.iter().collect();
-    let cells = of(&all, folder);
+    let cells = stage_cells(&all, folder);
     let unreadable = cells.ensure_ours()?;
     let asked = record::Run {
         command: program::command(),
@@ -195,7 +195,7 @@ impl Arguments {
         let known = Some(self.out.clone());
         let reading = Reading { known, examine: !self.dry_run, ..Reading::default() };
         let sources = Sources::open(&self.data, Purpose::Tuning, &cells, &plan, &reading)?;
-        Ok(Run { plan, cells, undefined: Vec::new(), sources, within_reach: false })
+        Ok(Run { plan, cells, undefined: Vec::new(), sources, skip_unreachable: false })
     }
 
     fn cells(&self) -> Result<Vec<Cell>> {
@@ -227,10 +227,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::support::alone::Alone;
+    use crate::support::alone::Standalone;
 
     fn arguments(line: &str) -> Arguments {
-        Alone::<Arguments>::parse_from(line.split_whitespace()).arguments
+        Standalone::<Arguments>::parse_from(line.split_whitespace()).arguments
     }
 
     #[test]
