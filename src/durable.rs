@@ -82,7 +82,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], before: IfExists) -> io::Result<(
     put(path, before, |file| file.write_all(bytes))
 }
 
-/// Like [`write`], but takes the bytes from a callback.
+/// Like [`write()`], but takes the bytes from a callback.
 fn put(path: &Path, before: IfExists, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     match fs::metadata(path) {
         // A pipe, or a device such as /dev/stdout: it is written to directly, because renaming would replace it.

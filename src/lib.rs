@@ -97,9 +97,9 @@
 //! - a record ([`results::record`]), and beside it what is needed to score further images ([`evaluate::scorer`],
 //!   [`results::detector`]).
 //!
-//! No stage calls back into an earlier one. [`experiment::run_kept`] is the same walk with its state kept on disk
-//! ([`train::checkpoint`]): killed at any moment and resumed, it ends with the same numbers. A checkpoint or record
-//! of another identity is refused, and the message names what differs; the content of image files is part of the
+//! No stage calls back into an earlier one. [`experiment::run_with_checkpoint`] is the same walk with its state kept on
+//! disk ([`train::checkpoint`]): killed at any moment and resumed, it ends with the same numbers. A checkpoint or
+//! record of another identity is refused, and the message names what differs; the content of image files is part of the
 //! identity ([`data::content`]), and so is the code (`src/build/code.rs`).
 //!
 //! # Invariants

@@ -65,10 +65,10 @@ impl Contest {
         (!arms.is_empty()).then(|| Rules::simulate(&spreads, alpha, ROUNDS).contest(&arms))
     }
 
-    /// As [`Self::of`], but with a critical value for each pair: Student's quantile at `alpha` divided by the number
-    /// of other arms (Bonferroni; Dunn, "Multiple comparisons among means", 1961).
+    /// As [`Self::compare`], but with a critical value for each pair: Student's quantile at `alpha` divided by the
+    /// number of other arms (Bonferroni; Dunn, "Multiple comparisons among means", 1961).
     ///
-    /// [`Self::of`] uses one critical value for all pairs of an arm, which is as large as its least certain pair
+    /// [`Self::compare`] uses one critical value for all pairs of an arm, which is as large as its least certain pair
     /// requires. If arms have few or unequal numbers of seeds, the pairwise values are sharper, and they are cheap to
     /// compute.
     pub fn pairwise(

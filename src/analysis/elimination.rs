@@ -14,7 +14,7 @@
 //! later leader; in the worst case it is above the later one by another margin. `benchmarks/cells/choose.rs` measures
 //! the effect of both where means are hardest to tell apart.
 //!
-//! Independent of methods, and trains nothing: the caller trains what [`Elimination::wanted`] lists.
+//! Independent of methods, and trains nothing: the caller trains what [`Elimination::pending`] lists.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +119,7 @@ impl Elimination {
         (begin..end).flat_map(|seed| left.iter().map(move |&at| (at, seed as u64))).collect()
     }
 
-    /// Judges the arms by new scores, given in the order of [`Self::wanted`]; higher is better.
+    /// Judges the arms by new scores, given in the order of [`Self::pending`]; higher is better.
     ///
     /// # Errors
     /// If the number of scores differs from what is wanted, a score is not finite, or all seeds of all arms scored

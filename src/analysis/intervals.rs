@@ -4,8 +4,8 @@
 //! that are usually trained, resampling seeds gives intervals that are too narrow (three values have ten different
 //! resamples), so these intervals are Student's, with a deviation and its degrees of freedom ([`Uncertainty`]) from
 //! [`super::noise`]. Other *test images* would give another score. There are many of them, so they are resampled
-//! ([`of_images`]), normals and defects separately, and with the same resamples for every model, which pairs the
-//! models. Independent of tables.
+//! ([`interval_over_images`]), normals and defects separately, and with the same resamples for every model, which pairs
+//! the models. Independent of tables.
 
 use std::collections::BTreeMap;
 

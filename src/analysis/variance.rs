@@ -3,7 +3,7 @@
 //! A linear model with one level per value of each factor. Sums of squares are of type II, since designs are
 //! incomplete (MAE is not defined on ResNet-18): for each factor, the increase in residual when it is removed from
 //! the additive model; then what all pairwise interactions add together; then the residual, which is due to seeds if
-//! there are several. In an incomplete design the parts need not add up to the total; [`Parts::total`] is the
+//! there are several. In an incomplete design the parts need not add up to the total; [`SumsOfSquares::total`] is the
 //! variance itself. Independent of tables.
 
 use faer::Mat;

@@ -2,7 +2,7 @@
 //!
 //! Columns may be in any order, and a byte-order mark is accepted. Rows are numbered like lines in an editor: the
 //! header is row 1. Tables of a data set with a known format are read strictly ([`Annotations::for_each_row`]).
-//! Tables made by users are read leniently ([`Annotations::understand`]): separated by `,`, `;` or tabs, in UTF-8 or
+//! Tables made by users are read leniently ([`Annotations::read_header`]): separated by `,`, `;` or tabs, in UTF-8 or
 //! UTF-16, with the usual names of columns in any case, and with further columns.
 
 use std::{
@@ -106,7 +106,7 @@ impl Annotations {
     }
 
     /// Calls `visit` for every row of an interpreted table; columns are numbered as in the argument of
-    /// [`Self::understand`].
+    /// [`Self::read_header`].
     ///
     /// # Errors
     /// If a row has too many or too few fields, there are no rows, or `visit` fails; the message names the file and

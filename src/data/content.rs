@@ -120,7 +120,7 @@ impl DigestCache {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stores what an earlier process knew about the file at `index`. [`Self::look`] checks whether it still holds.
+    /// Stores what an earlier process knew about the file at `index`. [`Self::content`] checks whether it still holds.
     pub fn remember(&self, index: usize, known: FileDigest) {
         self.with(|entries| {
             if entries.states[index] != State::Used {

@@ -1,7 +1,7 @@
 //! Labelled image files on disk, shared by all sources that read files.
 //!
 //! The root folder of a file is looked up when the file is first opened, and then remembered. Sources that list the
-//! folders anyway pass the locations in advance ([`Found`]). Files in zip archives are read from the archive.
+//! folders anyway pass the locations in advance ([`Locations`]). Files in zip archives are read from the archive.
 
 use std::{
     collections::BTreeMap,

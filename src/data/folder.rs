@@ -8,7 +8,7 @@
 //!
 //! Every image below these folders is used, sorted by name in byte order, so that positions do not depend on the file
 //! system. The stratum is the first folder below that of the label, or the kind of defect. Without two splits, the
-//! fixed split is used. [`Source::understood`] reports how the folder was interpreted and what was left out.
+//! fixed split is used. [`Source::interpretation`] reports how the folder was interpreted and what was left out.
 
 use std::{
     collections::BTreeSet,

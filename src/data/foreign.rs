@@ -28,7 +28,7 @@ pub fn escape_name(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// Escapes a message with names in it for display: like [`name`], but keeps line breaks and tabs.
+/// Escapes a message with names in it for display: like [`escape_name`], but keeps line breaks and tabs.
 pub fn escape_message(text: &str) -> Cow<'_, str> {
     escaped(text, |letter| matches!(letter, '\n' | '\t'))
 }
@@ -61,13 +61,13 @@ const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// Escapes text for a cell of a CSV file, with a leading apostrophe if a spreadsheet would interpret it as a formula.
 ///
-/// [`of_cell`] restores the text: it removes one leading apostrophe if one of `= + - @`, a tab or a carriage return
-/// follows, possibly after further apostrophes.
+/// [`unescape_cell`] restores the text: it removes one leading apostrophe if one of `= + - @`, a tab or a carriage
+/// return follows, possibly after further apostrophes.
 pub fn escape_cell(text: &str) -> Cow<'_, str> {
     if text.trim_start_matches('\'').starts_with(FORMULA) { format!("'{text}").into() } else { text.into() }
 }
 
-/// Restores the text that [`cell`] escaped.
+/// Restores the text that [`escape_cell`] escaped.
 pub fn unescape_cell(text: &str) -> &str {
     match text.strip_prefix('\'') {
         Some(rest) if rest.trim_start_matches('\'').starts_with(FORMULA) => rest,

@@ -105,7 +105,7 @@ pub trait Dataset: Send + Sync {
     fn digest(&self) -> String;
 
     /// Returns the name under which the image at `index` is listed: its path relative to the data folder, or
-    /// [`Self::place`] if it has no file.
+    /// [`Self::location`] if it has no file.
     fn name(&self, index: usize) -> String {
         self.files().map_or_else(|| self.location(index), |files| files.name(index).to_owned())
     }

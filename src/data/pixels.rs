@@ -12,7 +12,7 @@ const LOOKED_AT: usize = 256;
 
 impl Source {
     /// Determines how 16-bit samples of training and validation images are scaled: by `asked`, or by the smallest
-    /// number of bits that the samples of 256 training images fit into. Reports it in [`Self::understood`]. Must be
+    /// number of bits that the samples of 256 training images fit into. Reports it in [`Self::interpretation`]. Must be
     /// called before any image is opened.
     #[must_use]
     pub fn with_sample_bits(mut self, asked: Option<SampleBits>) -> Self {
@@ -33,7 +33,7 @@ impl Source {
 }
 
 impl Opened {
-    /// Like [`Source::with_pixels_understood`], but samples from all images, since there is no split.
+    /// Like [`Source::with_sample_bits`], but samples from all images, since there is no split.
     #[must_use]
     pub fn with_sample_bits(self, asked: Option<SampleBits>) -> Self {
         match self {

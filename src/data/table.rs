@@ -5,7 +5,7 @@
 //! subsets and splits are stratified by it, and recall is reported for it. A group (a pipe, a video, a module) stays
 //! on one side of a split. Without splits, the fixed split is used. Paths are absolute or relative to the table;
 //! backslashes count as slashes. The apostrophe that prevents spreadsheets from interpreting text as a formula
-//! ([`foreign::cell`]) is removed.
+//! ([`foreign::escape_cell`]) is removed.
 
 use std::path::{Component, Path, PathBuf};
 

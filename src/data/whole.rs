@@ -20,7 +20,7 @@ pub struct Unsplit {
     pub files: Box<Files>,
     /// Limitations, as in [`Source::limits`], except those of the split.
     pub limits: Vec<String>,
-    /// How the data were interpreted, as in [`Source::understood`].
+    /// How the data were interpreted, as in [`Source::interpretation`].
     pub interpretation: Vec<String>,
     /// Files that are not used, as in [`Source::left_out`].
     pub left_out: Vec<[String; 2]>,

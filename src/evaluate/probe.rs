@@ -84,7 +84,8 @@ impl Probe {
 
     /// Fits with the C that best predicts held-out images: of [`CANDIDATES`], in ascending order, the one at which
     /// the loss over [`FOLDS`] folds stops falling. Images of one group (`groups`, one number per image) share a
-    /// fold. If a label has fewer than [`FEWEST`] images, the C of `options` is used. Returns the chosen C too.
+    /// fold. If a label has fewer than [`FEWEST_PER_LABEL`] images, the C of `options` is used. Returns the chosen C
+    /// too.
     ///
     /// # Errors
     /// As [`Self::fit`].

@@ -26,7 +26,7 @@ pub struct Pace {
 /// own size; returns the pace of the last one. The last argument selects the second pass, when all images are cached.
 ///
 /// # Errors
-/// As [`super::run`].
+/// As [`super::run()`].
 pub fn pace(resolved: &Resolved, enough: f64, second_pass: bool) -> Result<Pace> {
     let largest = resolved.scale.batch_size.min(resolved.subset.indices.len());
     let mut batch_size = largest.min(8);

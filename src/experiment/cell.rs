@@ -81,7 +81,7 @@ impl fmt::Display for Cell {
 }
 
 /// Returns the cells of the paper's methods, method x backbone x share for one seed, including
-/// [undefined](Cell::undefined) cells.
+/// [undefined](Cell::undefined_reason) cells.
 ///
 /// For the paper's five shares the rstest attributes of `benchmarks/cells/table1_methods.rs` list the same cells,
 /// so that each is a named test; the tests of `tidy.rs` fail if the two differ.

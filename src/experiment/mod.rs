@@ -1,4 +1,4 @@
-//! Cells of a study: [`Plan::resolve`] decides everything about a cell, [`run`] then trains and scores it.
+//! Cells of a study: [`Plan::resolve`] decides everything about a cell, [`run()`] then trains and scores it.
 //!
 //! Uses every layer below and none above: no snapshots, reports or command line.
 

@@ -377,7 +377,7 @@ impl Resolved<'_> {
     /// Checks that no file that training has used has changed.
     ///
     /// # Errors
-    /// If one changed since `before`, an earlier result of [`Self::used`].
+    /// If one changed since `before`, an earlier result of [`Self::used_digests`].
     pub(super) fn ensure_unchanged(&self, before: &[u8]) -> Result<()> {
         let mut before = before.chunks_exact(size_of::<Digest>());
         for (dataset, indices) in self.splits() {

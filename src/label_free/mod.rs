@@ -1,10 +1,10 @@
 //! Metrics of features that need no labels: rank, evenness, learnability, collapse. Independent of networks, training
 //! and labels.
 //!
-//! All arithmetic is in `f64`. [`LabelFree::of`] computes all metrics of one matrix, [`views::Views`] those that need
-//! several views of each image; [`rankme_released`] and [`spread()`] are cheap enough for every training step. Values
-//! for features of different widths are comparable only after division by the largest value that the width allows:
-//! [`LabelFree::normalised`]. Each metric's formula and source are given at its function.
+//! All arithmetic is in `f64`. [`LabelFreeMetrics::compute`] computes all metrics of one matrix, [`views::Views`] those
+//! that need several views of each image; [`rankme_released`] and [`spread()`] are cheap enough for every training
+//! step. Values for features of different widths are comparable only after division by the largest value that the width
+//! allows: [`LabelFreeMetrics::normalised`]. Each metric's formula and source are given at its function.
 
 pub mod neighbours;
 pub mod power_law;

@@ -1,8 +1,8 @@
 //! Two models on the same test images: how far other images would change the difference of their AUROC.
 //!
 //! The interval does not cover seeds: it applies to the two given models. Normal images and defects are resampled
-//! separately, or whole groups if images have them, the same for both models ([`of_images`]). Independent of where
-//! logits are stored.
+//! separately, or whole groups if images have them, the same for both models ([`interval_over_images`]). Independent of
+//! where logits are stored.
 
 use anyhow::{Context, Result, ensure};
 

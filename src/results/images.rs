@@ -5,7 +5,7 @@
 //! file each. At the next start, sizes and modification times show whether a file must be read again for its
 //! content, and decoded again for its properties. `images-left-out-<digest>.csv` lists the files that are not
 //! images of the data, with the reason. Names that a spreadsheet would take for formulas are prefixed by an
-//! apostrophe ([`foreign::cell`]).
+//! apostrophe ([`foreign::escape_cell`]).
 
 use std::{
     fs,

@@ -15,7 +15,7 @@ pub fn hash(name: &str) -> u64 {
         .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
-/// Like [`unit`], uniform in [-1, 1).
+/// Like [`unit()`], uniform in [-1, 1).
 pub fn around(hash: u64, n: usize) -> f64 {
     2.0 * unit(hash, n) - 1.0
 }

@@ -14,7 +14,7 @@
 //! | [`recorded`] | what PyTorch recorded of them, and comparing ours with it |
 //! | [`pytorch`] | the cases in the format of the scripts in `fixtures/torch` |
 //! | [`compare`], [`inputs`] | comparing tensors; named inputs |
-//! | [`differences`], [`reference`] | helpers for unit tests |
+//! | [`differences`], [`mod@reference`] | helpers for unit tests |
 //!
 //! Test helpers take only Candle's types, so that unit tests of `skewbench` itself can use them.
 

@@ -6,8 +6,8 @@
 //! says how to continue.
 //!
 //! Intervals are over seeds. Intervals of leads are corrected for choosing one arm among all (Bonferroni), whichever
-//! is chosen. The effect of other validation images is stated separately ([`Images`]). Independent of the paper: no
-//! share, method or data set is special.
+//! is chosen. The effect of other validation images is stated separately ([`ImageUncertainty`]). Independent of the
+//! paper: no share, method or data set is special.
 
 mod commands;
 mod next;

@@ -103,7 +103,7 @@ pub fn read_header(path: &Path) -> Result<Header> {
 /// Reads the header from all bytes of a file; `path` is its path in messages.
 ///
 /// # Errors
-/// Those of [`head`].
+/// Those of [`read_header`].
 pub fn read_header_from_bytes(bytes: &[u8], path: &Path) -> Result<Header> {
     let read = || {
         ensure!(!bytes.is_empty(), "the file has 0 bytes");

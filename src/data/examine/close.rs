@@ -17,8 +17,8 @@ const PART: usize = 16;
 const PARTS: usize = WORDS * 64 / PART;
 const _: () = assert!(PARTS > MAX_HASH_DISTANCE as usize, "a close pair must have an equal part");
 
-/// Returns positions in `first` and in `second` of hashes that differ in at most [`HASH_BITS`] bits, in ascending
-/// order. With `itself`, both are the same list, and each pair is returned once.
+/// Returns positions in `first` and in `second` of hashes that differ in at most [`MAX_HASH_DISTANCE`] bits, in
+/// ascending order. With `itself`, both are the same list, and each pair is returned once.
 pub fn pairs(first: &[Hash], second: &[Hash], itself: bool) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     for number in 0..PARTS {

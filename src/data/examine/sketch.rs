@@ -16,8 +16,8 @@ pub const HASH: usize = 32;
 pub const WORDS: usize = HASH / 8;
 /// Largest number of different bits between the hashes of nearly equal pictures. Ours: of 400 drawn sewers, no two
 /// differ in fewer than 74, and JPEG with quality 50 at 224 px changes at most 16 in 95 % of them. Among elpv's 2,624
-/// cells, which are cut out and aligned, neighbours in a module that reach the correlation [`ALIKE`] differ in 18 or
-/// more.
+/// cells, which are cut out and aligned, neighbours in a module that reach the correlation [`MIN_CORRELATION`] differ
+/// in 18 or more.
 pub const MAX_HASH_DISTANCE: u32 = 15;
 /// Smallest correlation between nearly equal pictures, as computed by [`Likeness`]. Ours: high, because photographs
 /// of one product by one camera are similar, too; elpv has no pair that satisfies both bounds.

@@ -1,10 +1,10 @@
 //! Duplicates: files of equal bytes, and pictures that are nearly equal.
 //!
 //! Two pictures of the same label are nearly equal if their hashes differ in at most
-//! [`HASH_BITS`](super::sketch::HASH_BITS) of 256 bits and their grey pictures of 32 x 32 pixels correlate at
-//! [`ALIKE`] or more: the same photograph saved again, scaled or brightened. Cropped, strongly shifted, rotated or
-//! retouched pictures are not found. Nearly equal pictures with different labels are not reported, since a defect may
-//! be the only difference.
+//! [`MAX_HASH_DISTANCE`](super::sketch::MAX_HASH_DISTANCE) of 256 bits and their grey pictures of 32 x 32 pixels
+//! correlate at [`MIN_CORRELATION`] or more: the same photograph saved again, scaled or brightened. Cropped, strongly
+//! shifted, rotated or retouched pictures are not found. Nearly equal pictures with different labels are not reported,
+//! since a defect may be the only difference.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -135,8 +135,8 @@ fn known_hashes(files: &Files) -> (Vec<usize>, Vec<Hash>) {
     (0..files.len()).filter_map(of).unzip()
 }
 
-/// The `pairs` whose small grey pictures correlate at [`ALIKE`] or more. Pictures that can no longer be opened match
-/// nothing.
+/// The `pairs` whose small grey pictures correlate at [`MIN_CORRELATION`] or more. Pictures that can no longer be
+/// opened match nothing.
 fn confirm(first: &Files, second: &Files, pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let likenesses = |files: &Files, wanted: BTreeSet<usize>| -> HashMap<usize, Likeness> {
         let of = |index| Some((index, Likeness::of(&files.open(index).ok()?)));

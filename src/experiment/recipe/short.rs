@@ -1,5 +1,5 @@
 //! The recipe for minutes instead of days. All numbers are ours: those specific to a pair of method and backbone
-//! are in one table, [`point`], those shared by all in [`at`].
+//! are in one table, [`point`], those shared by all in [`at_point`].
 //!
 //! SimCLR's own views are worse here than the paper's: measured at small scale on synthetic pipes, 45 % defects, one
 //! seed, temperature 0.2, AUROC of the converged probe is 0.80 with the paper's views, 0.72 with its own, 0.69 with its

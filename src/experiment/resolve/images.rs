@@ -44,7 +44,7 @@ pub(super) struct TrainingPool {
     pool: Pool,
 }
 
-/// Key of [`Ordered`]: the part of the images, and the class left out.
+/// Key of [`TrainingPool`]: the part of the images, and the class left out.
 pub(super) type PoolKey = ((usize, usize), Option<Class>);
 
 impl Resolver<'_, '_> {

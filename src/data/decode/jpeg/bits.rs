@@ -136,14 +136,14 @@ impl Bits {
         Some(code.symbol)
     }
 
-    /// Looks up the coefficients that are complete within the next few bits; [`Self::take`] skips them.
+    /// Looks up the coefficients that are complete within the next few bits; [`Self::skip_coefficients`] skips them.
     #[inline(always)]
     pub fn peek_coefficients(&mut self, table: &Huffman) -> Coefficients {
         self.load();
         table.several[(self.ahead >> (64 - QUICK)) as usize]
     }
 
-    /// Skips the bits that [`Self::several`] has looked up.
+    /// Skips the bits that [`Self::peek_coefficients`] has looked up.
     #[inline(always)]
     pub fn skip_coefficients(&mut self, several: Coefficients) {
         self.pass(usize::from(several.bits));
@@ -232,7 +232,7 @@ impl Huffman {
         Some(table)
     }
 
-    /// Fills the table used by [`Bits::several`].
+    /// Fills the table used by [`Bits::peek_coefficients`].
     pub fn prepare(&mut self) {
         for (first, several) in self.several.iter_mut().enumerate() {
             let mut ahead = (first as u64) << (64 - QUICK);
