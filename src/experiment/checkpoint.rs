@@ -115,7 +115,7 @@ fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolve
 pub(super) struct Keeper<'a> {
     checkpoint: Option<&'a Checkpoint>,
     resolved: &'a Resolved<'a>,
-    /// Notes in every saved state of this cell: its identity, the machine, and how often it was resumed.
+    /// Notes in every saved state of this cell: its identity, the machines, and how often it was resumed.
     notes: BTreeMap<String, String>,
     /// The state that training resumes from, if any.
     pub resume_from: Option<State>,
@@ -132,8 +132,9 @@ pub(super) struct Keeper<'a> {
     lap: Instant,
     /// Number of earlier processes that worked on the cell and left a state.
     pub resumed: usize,
-    /// The machine on which training began, if it is another one.
-    elsewhere: Option<String>,
+    /// All machines on which the cell was trained, in the order of their first use; this one is among them.
+    machines: Vec<String>,
+    machine: String,
 }
 
 /// Names of the keeper's own values within the checkpoint file.
@@ -166,7 +167,7 @@ impl<'a> Keeper<'a> {
         };
         match State::read(path) {
             Ok((state, notes)) => {
-                keeper.resume(&state, &notes, &machine).with_context(|| {
+                keeper.resume(&state, &notes).with_context(|| {
                     format!(
                         "{}: cannot be resumed; choose another --out, or remove the file to train the cell anew",
                         path.display()
@@ -196,11 +197,12 @@ impl<'a> Keeper<'a> {
             parts: BTreeMap::new(),
             lap: now,
             resumed: 0,
-            elsewhere: None,
+            machines: vec![machine.to_owned()],
+            machine: machine.to_owned(),
         })
     }
 
-    fn resume(&mut self, state: &State, notes: &BTreeMap<String, String>, machine: &str) -> Result<()> {
+    fn resume(&mut self, state: &State, notes: &BTreeMap<String, String>) -> Result<()> {
         let note = |name: &str| notes.get(name).cloned().unwrap_or_default();
         ensure_of(state, notes, self.resolved)?;
         self.epoch_ends = state.numbers(EPOCH_ENDS)?;
@@ -211,18 +213,23 @@ impl<'a> Keeper<'a> {
         }
         self.resumed = 1 + note(RESUMED).parse::<usize>().unwrap_or(0);
         self.notes.insert(RESUMED.to_owned(), self.resumed.to_string());
-        if note(MACHINE) != machine {
-            self.elsewhere = Some(note(MACHINE));
-            // Kept for the record, even if the cell is interrupted again.
-            self.notes.insert(MACHINE.to_owned(), note(MACHINE));
+        // All of them are kept for the record, even if the cell is interrupted again.
+        self.machines = note(MACHINE).lines().map(str::to_owned).collect();
+        if !self.machines.contains(&self.machine) {
+            self.machines.push(self.machine.clone());
         }
+        self.notes.insert(MACHINE.to_owned(), self.machines.join("\n"));
         Ok(())
     }
 
     /// Returns what a reader of the record must know about how the cell was trained.
     pub fn limits(&self) -> Vec<String> {
-        let elsewhere = self.elsewhere.iter();
-        elsewhere.map(|machine| format!("training began on another machine: {machine}")).collect()
+        let elsewhere = self.machines.iter().enumerate().filter(|(_, machine)| **machine != self.machine);
+        let described = elsewhere.map(|(place, machine)| match place {
+            0 => format!("training began on another machine: {machine}"),
+            _ => format!("a part of the training ran on another machine: {machine}"),
+        });
+        described.collect()
     }
 
     fn put_aside(&self, reason: &str, progress: &mut dyn FnMut(Event)) -> Result<()> {

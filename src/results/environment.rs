@@ -89,10 +89,14 @@ impl Folder {
     /// Reads the result of the folder's trials.
     ///
     /// # Errors
-    /// If there is no such file, or it is torn or has other fields.
+    /// If there is no such file, or it is torn, of a newer schema or has other fields.
     pub fn tuning(&self) -> Result<Tuning> {
         let path = self.root.join(TUNING);
-        let read = || -> Result<Tuning> { Ok(serde_json::from_str(&json_text(&path)?)?) };
+        let read = || -> Result<Tuning> {
+            let found: Tuning = serde_json::from_str(&json_text(&path)?)?;
+            ensure!(found.schema <= SCHEMA, "schema {}, this build reads {SCHEMA}", found.schema);
+            Ok(found)
+        };
         read().with_context(|| {
             format!("{}: missing, damaged, or written by another version of skewbench", path.display())
         })
@@ -187,5 +191,9 @@ mod tests {
             folder.write_tuning(&tuning(source)).unwrap();
             assert_eq!(folder.tuning().unwrap(), tuning(source));
         }
+        folder.write_tuning(&Tuning { schema: SCHEMA + 1, ..tuning("folder") }).unwrap();
+        let error = format!("{:#}", folder.tuning().unwrap_err());
+        let newer = format!("skewbench: schema {}, this build reads {SCHEMA}", SCHEMA + 1);
+        assert!(error.ends_with(&newer), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{
     Geometry,
     cpu::{
-        storage::{Real, constant, unsupported, with_values},
+        storage::{Real, constant, with_values},
         vector::vectorised,
     },
 };
@@ -28,7 +28,7 @@ pub fn depthwise(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Resul
     match images.dtype() {
         DType::F32 => on_cpu::<f32>(images, weights, geometry),
         DType::F64 => on_cpu::<f64>(images, weights, geometry),
-        found => unsupported("depthwise convolution", found),
+        found => bail!("depthwise convolution: expected f32 or f64, found {found:?}"),
     }
 }
 
@@ -51,7 +51,7 @@ pub fn relu6(numbers: &Tensor) -> Result<Tensor> {
     match numbers.dtype() {
         DType::F32 => clip::<f32>(numbers),
         DType::F64 => clip::<f64>(numbers),
-        found => unsupported("ReLU6", found),
+        found => bail!("ReLU6: expected f32 or f64, found {found:?}"),
     }
 }
 

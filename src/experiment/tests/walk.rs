@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{super::checkpoint::Keeper, *};
-use crate::results::{detector::EXAMPLES, provenance};
+use crate::{
+    results::{detector::EXAMPLES, provenance, record::Provenance},
+    train::{Progress, checkpoint::State},
+};
 
 fn cell() -> Cell {
     Cell { study: Study::Extension, method: Supervised, backbone: ResNet18, share: Share::NATURAL, seed: 5 }
@@ -19,7 +22,7 @@ fn a_finished_cell_tells_its_stages_cost_and_detector() {
     let (mut stages, mut steps) = (Vec::new(), 0);
     let finished = run(&cell(), &plan, &source, &mut |event| match event {
         Event::Stage(name) => stages.push(name),
-        Event::Training(crate::train::Progress::Step { .. }) => steps += 1,
+        Event::Training(Progress::Step { .. }) => steps += 1,
         _ => {}
     })
     .unwrap();
@@ -71,6 +74,38 @@ fn a_state_is_kept_beside_its_record() {
     assert!(checkpoint.stop.load(std::sync::atomic::Ordering::Relaxed), "it is the caller's");
 }
 
+/// The state of a cell that is trained on one machine after another names them all, whichever is last.
+#[test]
+fn every_machine_that_trained_a_cell_is_named() {
+    let (plan, source) = (Plan::new(Scale::fixture()), drawn(80, 36));
+    let resolved = plan.resolve(&cell(), &source).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.checkpoint");
+    let (every, stop) = (Duration::from_secs(300), Arc::new(AtomicBool::new(true)));
+    let checkpoint = Checkpoint { path, every, stop };
+    run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
+    let here = provenance::collect(&resolved.device);
+    let name = |cpu: &str| format!("{}, {cpu}", here.device);
+    let began = format!("training began on another machine: {}", name(&here.cpu));
+    let ran = |cpu: &str| format!("a part of the training ran on another machine: {}", name(cpu));
+    for (cpu, expected) in [
+        (here.cpu.as_str(), vec![]),
+        ("second", vec![began.clone()]),
+        (&here.cpu, vec![ran("second")]),
+        ("third", vec![began.clone(), ran("second")]),
+        ("second", vec![began.clone(), ran("third")]),
+    ] {
+        let machine = Provenance { cpu: cpu.to_owned(), ..here.clone() };
+        let mut keeper = Keeper::open(Some(&checkpoint), &resolved, &machine, &mut |_| {}).unwrap();
+        assert_eq!(keeper.limits(), expected, "on {cpu}");
+        // It saves its next state at once, because it is to stop.
+        keeper.start();
+        let state = || Ok(State::read(&checkpoint.path)?.0);
+        let step = Progress::Step { epoch: 0, step: 1, steps: 3, images: 32, loss: 0.0, state: &state };
+        keeper.on_progress(&step).unwrap_err();
+    }
+}
+
 /// A cell resumed on another machine states where it began; on the same machine it states nothing.
 #[test]
 fn a_resumed_cell_says_where_it_began() {
@@ -84,7 +119,7 @@ fn a_resumed_cell_says_where_it_began() {
     assert_eq!(error.downcast_ref(), Some(&Stopped { epochs: 0, steps: 1 }));
     checkpoint.ensure_belongs_to(&resolved).unwrap();
     let here = provenance::collect(&resolved.device);
-    let open = |machine: &crate::results::record::Provenance| {
+    let open = |machine: &Provenance| {
         let mut told = Vec::new();
         let keeper = Keeper::open(Some(&checkpoint), &resolved, machine, &mut |event| match event {
             Event::Resumed { epoch, step, images } => told.push([epoch, step, images]),

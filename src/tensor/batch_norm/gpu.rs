@@ -300,6 +300,10 @@ impl<T: Element + Send + Sync> Operation for BatchNorm<T> {
         Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
     }
 
+    fn reads(&self, argument: usize) -> bool {
+        argument != 2
+    }
+
     fn reads_result(&self) -> bool {
         true
     }

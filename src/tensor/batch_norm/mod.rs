@@ -37,6 +37,10 @@ pub fn batch_norm(
     {
         bail!("batch norm: statistics given are not of {channels} channels")
     }
+    let fits = |residual: &Tensor| residual.shape() == input.shape();
+    if weight.dims() != [channels] || bias.dims() != [channels] || !then.residual.is_none_or(fits) {
+        bail!("batch norm: weight, bias or residual do not fit an input of {:?}", input.shape())
+    }
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
         return gpu::batch_norm(input, weight, bias, given, then);

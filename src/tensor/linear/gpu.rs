@@ -226,7 +226,11 @@ impl Operation for Linear {
         let mut shape = layout.dims().to_vec();
         let bias_fits = self.bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]);
         if shape.pop() != Some(inputs) || !bias_fits {
-            bail!("linear: weight {:?} and its bias do not fit an input of {:?}", self.weight, layout.shape())
+            bail!(
+                "linear: weight {:?} and its bias do not fit an input of {:?}",
+                self.weight.shape(),
+                layout.shape()
+            )
         }
         let rows = shape.iter().product::<usize>();
         shape.push(outputs);

@@ -23,6 +23,7 @@ pub use self::{
     setup::{Lists, Setup},
     sources::{Sources, sampled},
 };
+use crate::support::print::labelled;
 
 /// Which cells to train, on which data, and how.
 #[derive(Clone, clap::Args)]
@@ -223,18 +224,19 @@ impl Run {
     pub fn describe(&self, cells: &[Resolved]) {
         self.sources.describe(&self.plan);
         for (place, line) in self.first_weights(cells).iter().enumerate() {
-            println!("{}{}", if place == 0 { "weights " } else { "        " }, foreign::escape_message(line));
+            labelled(if place == 0 { "weights" } else { "" }, &foreign::escape_message(line));
         }
         let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &self.plan.scale;
-        println!(
-            "scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}, \
+        let scale = format!(
+            "{name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}, \
              ViT patch {} width {} depth {}, recipe {}",
             vit.patch, vit.width, vit.depth, self.plan.recipe
         );
+        labelled("scale", &scale);
         let passes = cells.iter().map(Resolved::image_passes).sum();
-        println!("cells   {}, {} image passes", cells.len(), thousands(passes));
+        labelled("cells", &format!("{}, {} image passes", cells.len(), thousands(passes)));
         if let Some(line) = self.too_few_steps(cells) {
-            println!("note    {line}");
+            labelled("note", &line);
         }
     }
 

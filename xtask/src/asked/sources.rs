@@ -10,7 +10,10 @@ use skewbench::{
 };
 
 use super::thousands;
-use crate::support::source::{CACHED_BYTES, Choice, Purpose, Reading};
+use crate::support::{
+    print::labelled,
+    source::{CACHED_BYTES, Choice, Purpose, Reading},
+};
 
 /// Data sources, by the side of their drawn images in pixels. Data from files has a single entry.
 pub struct Sources {
@@ -87,17 +90,13 @@ impl Sources {
             format!("{} images, {percent:.1} % defects", thousands(images))
         };
         for (side, source) in &self.by_side {
-            println!(
-                "data    {}{}: train {}; validation {}",
-                source.name,
-                if self.drawn { format!(", {side} px") } else { String::new() },
-                count(&*source.train),
-                count(&*source.validation)
-            );
+            let side = if self.drawn { format!(", {side} px") } else { String::new() };
+            let (train, validation) = (count(&*source.train), count(&*source.validation));
+            labelled("data", &format!("{}{side}: train {train}; validation {validation}", source.name));
             sampled(source, plan)
                 .iter()
                 .chain(&source.interpretation)
-                .for_each(|line| println!("        {}", foreign::escape_message(line)));
+                .for_each(|line| labelled("", &foreign::escape_message(line)));
         }
     }
 }

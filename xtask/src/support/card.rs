@@ -29,7 +29,7 @@ pub fn lines(cards: &[Card], setting: Option<&str>, made: &[RecordedCommand]) ->
 }
 
 /// Wraps text into lines of at most [`WIDTH`] characters; only a longer word makes a longer line.
-fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
+pub fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
     broken(text.split(' '), [first, rest], "")
 }
 

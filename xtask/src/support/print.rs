@@ -6,9 +6,11 @@
 
 use std::{
     fmt::Arguments,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     sync::Mutex,
 };
+
+use super::card::wrapped;
 
 /// The first failure to write to the standard output.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -38,6 +40,13 @@ pub fn write(to: To, text: Arguments, end: &str) {
 pub fn end() -> Option<io::Error> {
     note(io::stdout().flush());
     LOST.lock().ok()?.take()
+}
+
+/// Writes text after a label of eight columns: on a terminal in as many lines as it needs, in a file in one.
+pub fn labelled(label: &str, text: &str) {
+    let (first, rest) = (format!("{label:8}"), " ".repeat(8));
+    let lines = if io::stdout().is_terminal() { wrapped(text, &first, &rest) } else { vec![first + text] };
+    lines.iter().for_each(|line| write(To::Output, format_args!("{line}"), "\n"));
 }
 
 fn note(written: io::Result<()>) {

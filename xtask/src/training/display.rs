@@ -67,8 +67,7 @@ impl Display {
         self.begun = Instant::now();
         self.cell.reset();
         self.cell.set_length(passes as u64);
-        let next = next.and_then(|id| id.split('-').next()?.split('/').next_back());
-        let next = next.map_or_else(String::new, |method| format!("  (next: {method})"));
+        let next = next.and_then(short_name).map_or_else(String::new, |name| format!("  (next: {name})"));
         let fits = title.chars().count() + next.chars().count() < COLUMNS;
         self.cell.set_prefix(if fits { format!("{title}{next}") } else { title.to_owned() });
     }
@@ -148,6 +147,13 @@ impl Display {
             eprintln!("{text}");
         }
     }
+}
+
+/// Returns the method of the cell called `id`; of a baseline, which has none, its study.
+fn short_name(id: &str) -> Option<&str> {
+    let (study, rest) = id.split_once('/')?;
+    let method = rest.split('-').next()?;
+    Some(if method == "none" { study } else { method })
 }
 
 #[cfg(test)]
@@ -245,6 +251,8 @@ mod tests {
     #[test]
     fn what_comes_next_is_named_if_there_is_room() {
         let mut display = Display::new(1_000);
+        display.begin("a", Some("random_weights/none-vit_tiny-share45-seed0"), 1, 1);
+        assert_eq!(display.cell.prefix(), "a  (next: random_weights)");
         let next = "  (next: mae)";
         for (letters, fits) in [(79 - next.len(), true), (80 - next.len(), false)] {
             let title = "x".repeat(letters);
