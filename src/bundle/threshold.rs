@@ -86,6 +86,28 @@ impl Threshold {
             true_positive_rate: flagged(&positives),
         })
     }
+
+    /// Returns a warning if the images cannot be like the validation images: if more are flagged than if every one
+    /// had a defect, or fewer than if none had. Whatever the rate of defects, the flagged share of images like
+    /// validation's lies between the two rates. It must lie outside by more than the 95 % intervals of both.
+    pub fn doubt(&self, flagged: usize, scored: usize) -> Option<String> {
+        if scored == 0 {
+            return None;
+        }
+        let share = proportion_interval(flagged as f64, scored as f64);
+        let ([false_alarms, least, _], [hits, _, most]) = (self.false_positive_rate, self.true_positive_rate);
+        let (comparison, of, rate) = match share {
+            _ if share.low > most => ("more than if every one had a defect", "defects", hits),
+            _ if share.high < least => ("fewer than if none had a defect", "normal images", false_alarms),
+            _ => return None,
+        };
+        Some(format!(
+            "{:.1} % of these images are flagged, {comparison}: of validation's {of} it was {:.1} %. The images differ \
+             from those that the detector was made with, so its rates and probabilities do not hold here",
+            100.0 * share.estimate,
+            100.0 * rate
+        ))
+    }
 }
 
 /// Largest whole number of images that is at most `part` of `count`. 29 % of 100 gives 29, although the floating-point
@@ -145,6 +167,31 @@ impl fmt::Display for FlagAt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of 100 images a fifth (0.13 to 0.29) or four fifths (0.71 to 0.87) may be flagged by chance where the rates are
+    /// 0.3 and 0.7 with intervals 0.05 to either side. Outside: 0.10 (up to 0.174) and 0.90 (from 0.826).
+    #[test]
+    fn more_hits_than_defects_could_give_are_doubted() {
+        let threshold = Threshold {
+            logit: 0.0,
+            chosen: "own".to_owned(),
+            false_positive_rate: [0.3, 0.25, 0.35],
+            true_positive_rate: [0.7, 0.65, 0.75],
+        };
+        for flagged in [20, 30, 50, 70, 80] {
+            assert_eq!(threshold.doubt(flagged, 100), None, "{flagged}");
+        }
+        assert_eq!(threshold.doubt(0, 0), None);
+        assert_eq!(threshold.doubt(1, 1), None, "a single image proves nothing");
+        let more = threshold.doubt(90, 100).unwrap();
+        let begin = "90.0 % of these images are flagged, more than if every one had a defect: of validation's defects \
+                     it was 70.0 %. ";
+        assert!(more.starts_with(begin), "{more}");
+        let fewer = threshold.doubt(10, 100).unwrap();
+        let begin = "10.0 % of these images are flagged, fewer than if none had a defect: of validation's normal images \
+                     it was 30.0 %. ";
+        assert!(fewer.starts_with(begin), "{fewer}");
+    }
 
     /// Normal images at 0, 1, ... 99, defects at 50, 51, ... 149.
     fn images() -> (Vec<f64>, Vec<bool>) {

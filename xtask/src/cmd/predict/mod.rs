@@ -169,6 +169,9 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
         rows.path().display(),
         page.display()
     );
+    if let Some(doubt) = bundle.manifest.threshold.doubt(found.flagged, found.scored) {
+        println!("note: {doubt}");
+    }
     if !bundle.manifest.limits.is_empty() {
         println!("note: the page lists what to know about the detector's training data");
     }

@@ -37,6 +37,7 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[PageImag
                         " " (counted(found.skipped, "image", "images")) " could not be read; " code { "predictions.csv" } " gives the reasons."
                     }
                 }
+                @if let Some(doubt) = manifest.threshold.doubt(found.flagged, found.scored) { p.doubt role="note" { (doubt) "." } }
                 @if !manifest.limits.is_empty() {
                     details.limits {
                         summary { "Notes on its training data" }
@@ -123,6 +124,7 @@ const STYLE: &str = "\
 body { max-width: 80rem; margin: 1rem auto; padding: 0 1rem; }
 form { position: sticky; top: 0; background: Canvas; padding: .5rem 0; display: flex; gap: 1rem; flex-wrap: wrap; align-items: center; }
 input[type=number] { width: 5rem; }
+.doubt { border-left: .3rem solid #d55e00; padding-left: .6rem; font-weight: bold; }
 .limits, .keys { font-size: .85rem; opacity: .8; margin: .2rem 0; }
 ol { list-style: none; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; }
 li { border: 2px solid transparent; border-radius: .4rem; padding: .4rem; font-size: .85rem; overflow-wrap: anywhere; }
@@ -191,8 +193,12 @@ mod tests {
         assert_eq!(heat(&[]).into_string(), "");
     }
 
-    /// The page of a detector whose rates are easy to distinguish.
+    /// The page of a detector whose rates are easy to distinguish, with 3 of 40 images flagged.
     fn page(limits: &[&str], places: Vec<Vec<f64>>, skipped: usize) -> String {
+        page_of([3, skipped], limits, places)
+    }
+
+    fn page_of([flagged, skipped]: [usize; 2], limits: &[&str], places: Vec<Vec<f64>>) -> String {
         use skewbench::bundle::{Calibration, Threshold};
         let record = crate::support::committed::record("table1", "simclr", 0);
         let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0634 };
@@ -216,8 +222,17 @@ mod tests {
         let shown =
             |path, flagged, places| PageImage { worth: worth(path, flagged), uri: "data:,".into(), places };
         let shown = [shown("a<b.png", true, places), shown("c.png", false, Vec::new())];
-        let found = Summary { scored: 40, flagged: 3, skipped };
+        let found = Summary { scored: 40, flagged, skipped };
         render(&manifest, 0.025, &found, &shown).into_string().replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn the_page_doubts_images_that_are_unlike_validations() {
+        let html = page_of([40, 0], &[], Vec::new());
+        let doubt = "<p class=\"doubt\" role=\"note\">100.0 % of these images are flagged, more than if every one had a \
+                     defect: of validation's defects it was 70.0 %.";
+        assert!(html.contains(doubt), "{html}");
+        assert!(!page(&[], Vec::new(), 0).contains("doubt\""));
     }
 
     #[test]
