@@ -87,7 +87,7 @@
       const chance = wins[0] / DRAWS, name = (row) => `${row.e.method} on ${row.e.backbone}`;
       const nothing = 1000 * p * miss, everything = 1000 * (1 - p) * alarm;
       let words = `At ${text} defects: ${name(rows[0])} has the lowest expected cost, ${number(rows[0].mean.cost, 0)} per 1,000 images`;
-      if (chance >= 0.95) words += `, in ${number(100 * chance, 0)} % of draws.`;
+      if (chance >= 0.95) words += `, in ${number(100 * chance, 0)} % of resamples of the test images${rows[0].e.rates.length > 1 ? "" : "; with one seed, other seeds may differ"}.`;
       else {
         const close = rows.filter((_, i) => wins[i] / DRAWS > 0.05 && i > 0).map(name);
         words += `, but the difference${close.length ? ` to ${close.join(", ")}` : ""} is within noise.`;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Card, NextAction, words};
-use crate::{analysis::Axes, data::Share, study::Study};
+use crate::{analysis::Axes, backbone, data::Share, method, study::Study};
 
 /// A command that made records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Card {
 
     /// Flags that select exactly these cells at the share, including the cells that fine-tuned ones start from.
     fn asked(&self, cells: &[Axes], seeds: usize) -> String {
-        let papers = |cell: &Axes| cell.method.is_some_and(crate::method::Name::is_from_paper);
+        let papers = |cell: &Axes| cell.method.is_some_and(method::Name::is_from_paper);
         let mut study = if cells.iter().all(papers) { "table1" } else { "table1,methods" }.to_owned();
         let tuned = |cell: &Axes| cell.study == Study::FineTuned;
         let only = if cells.iter().any(tuned) {
@@ -49,11 +49,23 @@ impl Card {
             let begins = cells.iter().filter(|cell| tuned(cell)).map(|cell| cell.in_study(plain));
             let all: BTreeSet<Axes> = cells.iter().copied().chain(begins).collect();
             only(all.iter().map(|cell| format!("{}/{}", cell.study.id(), words::short_name(cell))))
+        } else if study == "table1" && cells.len() == in_table_1() {
+            String::new()
         } else {
             only(cells.iter().map(words::short_name))
         };
-        format!("--study {study} {only} --shares {} --seeds {seeds}", self.share)
+        let only = if only.is_empty() { only } else { format!(" {only}") };
+        format!("--study {study}{only} --shares {} --seeds {seeds}", self.share)
     }
+}
+
+/// Number of the pairs of method and backbone that the paper trains.
+fn in_table_1() -> usize {
+    let papers = method::Name::ALL.into_iter().filter(|method| method.is_from_paper());
+    let backbones = |method: method::Name| {
+        backbone::Name::STUDY.into_iter().filter(move |&backbone| method.undefined_on(backbone).is_none())
+    };
+    papers.flat_map(backbones).count()
 }
 
 /// Formats `--only a,b --only c`, in lists that fit a line of a terminal.

@@ -10,14 +10,17 @@ use crate::{
     report::{Page, share_in_words},
 };
 
-/// Table with one row per training share: the arm to take, its AUROC beside that of random weights, and how certain the
-/// choice is. Each row links to its card.
+/// Table with one row per training share: the arm to take, its AUROC beside that of random weights and of the best
+/// detector that no labelled defect was used for, and how certain the choice is. Each row links to its card.
 pub fn table(page: &Page) -> Markup {
+    let known = page.cards.iter().filter_map(Card::pick).any(|pick| pick.auroc.low < pick.auroc.high);
+    let how = if known { "with 95 % intervals over seeds" } else { "one seed: no intervals" };
     html! { div.wide { table.glance {
-        caption { "The answer at a glance: AUROC of the converged probe, with 95 % intervals over seeds" }
+        caption { "The answer at a glance: AUROC of the converged probe, " (how) }
         thead { tr {
             th scope="col" { "Defects in training" } th scope="col" { "Best so far" } th.number scope="col" { "AUROC" }
-            th.number scope="col" { "Random weights" } th scope="col" { "How sure" }
+            th.number scope="col" { "Random weights" } th.number scope="col" { "No defect labelled" }
+            th scope="col" { "How sure" }
         } }
         tbody { @for card in &page.cards { (row(page, card)) } }
     } } }
@@ -34,6 +37,7 @@ fn row(page: &Page, card: &Card) -> Markup {
         td { @if let Some(pick) = pick { strong { (named(pick)) } } @else { "\u{2013}" } }
         td.number { (number(pick.map(|pick| pick.auroc))) }
         td.number { (number(random.map(|random| random.auroc))) }
+        td.number { (number(card.unlabelled.as_ref().map(|unlabelled| unlabelled.auroc))) }
         td { (unbroken(&card.how_sure())) }
     } }
 }

@@ -36,6 +36,16 @@ pub struct Series {
     pub dashed: bool,
 }
 
+/// Says in a caption what the bars of these series are.
+pub fn what_bars_are(series: &[Series]) -> &'static str {
+    let known = |&(_, [low, high]): &(f64, [f64; 2])| low.is_finite() && low < high;
+    if series.iter().flat_map(|series| &series.bars).any(known) {
+        "bars: 95 % over seeds"
+    } else {
+        "one seed: no intervals"
+    }
+}
+
 /// Several series in a frame.
 pub struct Plot {
     /// Caption below the figure.

@@ -18,7 +18,7 @@ use crate::{
     method::Name::Supervised,
     report::{
         Page,
-        figure::plot::{Plot, PlotAxis, Series},
+        figure::plot::{Plot, PlotAxis, Series, what_bars_are},
         main_share, share_in_words,
     },
     results::{Classifier, record::Record},
@@ -189,7 +189,7 @@ impl Curves {
         let marks = marks(&counts.iter().map(|&count| (place(count), count.to_string())).collect::<Vec<_>>());
         let x = PlotAxis::spanning("labelled defects", counts.iter().map(|&count| place(count)), 0);
         Plot {
-            caption: format!("{title}, {} (bars: 95 % over seeds)", backbone.label()),
+            caption: format!("{title}, {} ({})", backbone.label(), what_bars_are(&series)),
             x: PlotAxis { marks, ..x },
             y: y.clone(),
             series,

@@ -8,7 +8,7 @@ use crate::{
     method,
     report::{
         Page,
-        figure::plot::{Plot, PlotAxis, Series},
+        figure::plot::{Plot, PlotAxis, Series, what_bars_are},
     },
     results::Metric,
 };
@@ -35,9 +35,10 @@ pub fn by_share(page: &Page, ours: &Evidence, metric: Metric) -> Vec<(backbone::
         places.fold((f64::MAX, f64::MIN), |(low, high), place| (low.min(place), high.max(place)));
     let plot = |series: Vec<Series>, backbone: backbone::Name| Plot {
         caption: format!(
-            "{} of the converged probe by training share, {} (bars: 95 % over seeds)",
+            "{} of the converged probe by training share, {} ({})",
             metric.label(),
-            backbone.label()
+            backbone.label(),
+            what_bars_are(&series)
         ),
         x: PlotAxis {
             label: "share of defects in training (logarithmic scale)".into(),

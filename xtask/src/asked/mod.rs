@@ -12,8 +12,9 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use skewbench::{
+    analysis::test_images::auroc_error,
     augment::Normalisation,
-    data::{Share, foreign, imbalance::OutOfReach},
+    data::{Share, Source, foreign, imbalance::OutOfReach},
     experiment::{Cell, Init, Plan, Resolved, Resolver, Scale, Study},
     named::counted,
 };
@@ -235,7 +236,8 @@ impl Run {
         labelled("scale", &scale);
         let passes = cells.iter().map(Resolved::image_passes).sum();
         labelled("cells", &format!("{}, {} image passes", cells.len(), thousands(passes)));
-        if let Some(line) = self.too_few_steps(cells) {
+        for line in self.sources.all().filter_map(too_few_validation_images).chain(self.too_few_steps(cells))
+        {
             labelled("note", &line);
         }
     }
@@ -270,6 +272,25 @@ impl Run {
         let lines: BTreeSet<String> = self.undefined.iter().filter_map(line).collect();
         lines.iter().for_each(|line| println!("{line}"));
     }
+}
+
+/// Returns a warning if validation has too few images to tell methods apart, however many seeds are trained.
+pub fn too_few_validation_images(source: &Source) -> Option<String> {
+    /// The AUROC for which the interval is stated, and the widest half of an interval that goes without a warning. Ours.
+    const AUROC: f64 = 0.8;
+    const WIDEST: f64 = 0.05;
+    let labels = source.validation.labels();
+    let defects = labels.iter().filter(|labels| labels.defect).count();
+    let normals = labels.len() - defects;
+    let reach = 1.96 * auroc_error(AUROC, defects as f64, normals as f64)?;
+    (reach > WIDEST).then(|| {
+        format!(
+            "validation has {} and {}: an AUROC of {AUROC} is known to within {reach:.2} at best (95 %), and smaller \
+             differences between methods cannot be seen. Take more validation images",
+            counted(defects, "defect", "defects"),
+            counted(normals, "normal image", "normal images")
+        )
+    })
 }
 
 /// Describes the normalisation of pixels for the weights of a file, and where it comes from.

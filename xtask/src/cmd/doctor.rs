@@ -15,7 +15,7 @@ use skewbench::{
 };
 
 use crate::{
-    asked::{Lists, Outcome, Request, Run, sampled},
+    asked::{Lists, Outcome, Request, Run, sampled, too_few_validation_images},
     support::{notes, shared},
 };
 
@@ -74,14 +74,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("note     {}", foreign::escape_message(&note));
     }
     if findings.troubles.is_empty() {
-        println!("no problems found");
+        let notes = match findings.notes.len() {
+            0 => String::new(),
+            count => format!("; {} above", counted(count, "note", "notes")),
+        };
+        println!("nothing stops a run{notes}");
         return Ok(());
     }
     for trouble in &findings.troubles {
         println!("PROBLEM  {}", foreign::escape_message(trouble));
     }
     bail!(
-        "{} found: each line above says what to change; then run doctor again",
+        "{} found: change what the lines above name; then run doctor again",
         counted(findings.troubles.len(), "problem", "problems")
     )
 }
@@ -102,8 +106,9 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
             .iter()
             .chain(&source.interpretation)
             .for_each(|line| println!("         {}", foreign::escape_message(line)));
-        findings.notes.extend(source.limits.iter().cloned());
+        findings.notes.extend(source.limits.iter().cloned().chain(too_few_validation_images(source)));
     }
+    findings.notes.extend(run.too_few_steps(resolved));
     let mut seen = BTreeSet::new();
     for cell in resolved {
         let (images, defects) = (cell.subset.indices.len(), cell.subset.defects);
@@ -310,7 +315,7 @@ mod tests {
             "images   train: 27 looked at, 0 bad; 27 of 32 x 32",
             "images   validation: 9 looked at, 0 bad; 9 of 32 x 32",
             "cells    6",
-            "no problems found",
+            "nothing stops a run; 2 notes above",
         ] {
             assert_eq!(told.lines().filter(|found| *found == line).count(), 1, "{line}: {told}");
         }
@@ -330,7 +335,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 0);
         let (ended, told) = self::told(folder.path(), "--study floors --shares 1%");
         let error = ended.unwrap_err().to_string();
-        assert_eq!(error, "1 problem found: each line above says what to change; then run doctor again");
+        assert_eq!(error, "1 problem found: change what the lines above name; then run doctor again");
         assert_eq!(
             told.lines()
                 .filter(|line| line.starts_with("PROBLEM  pixels/none-pixels-share01-seed0 and 2 more: "))

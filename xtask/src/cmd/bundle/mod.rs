@@ -60,6 +60,10 @@ pub struct Arguments {
     /// [default: as in validation]
     #[arg(long, value_name = "SHARE")]
     rate: Option<Share>,
+
+    /// Overwrite an existing file
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// Scorers by their names on the command line.
@@ -88,6 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (_, false) => bail!("expected a cell and the file to write; --best takes the card's cell"),
     };
     let (_, record) = likely::find_finished(&folder, &cell)?;
+    ensure!(arguments.overwrite || !Path::new(to).exists(), "{to}: already exists; --overwrite replaces it");
     let manifest = write(arguments, &folder, &record, Path::new(to))?;
     let bytes = std::fs::metadata(to)?.len() as usize;
     // Open it once as a check: a bundle that fails its own check is useless.
@@ -100,6 +105,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> Result<Manifest> {
     let cell = &record.cell.id;
+    ensure!(
+        record.cell.backbone != "pixels",
+        "{cell}: raw pixels have no network, so they cannot be made into a detector; a cell of random_weights/ can, for \
+         example with --scorer mahalanobis"
+    );
     let (weights, detector) = (folder.weights_path(cell), folder.detector_path(cell));
     for path in [&weights, &detector] {
         ensure!(

@@ -140,27 +140,33 @@ fn compare_with_baselines(pick: &Scored, records: &[Record]) {
     scored.sort_by(|first, second| score(second).total_cmp(&score(first)));
     let is_supervised = |at: &Scored| at.cell.method.is_some_and(method::Name::is_supervised);
     let is_floor = |at: &Scored| at.cell.is_floor();
+    // The arm was chosen among so many by the same scores.
+    let arms = 1 + scored.iter().filter(|at| !is_floor(at)).count();
     println!(
-        "\n{} (AUROC {:.3}) beside others; differences with their intervals at 95 %:",
+        "\n{} (AUROC {:.3}) beside others; differences with 95 % intervals, corrected for having chosen one of {arms} \
+         (Bonferroni):",
         in_words(pick),
         score(pick)
     );
+    let compare = |at: &Scored| compare(&evidence, pick, at, arms);
     for at in scored.iter().filter(|at| is_floor(at) || is_supervised(at)) {
-        compare(&evidence, pick, at);
+        compare(at);
     }
     if is_supervised(pick) {
         if let Some(best) = scored.iter().find(|at| !is_floor(at) && !is_supervised(at)) {
             println!(
                 "It is supervised, so it learns from labels. The best of the self-supervised methods is"
             );
-            compare(&evidence, pick, best);
+            compare(best);
         }
     } else if !scored.iter().any(is_supervised) {
         println!("  supervised training was left out by --only");
     }
 }
 
-fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
+fn compare(evidence: &Evidence, pick: &Scored, other: &Scored, arms: usize) {
+    /// Chance of an error at each end of an interval.
+    const TAIL: f64 = 0.025;
     let name = match other.cell.study {
         Study::Pixels => "pixels".to_owned(),
         Study::GivenWeights => format!("given weights, frozen, of {}", other.cell.backbone_id()),
@@ -169,7 +175,12 @@ fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
     };
     let score = mean(&evidence.scores(Metric::Auroc, other));
     let told = match evidence.difference(Metric::Auroc, pick, other) {
-        Ok(contrast) => placed(&format!("{name} ({score:.3})"), contrast.value),
+        Ok(contrast) => {
+            let (estimate, reach) =
+                (contrast.value.estimate, contrast.error.tail_quantile(TAIL / arms as f64));
+            let corrected = Interval { estimate, low: estimate - reach, high: estimate + reach };
+            placed(&format!("{name} ({score:.3})"), corrected)
+        }
         Err(_) => format!("the spread of {name} ({score:.3}) over seeds is unknown"),
     };
     println!("  {told}");
@@ -338,7 +349,8 @@ mod tests {
         let lines: Vec<&str> = simclr.lines().collect();
         assert_eq!(
             lines[1],
-            "simclr on resnet18 (AUROC 0.800) beside others; differences with their intervals at 95 %:"
+            "simclr on resnet18 (AUROC 0.800) beside others; differences with 95 % intervals, corrected for having \
+             chosen one of 3 (Bonferroni):"
         );
         assert!(lines[2].starts_with("  BELOW supervised on resnet18 (0.900): -0.100 (-0.1"), "{simclr}");
         assert!(lines[3].starts_with("  above random weights of resnet18 (0.500): +0.300 (+0.2"), "{simclr}");

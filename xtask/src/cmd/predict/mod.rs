@@ -21,6 +21,8 @@ use skewbench::{
     seed::Seed,
 };
 
+use crate::support::notes;
+
 use self::{
     rows::{Row, Rows},
     worst::{ScoredImage, Worst},
@@ -172,8 +174,8 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
     if let Some(doubt) = bundle.manifest.threshold.doubt(found.flagged, found.scored) {
         println!("note: {doubt}");
     }
-    if !bundle.manifest.limits.is_empty() {
-        println!("note: the page lists what to know about the detector's training data");
+    for limit in notes::merge(&bundle.manifest.limits) {
+        println!("note: {}", foreign::escape_message(&limit));
     }
     Ok(())
 }
