@@ -21,8 +21,12 @@ pub fn closest_name<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -
 pub fn no_cell(typed: &[String], cells: &[String]) -> String {
     let words = |cell: &String| -> Vec<String> { cell.split(['/', '-']).map(str::to_owned).collect() };
     let words: BTreeSet<String> = cells.iter().flat_map(words).collect();
-    let meant: Vec<&str> =
-        typed.iter().filter_map(|typed| closest_name(typed, words.iter().map(String::as_str))).collect();
+    // A text with a hyphen is meant as the name of a whole cell.
+    let closest = |typed: &String| match typed.contains('-') {
+        true => closest_name(typed, cells.iter().map(String::as_str)),
+        false => closest_name(typed, words.iter().map(String::as_str)),
+    };
+    let meant: Vec<&str> = typed.iter().filter_map(closest).collect();
     let suggestion =
         if meant.is_empty() { String::new() } else { format!(" Did you mean '{}'?", meant.join("' or '")) };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -67,6 +71,8 @@ mod tests {
         assert!(told.starts_with("no cell's name contains 'simclrr'. Did you mean 'simclr'?"), "{told}");
         assert!(told.contains("like 'table1/simclr-resnet18-share45-seed0'"), "{told}");
         assert!(!no_cell(&["zzz".to_owned()], &cells).contains("Did you mean"));
+        let told = no_cell(&["table1/simclr-resnet18-share45-seed1".to_owned()], &cells);
+        assert!(told.contains("Did you mean 'table1/simclr-resnet18-share45-seed0'?"), "{told}");
         assert_eq!(closest_name("ResNet", ["resnet18", "vit_tiny"]), Some("resnet18"));
     }
 

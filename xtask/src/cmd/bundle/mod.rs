@@ -195,6 +195,13 @@ fn say(manifest: &Manifest) {
         rate(threshold.false_positive_rate),
         rate(threshold.true_positive_rate)
     );
+    let [alarms, hits] = [threshold.false_positive_rate, threshold.true_positive_rate].map(|[part, ..]| part);
+    let (found, in_vain) = (1e3 * manifest.rate * hits, 1e3 * (1.0 - manifest.rate) * alarms);
+    println!(
+        "  of 1 000 images with {} defects it would flag {:.0}, {found:.1} of them defects",
+        percent(manifest.rate),
+        found + in_vain
+    );
     println!(
         "  probabilities are calibrated for {} defects (expected calibration error {:.3}, cross-validated)",
         percent(manifest.rate),

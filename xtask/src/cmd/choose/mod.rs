@@ -49,7 +49,7 @@ pub struct Arguments {
     setup: Setup,
 
     /// Defect share to train at [default: the data's own, `natural`; 45% for the drawn sewer]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, alias = "shares", value_name = "SHARE")]
     share: Option<Share>,
 
     /// Only arms whose name contains one of these texts, such as `simclr` or `vit_tiny`

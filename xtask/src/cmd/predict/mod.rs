@@ -96,6 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Opens the images to score; `bits` of 16-bit samples are significant, as in training.
 fn open(images: &Path, bits: Option<u8>) -> Result<Files> {
+    ensure!(images.exists(), "{}: no such folder or table", images.display());
     let files = if images.is_dir() { folder::unlabelled(images)? } else { table::unlabelled(images)? };
     ensure!(!files.is_empty(), "{}: no images", images.display());
     let bits = bits.map(|bits| bits.to_string().parse::<SampleBits>()).transpose()?;
@@ -194,6 +195,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = open(folder.path(), None).err().map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("no images")));
+        let error = open(&folder.path().join("nwe"), None).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.ends_with("nwe: no such folder or table")));
         image::RgbImage::new(2, 2).save(folder.path().join("a.png")).unwrap();
         let found = |bits| open(folder.path(), bits).unwrap().sample_bits();
         assert_eq!(found(Some(12)), "12".parse::<SampleBits>().unwrap());
