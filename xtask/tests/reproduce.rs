@@ -120,8 +120,11 @@ fn initial_weights_never_fill_a_floor() {
     let told = String::from_utf8_lossy(&exported.stdout).into_owned();
     assert!(told.contains(&format!(": 100 tensors of {CELL}\n")), "{told}");
     let cell = format!("cell = {CELL}");
+    let record = root.path().join("first").join(CELL).with_extension("json");
+    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
+    let fingerprint = format!("fingerprint = {}", record["fingerprint"].as_str().unwrap());
     let notes = ["backbone = resnet18", "method = supervised", &cell, "input_side = 32", "resnet.width = 8"];
-    for note in notes {
+    for note in notes.into_iter().chain([fingerprint.as_str(), "scale = small"]) {
         assert!(told.contains(&format!("\n  {note}\n")), "no note {note}: {told}");
     }
     let floor = |out: &str, more: &[&str]| {
@@ -188,6 +191,12 @@ fn frozen_weights_are_a_row_of_their_own_and_change_no_other() {
     succeeds(&told);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("deviation [0.21, 0.199, 0.154], as the file says"), "{told}");
+    let doctor = ["doctor", "--study", "frozen", "--shares", "natural", "--frozen", &weights];
+    let told = skewbench(&[&doctor[..], &SMALL, &["--data", &data, "--out", &path("doctor")]].concat());
+    succeeds(&told);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let line = told.lines().find(|line| line.starts_with("weights  ")).unwrap_or_else(|| panic!("{told}"));
+    assert!(line.contains("encoder.safetensors") && line.contains("into ResNet-18"), "{told}");
     // --frozen alone adds the row to another study's.
     let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
     let more = ["--frozen", &weights, "--dry-run", "--data", &data, "--out", &out];
@@ -341,7 +350,17 @@ fn a_cell_that_fails_does_not_end_the_run() {
     assert!(out.join("table1/supervised-resnet18-share15-seed0.json").exists());
     fs::remove_dir_all(in_the_way).unwrap();
     succeeds(&run());
-    assert!(out.join(format!("{CELL}.json")).exists());
+    let record = out.join(format!("{CELL}.json"));
+    assert!(record.exists());
+    // A record that cannot be read is not overwritten.
+    fs::write(&record, "{").unwrap();
+    let message = error(&run());
+    assert!(
+        message.contains("1 of 2 cells failed; the others are finished, and the same command"),
+        "{message}"
+    );
+    assert!(message.contains(&format!("{CELL}.json: torn or not JSON; move it away")), "{message}");
+    assert_eq!(fs::read_to_string(record).unwrap(), "{");
 }
 
 fn first_cell(data: &str, out: &Path) -> Output {

@@ -8,14 +8,15 @@ mod support;
 
 use std::{
     env, fs,
-    io::Write,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use skewbench::results::Folder;
-use support::{SMALL, camera, error, folder, skewbench, succeeds};
+use support::{SMALL, camera, error, folder, program, skewbench, succeeds};
 use tempfile::TempDir;
 
 /// Flags of `reproduce` for three floors of a folder of pictures.
@@ -30,16 +31,6 @@ fn submit(own: &[&str], reproduce: &[String], programs: &Path) -> Output {
     let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
     command.arg("submit").args(own).arg("--").args(reproduce).env("PATH", path).output().unwrap()
-}
-
-/// Writes a program that is found before any other of its name. A separate process writes the file: as long as
-/// this process had it open for writing, none of its threads could execute it.
-fn program(folder: &Path, name: &str, text: &str) {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(folder.join(name)).stdin(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
 }
 
 fn told(output: &Output) -> String {
@@ -126,4 +117,55 @@ fn processes_here_share_the_cells() {
         kept.iter().all(|path| path.extension().is_none_or(|ending| ending != "safetensors")),
         "{kept:?}"
     );
+}
+
+/// A cell whose logits cannot be written fails in every process that tries it, and its reason is passed on.
+#[test]
+fn a_process_that_fails_is_counted_and_its_reason_is_shown() {
+    let root = TempDir::new().unwrap();
+    let asked = floors(root.path());
+    let in_the_way = root.path().join("out/random_weights/none-resnet18-natural-seed0.logits.csv");
+    fs::create_dir_all(in_the_way.join("x")).unwrap();
+    let output = submit(&["--local", "1"], &asked, root.path());
+    let message = error(&output);
+    let expected =
+        "error: 1 of 1 processes failed; their messages are above. Run the same command again to resume\n";
+    assert!(message.ends_with(expected), "{message}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("[0] error: 1 of 3 cells failed; the others are finished"), "{said}");
+    assert!(said.contains("none-resnet18-natural-seed0.logits.csv"), "{said}");
+    let few = submit_with_gpus("3", &asked);
+    assert!(error(&few).contains("but the number of GPUs in CUDA_VISIBLE_DEVICES is 1"), "{}", error(&few));
+}
+
+/// Starts two processes, which need a GPU each.
+fn submit_with_gpus(visible: &str, reproduce: &[String]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    command.args(["submit", "--local", "2", "--gpus", "1", "--"]).args(reproduce);
+    command.env("CUDA_VISIBLE_DEVICES", visible).output().unwrap()
+}
+
+/// Processes are asked to keep the states of their cells, and then end by the same signal.
+#[test]
+fn a_signal_reaches_the_processes_that_were_started() {
+    let root = TempDir::new().unwrap();
+    let (data, out) = (folder(&camera(root.path(), "data", 0)), root.path().join("out"));
+    let own = ["--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
+    let mut submit = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    submit.args(["submit", "--local", "1", "--"]).args(own).args(SMALL);
+    submit.args(["--epochs", "100000", "--data", &data, "--out"]).arg(&out);
+    let submit = submit.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lock = out.join("extension/supervised-resnet18-natural-seed0.lock");
+    let begun = Instant::now();
+    while !fs::read_to_string(&lock).is_ok_and(|text| text.contains("\nloss = ")) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "training does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-TERM", &submit.id().to_string()]).status().unwrap();
+    let ended = submit.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.status.signal(), Some(15), "{said}");
+    assert!(said.contains("[0] 0 of 1 cells are finished."), "{said}");
+    assert!(said.ends_with("stopped. Run the same command again to resume.\n"), "{said}");
+    assert!(lock.with_extension("checkpoint").exists(), "its state is kept");
 }

@@ -88,6 +88,23 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
         assert!(bytes() == whole, "files, and the record that stands, are the same to the bit");
     }
     assert!(trained(&data, &out, &[]).contains("finished earlier"));
+
+    // A record that is too old to list its files cannot vouch for them.
+    let json = &paths[3];
+    let text_of_record = String::from_utf8(whole[3].clone()).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&text_of_record).unwrap();
+    let exported = export(&["--overwrite"]);
+    succeeds(&exported);
+    let exported = String::from_utf8_lossy(&exported.stdout).into_owned();
+    record.as_object_mut().unwrap().remove("beside").unwrap();
+    fs::write(json, record.to_string()).unwrap();
+    let old = export(&["--overwrite"]);
+    succeeds(&old);
+    let note = "note: the record is too old to have digests, so these weights cannot be checked against it\n";
+    assert_eq!(String::from_utf8_lossy(&old.stdout), exported + note);
+    fs::remove_file(weights).unwrap();
+    let message = error(&export(&["--overwrite"]));
+    assert!(message.contains("no weights beside the record; it was made with --no-weights"), "{message}");
 }
 
 #[test]

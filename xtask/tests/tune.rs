@@ -48,12 +48,12 @@ fn asked_for(out: &Path, times: usize) {
 fn trials_are_records_and_the_best_is_chosen() {
     let root = TempDir::new().unwrap();
     let out = root.path().join("out");
-    let asked = ["--trials", "2", "--finalists", "1", "--only", "supervised-vit"];
+    let asked = ["--trials", "3", "--finalists", "1", "--only", "supervised-vit"];
     let (told, _) = succeeds(&tune(&out, &asked));
-    assert!(told.contains("stage 1 of 2: 2 trials of each pair") && told.contains("stage 2 of 2"), "{told}");
+    assert!(told.contains("stage 1 of 2: 3 trials of each pair") && told.contains("stage 2 of 2"), "{told}");
     assert!(told.contains("looks slightly too good on the images that it was chosen on"), "{told}");
 
-    // Two trials with seed 0; with seed 1 the better one, and trial 0.
+    // Three trials with seed 0; with seed 1 the best one, and trial 0.
     let cell = |trial: u16, seed: u64| {
         out.join(format!("tuning/supervised-vit_tiny-trial{trial:02}-share15-seed{seed}.json"))
     };
@@ -67,6 +67,19 @@ fn trials_are_records_and_the_best_is_chosen() {
     assert_eq!(record["data"]["validation_digest"], tuning.validation_digest);
     assert_eq!(record["provenance"]["code"], tuning.code);
     assert!(cell(0, 1).exists() && pair.mean(pair.chosen) >= pair.mean(0), "{pair:?}");
+    let by_first = |trial: &u16| pair.trials[usize::from(*trial)].auroc[&0];
+    let first = (0..3).rev().max_by(|a, b| by_first(a).total_cmp(&by_first(b))).unwrap();
+    for trial in 0..3 {
+        assert!(cell(trial, 0).exists());
+        assert_eq!(cell(trial, 1).exists(), trial == 0 || trial == first, "trial {trial}: {pair:?}");
+    }
+    assert!(
+        !out.join("tuning")
+            .read_dir()
+            .unwrap()
+            .any(|entry| { entry.unwrap().file_name().to_string_lossy().ends_with(".safetensors") }),
+        "encoders of trials are not kept"
+    );
     let drawn = json(&cell(1, 0));
     assert_eq!(drawn["settings"]["values"]["optimisation.learning_rate"], pair.trials[1].learning_rate);
     assert!(!drawn["scores"].as_array().unwrap().is_empty());
@@ -96,6 +109,21 @@ fn trials_are_records_and_the_best_is_chosen() {
     // With one seed requested, scores of the second are ignored.
     succeeds(&tune(&out, &[&asked[..], &["--seeds", "1"]].concat()));
     assert_eq!(Folder::open(&out).unwrap().tuning().unwrap().pairs[0].seeds, [0]);
+
+    // A trial that fails is not chosen from, and the others are.
+    fs::write(cell(1, 0), "{").unwrap();
+    let failed = tune(&out, &asked);
+    let message = String::from_utf8_lossy(&failed.stderr).into_owned();
+    let expected = "error: 1 trials failed and were not chosen from; the same command tries them again:\n  ";
+    assert!(!failed.status.success() && message.contains(expected), "{message}");
+    assert!(message.contains("trial01-share15-seed0.json: torn or not JSON"), "{message}");
+    assert_eq!(fs::read_to_string(cell(1, 0)).unwrap(), "{");
+    let tuning = Folder::open(&out).unwrap().tuning().unwrap();
+    assert!(tuning.pairs[0].trials.iter().all(|trial| !trial.auroc.contains_key(&0) || trial.trial != 1));
+    assert!(
+        String::from_utf8_lossy(&failed.stdout).contains("\nrecords and tuning.json: "),
+        "it is summed up"
+    );
 }
 
 /// Four trials with one seed; with the other seed trial 0, and as many more as there are finalists.

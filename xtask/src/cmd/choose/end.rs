@@ -363,6 +363,31 @@ mod tests {
         );
     }
 
+    /// A floor above every method that learns without labels is still a floor; given weights have a name of their own.
+    #[test]
+    fn floors_are_told_by_their_kind_and_never_as_a_method() {
+        let all = [
+            ("table1", "simclr", 0.6),
+            ("table1", "byol", 0.7),
+            ("table1", "supervised", 0.9),
+            ("random_weights", "none", 0.8),
+            ("given_weights", "none", 0.75),
+        ];
+        let told = captured::output(|| compare_with_baselines(&at(Supervised), &records(&all)));
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[2].starts_with("  above random weights of resnet18 (0.800): +0.100"), "{told}");
+        assert!(lines[3].starts_with("  above given weights, frozen, of resnet18 (0.750): +0.150"), "{told}");
+        assert!(lines[5].starts_with("  above byol on resnet18 (0.700): +0.200"), "{told}");
+        assert_eq!(lines.len(), 6, "{told}");
+        // With one seed there is no interval.
+        let one: Vec<Record> = records(&all).into_iter().filter(|record| record.cell.seed == 0).collect();
+        let told = captured::output(|| compare_with_baselines(&at(SimClr), &one));
+        assert!(
+            told.contains("\n  the spread of supervised on resnet18 (0.899) over seeds is unknown\n"),
+            "{told}"
+        );
+    }
+
     /// Either the first training does not fit, or it did and the next one does not.
     #[test]
     fn a_choice_without_a_comparison_says_what_did_not_fit() {
