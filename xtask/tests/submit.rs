@@ -85,7 +85,7 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
 
     let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
     let mut status = Command::new(env!("CARGO_BIN_EXE_skewbench"));
-    let said = told(&status.arg("status").arg(&out).env("PATH", path).output().unwrap());
+    let said = told(&status.arg("status").arg(&out).env("PATH", &path).output().unwrap());
     assert!(said.starts_with("0 of 3 cells finished, 0 in training, 0 interrupted, 3 not begun\n"), "{said}");
     assert!(said.contains("  slurm        1234_2 RUNNING None\n"), "{said}");
     assert!(fs::read_to_string(&log).unwrap().ends_with("--jobs 1234\n"));
@@ -93,6 +93,24 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
     program(&programs, "sbatch", "echo 'no such partition' >&2; exit 1");
     let message = error(&submit(&["--slurm"], &asked, &programs));
     assert!(message.contains("sbatch refuses: no such partition"), "{message}");
+    program(&programs, "sbatch", "echo soon");
+    let message = error(&submit(&["--slurm"], &asked, &programs));
+    assert!(message.contains("sbatch printed 'soon', expected a job id"), "{message}");
+    assert_eq!(fs::read_to_string(out.join("slurm/jobs")).unwrap(), "1234\n");
+    // A job is known to `status` even if the one after it is refused, and all jobs are asked for.
+    program(&programs, "sbatch", "case \"$2\" in --dep*) exit 1 ;; *) echo 77 ;; esac");
+    assert!(error(&submit(&["--slurm"], &asked, &programs)).contains("sbatch refuses: "));
+    told(&Command::new(env!("CARGO_BIN_EXE_skewbench")).arg("status").arg(&out).env("PATH", &path).output().unwrap());
+    assert!(fs::read_to_string(&log).unwrap().ends_with("--jobs 1234,77\n"));
+    fs::remove_file(programs.join("sbatch")).unwrap();
+    let message = error(&submit(&["--slurm"], &asked, &programs));
+    let expected = "sbatch: not found; submit on a node that has Slurm, or use --write-only: ";
+    assert!(which("sbatch") || message.contains(expected), "{message}");
+}
+
+/// Returns whether this machine has a program.
+fn which(name: &str) -> bool {
+    Command::new(name).arg("--version").output().is_ok()
 }
 
 #[test]
