@@ -100,7 +100,14 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
     // A job is known to `status` even if the one after it is refused, and all jobs are asked for.
     program(&programs, "sbatch", "case \"$2\" in --dep*) exit 1 ;; *) echo 77 ;; esac");
     assert!(error(&submit(&["--slurm"], &asked, &programs)).contains("sbatch refuses: "));
-    told(&Command::new(env!("CARGO_BIN_EXE_skewbench")).arg("status").arg(&out).env("PATH", &path).output().unwrap());
+    told(
+        &Command::new(env!("CARGO_BIN_EXE_skewbench"))
+            .arg("status")
+            .arg(&out)
+            .env("PATH", &path)
+            .output()
+            .unwrap(),
+    );
     assert!(fs::read_to_string(&log).unwrap().ends_with("--jobs 1234,77\n"));
     fs::remove_file(programs.join("sbatch")).unwrap();
     let message = error(&submit(&["--slurm"], &asked, &programs));
