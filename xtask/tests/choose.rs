@@ -78,6 +78,9 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
         "{told}"
     );
     assert!(told.contains(&format!("\nsupervised on {best} (AUROC {mean:.3}) beside others")), "{told}");
+    let listed = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
+    let lists = listed.filter(|name| name.to_string_lossy().starts_with("images-")).count();
+    assert_eq!(lists, 2, "of training and validation images");
     // Raw pixels have one cell, random weights three seeds of both backbones.
     assert!(out.join("pixels/none-pixels-natural-seed0.json").exists());
     assert_eq!(

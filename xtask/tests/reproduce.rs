@@ -197,6 +197,11 @@ fn frozen_weights_are_a_row_of_their_own_and_change_no_other() {
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     let line = told.lines().find(|line| line.starts_with("weights  ")).unwrap_or_else(|| panic!("{told}"));
     assert!(line.contains("encoder.safetensors") && line.contains("into ResNet-18"), "{told}");
+    let choose = ["choose", "--only", "supervised", "--seeds", "2", "--dry-run", "--frozen", &weights];
+    let told = skewbench(&[&choose[..], &SMALL, &["--data", &data, "--out", &out]].concat());
+    succeeds(&told);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("\ngiven_weights none resnet18 "), "one more floor: {told}");
     // --frozen alone adds the row to another study's.
     let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
     let more = ["--frozen", &weights, "--dry-run", "--data", &data, "--out", &out];
@@ -415,4 +420,20 @@ fn a_dry_run_says_what_there_is_to_do_and_does_nothing() {
     assert_eq!(floors[3..5], ["0", "s"], "and no time: {said}");
     assert!(said.contains("\nestimate for this machine, one process: "), "{said}");
     assert!(!Path::new(&out).exists(), "nothing was written");
+    let mae = ["--study", "table1", "--only", "mae", "--epochs", "1"];
+    let more = ["--shares", "natural", "--data", &data, "--out", &out];
+    let run = |last: &[&str]| {
+        let output = skewbench(&[&["reproduce"][..], &mae, &more, &SMALL, last].concat());
+        succeeds(&output);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // MAE hides patches, which a ResNet does not have: both forms of the command say so once.
+    for (last, steps) in [(&["--dry-run"][..], 0), (&[], 1)] {
+        let said = run(last);
+        let lines = |begin: &str| said.lines().filter(|line| line.starts_with(begin)).count();
+        assert_eq!(lines("mae on resnet18: "), 1, "{last:?}: {said}");
+        // Three steps teach nothing, which is said again at the end.
+        let few = lines("note: 1 of 1 cells train for fewer than 100 steps, the shortest for 3. ");
+        assert_eq!(few, steps, "{last:?}: {said}");
+    }
 }

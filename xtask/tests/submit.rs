@@ -67,6 +67,13 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
     let said = told(&submit(&["--slurm", "--write-only", "--tasks", "2"], &asked, &programs));
     assert!(said.contains("written: 2 tasks") && !log.exists(), "{said}");
     assert!(Folder::open(&out).unwrap().runs().unwrap().is_empty());
+    // Tasks start elsewhere, so a relative folder is made absolute.
+    let mut relative = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    relative.args(["submit", "--slurm", "--write-only", "--"]).args(&asked[..asked.len() - SMALL.len() - 1]);
+    told(&relative.arg("elsewhere").args(SMALL).current_dir(root.path()).output().unwrap());
+    let folder = root.path().canonicalize().unwrap().join("elsewhere");
+    let script = fs::read_to_string(folder.join("slurm/array.sh")).unwrap();
+    assert!(script.contains(&format!(" --out {} --part ", folder.display())), "{script}");
     let said = told(&submit(&["--slurm", "--tasks", "100", "--gpus", "2"], &asked, &programs));
     assert!(said.contains("submitted: 3 tasks as job 1234"), "no more than there are cells: {said}");
     let scripts = ["array.sh", "report.sh"].map(|name| out.join("slurm").join(name).display().to_string());

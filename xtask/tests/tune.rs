@@ -3,7 +3,10 @@
 // Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Output},
@@ -136,6 +139,31 @@ fn a_dry_run_counts_the_trials_of_both_stages() {
     let row = told.lines().find(|line| line.starts_with("tuning supervised vit_tiny ")).unwrap();
     assert_eq!(row.split_whitespace().nth(3), Some("6"), "{told}");
     assert!(told.contains("\ncells   6, ") && !out.exists(), "{told}");
+}
+
+/// Of own images the validation images are left alone: a part of the training images is held out instead.
+#[test]
+fn own_images_are_tuned_on_training_images_alone() {
+    let root = TempDir::new().unwrap();
+    let data = support::folder(&support::camera(root.path(), "data", 0));
+    let (out, study) = (root.path().join("out"), root.path().join("study"));
+    let own = ["tune", "--trials", "1", "--finalists", "1", "--seeds", "1", "--epochs", "1"];
+    let more = ["--only", "supervised-vit", "--share", "natural", "--data", &data, "--out"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    succeeds(&command.args(own).args(more).arg(&out).output().unwrap());
+    let doctor = ["doctor", "--study", "floors", "--shares", "natural", "--data", &data, "--out"];
+    succeeds(&Command::new(env!("CARGO_BIN_EXE_skewbench")).args(doctor).arg(&study).output().unwrap());
+    let images = |folder: &Path, split: &str| -> BTreeSet<String> {
+        let begin = format!("images-{split}-");
+        let mut lists = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let list = lists.find(|path| path.file_name().unwrap().to_string_lossy().starts_with(&begin));
+        let text = fs::read_to_string(list.unwrap()).unwrap();
+        text.lines().skip(1).map(|row| row.split(',').nth(2).unwrap().to_owned()).collect()
+    };
+    let [tuned, held_out] = ["train", "validation"].map(|split| images(&out, split));
+    let both: BTreeSet<String> = tuned.union(&held_out).cloned().collect();
+    assert_eq!(both, images(&study, "train"));
+    assert!(!held_out.is_empty() && tuned.is_disjoint(&held_out), "{held_out:?}");
 }
 
 #[test]
