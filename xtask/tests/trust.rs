@@ -102,6 +102,26 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     succeeds(&old);
     let note = "note: the record is too old to have digests, so these weights cannot be checked against it\n";
     assert_eq!(String::from_utf8_lossy(&old.stdout), exported + note);
+    // timm expects another number of heads; without a stated normalisation it is the one of all older records.
+    let values = record["settings"]["values"].as_object_mut().unwrap();
+    values.retain(|name, _| !name.starts_with("normalisation"));
+    values.insert("vit.heads".to_owned(), 2.into());
+    fs::write(json, record.to_string()).unwrap();
+    let other = export(&["--overwrite"]);
+    succeeds(&other);
+    let other = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert!(
+        other.ends_with("timm's vit_tiny has 3 attention heads: create it with num_heads=2\n"),
+        "{other}"
+    );
+    let normalisation = |told: &str| {
+        let lines = told.lines().filter(|line| line.contains("normalisation") || line.contains("mean"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(
+        !normalisation(&exported).is_empty() && normalisation(&other) == normalisation(&exported),
+        "{other}"
+    );
     fs::remove_file(weights).unwrap();
     let message = error(&export(&["--overwrite"]));
     assert!(message.contains("no weights beside the record; it was made with --no-weights"), "{message}");
