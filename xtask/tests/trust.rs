@@ -101,7 +101,7 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     let old = export(&["--overwrite"]);
     succeeds(&old);
     let note = "note: the record is too old to have digests, so these weights cannot be checked against it\n";
-    assert_eq!(String::from_utf8_lossy(&old.stdout), exported + note);
+    assert_eq!(String::from_utf8_lossy(&old.stdout), exported.clone() + note);
     // timm expects another number of heads; without a stated normalisation it is the one of all older records.
     let values = record["settings"]["values"].as_object_mut().unwrap();
     values.retain(|name, _| !name.starts_with("normalisation"));
