@@ -156,6 +156,7 @@ fn builds_that_differ_with_equal_instruction_sets_are_named() {
     let name = format!("{}/broken", root.path().file_name().unwrap().to_string_lossy());
     let expected = format!("error: {name} with 2 threads ends with exit status: 3: no such flag\n");
     assert_eq!(error(&ended), expected);
-    let message = error(&skewbench(&["soak", "determinism", "--threads", "1", "--only", "moco"]));
-    assert!(message.starts_with("error: "), "{message}");
+    let floor = ["soak", "determinism", "--threads", "1", "--only", "random_weights/none-vit"];
+    let message = error(&skewbench(&[&floor[..], &["--under", "/nowhere/qemu -cpu x"]].concat()));
+    assert!(message.starts_with("error: /nowhere/qemu does not start: "), "{message}");
 }

@@ -112,6 +112,7 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         assert!(message.contains("predictions of another bundle or rate"), "{message}");
         rates_and_tables_can_be_asked_for(root.path(), &bundle, &manifest, &found);
         other_sizes_are_told(root.path(), &bundle);
+        nothing_can_be_read(root.path(), &bundle);
     }
 }
 
@@ -160,6 +161,23 @@ fn rates_and_tables_can_be_asked_for(
     assert!(told.contains("\n4 scored, ") && told.contains(" flagged, 1 skipped\n"), "{told}");
     assert!(!told.contains("images a second") && page().matches("<li ").count() == 3, "{told}");
     fs::write(gone, bytes).unwrap();
+}
+
+/// A folder of which no image can be read still has its table and its page; the results folder must be one.
+fn nothing_can_be_read(root: &Path, bundle: &str) {
+    let path = |name: &str| root.join(name).to_string_lossy().into_owned();
+    fs::create_dir(root.join("bad")).unwrap();
+    for number in 0..3 {
+        fs::write(root.join(format!("bad/{number}.png")), b"no image").unwrap();
+    }
+    let output = skewbench(&["predict", bundle, &path("bad"), "--out", &path("bad-out")]);
+    succeeds(&output);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("\n0 scored, 0 flagged, 3 skipped\n"), "{told}");
+    let page = fs::read_to_string(root.join("bad-out/triage.html")).unwrap();
+    assert!(page.contains("3 images could not be read") && !page.contains("<li tabindex"), "{page}");
+    let message = error(&skewbench(&["predict", bundle, &path("bad"), "--out", &path("bad/0.png")]));
+    assert!(message.contains("bad/0.png: cannot be made: "), "{message}");
 }
 
 /// Images of other sizes than in training look different to the network: they are counted, and one is named.

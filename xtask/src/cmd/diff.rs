@@ -227,6 +227,30 @@ mod tests {
         assert_eq!(captured::output(|| print(&all[..1], false)), "", "no head without rows");
     }
 
+    /// Cells of a study with variants are told apart by them.
+    #[test]
+    fn a_variant_is_named() {
+        use skewbench::{backbone::Name::ViTTiny, method::Name::Byol, study::Study};
+        let cell = Axes {
+            study: Study::Tuning { trial: 3 },
+            method: Some(Byol),
+            backbone: Some(ViTTiny),
+            share: Share::percent(15),
+        };
+        let (metric, change) = (Metric::Auroc, Change::MovedBeyondNoise);
+        let of = Difference {
+            scored: cell.converged(),
+            metric,
+            before: 0.25,
+            after: 0.5,
+            noise: Some(0.125),
+            change,
+        };
+        let told = captured::output(|| print(&[of], false));
+        let row = told.lines().nth(1).unwrap();
+        assert!(row.starts_with("tuning/byol-vit_tiny-trial03 15%, converged at natural "), "{told}");
+    }
+
     /// The paper prints only F1, of the classifier in training.
     #[test]
     fn records_of_another_scale_say_nothing_about_the_paper() {

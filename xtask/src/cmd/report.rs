@@ -538,6 +538,36 @@ mod tests {
         assert!(told.starts_with(&format!("report  {out} (")) && told.ends_with(&conclusion), "{told}");
     }
 
+    /// Seven data sets: six parts, the rest is named with the flag that shows it.
+    #[test]
+    fn settings_beyond_the_last_part_are_named() {
+        use skewbench::results::Folder;
+
+        use crate::support::print::captured;
+        let root = tempfile::tempdir().unwrap();
+        for set in 0..=MOST_PARTS {
+            let folder = Folder::open(&root.path().join(format!("folder{set}"))).unwrap();
+            // The first data sets have more records.
+            for seed in 0..=(MOST_PARTS - set) as u64 {
+                let mut record = crate::support::committed::record("table1", "simclr", seed);
+                record.data.train_digest = format!("{set}{}", &record.data.train_digest[1..]);
+                record.data.validation_digest = format!("{set}{}", &record.data.validation_digest[1..]);
+                folder.write(&record).unwrap();
+            }
+        }
+        let folders = (0..=MOST_PARTS).map(|set| root.path().join(format!("folder{set}")));
+        let page = page(reading::read(&folders.collect::<Vec<_>>()), MARGIN);
+        let out = root.path().join("x.html");
+        let told = captured::output(|| drop(write_page(&page, &out).unwrap()));
+        let [left] = page.left_out() else { panic!("{} settings are left out", page.left_out().len()) };
+        assert_eq!((left.records, page.parts().count()), (1, MOST_PARTS));
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 2 + MOST_PARTS + 2, "{told}");
+        assert_eq!(lines[MOST_PARTS + 2], format!("        not on the page: {}", left.sentence()));
+        assert_eq!(lines[MOST_PARTS + 3], format!("          {}", program::as_typed(&left.how_to_show())));
+        assert!(lines[MOST_PARTS + 3].contains("--setting "), "{told}");
+    }
+
     /// Tables in a document are those of the first part, which the output says.
     #[test]
     fn tables_of_one_part_say_of_which() {

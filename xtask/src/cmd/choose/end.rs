@@ -312,6 +312,40 @@ mod tests {
         assert!(line.ends_with("  open, the best guess"), "{told}");
     }
 
+    /// An arm may be the best and yet be dropped, if it cannot be better by more than the margin; and two arms without
+    /// any difference cannot be told apart by more seeds, unless a difference may be ignored.
+    #[test]
+    fn arms_near_the_leader_are_dropped_or_cannot_be_settled() {
+        let mut race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 5, 0.02).unwrap());
+        race.judge_scores(&[0.900, 0.9004, 0.902, 0.9024]).unwrap();
+        let told = captured::output(|| table(&race, &race.pick().unwrap()));
+        let words = |name: &str| {
+            let line = told.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{told}"));
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let above = race.looks()[0].dropped[0].above_leader;
+        let expected = format!(
+            "simclr on resnet18 2 0.901 0.900, 0.902 at most {above:+.3} near the leader: dropped after 2 seeds"
+        );
+        assert_eq!(words("simclr"), expected);
+        assert!(words("byol").ends_with(" - leads"), "{told}");
+
+        let mut race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 2, 0.0).unwrap());
+        race.judge_scores(&[0.75, 0.875, 0.875, 0.75]).unwrap();
+        let pick = race.pick().unwrap();
+        let told = captured::output(|| print_open_arms(&race, &pick));
+        let look = race.looks().last().unwrap();
+        let [open] = &look.open[..] else { panic!("{look:?}") };
+        let expected = format!(
+            "Open: {} may be above {} by {:.3}; more seeds cannot settle it, because both are equal; a larger \
+             --margin can.\n",
+            in_words(&open.scored),
+            in_words(&look.contest.leader().scored),
+            open.above_leader
+        );
+        assert_eq!(told, expected);
+    }
+
     /// Records of three methods and a floor, two seeds each.
     fn records(methods: &[(&str, &str, f64)]) -> Vec<Record> {
         let mut records = Vec::new();
