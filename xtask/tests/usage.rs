@@ -133,7 +133,9 @@ fn settings_are_added_and_the_users_own_are_kept() {
         [(None, ["1", "-1"]), (Some((NAMES[0], "3")), ["3", "-1"]), (Some((NAMES[1], "7")), ["1", "7"])]
     {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
-        NAMES.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in NAMES {
+            command.env_remove(name);
+        }
         command.envs(given).args(["race", "--worker"]).stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let begun = Instant::now();

@@ -180,7 +180,8 @@ mod tests {
         let (first, second) = (made("a", 0.9, 0.5), made("b", 0.6, 0.51));
         let told = |flags: &[&str]| {
             let arguments =
-                Standalone::<Arguments>::parse_from([&[&first, &second][..], flags].concat()).arguments;
+                Standalone::<Arguments>::parse_from([&[first.as_str(), &second][..], flags].concat())
+                    .arguments;
             captured::output(|| run(&arguments).unwrap())
         };
         let all = difference::between(&read(&first).unwrap(), &read(&second).unwrap());
