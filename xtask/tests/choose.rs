@@ -107,7 +107,7 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
     let torn = out.join("extension/supervised-vit_tiny-natural-seed1.json");
     fs::write(&torn, "{").unwrap();
     let message = error(&choose(&data, &out, &[]));
-    assert!(message.contains("supervised-vit_tiny-natural-seed1.json: torn or not JSON"), "{message}");
+    assert!(message.contains("supervised-vit_tiny-natural-seed1.json: truncated or not JSON"), "{message}");
     assert!(message.ends_with("\nmove the file away to compute the cell again\n"), "{message}");
     assert_eq!(fs::read_to_string(torn).unwrap(), "{");
 }

@@ -364,7 +364,7 @@ fn a_cell_that_fails_does_not_end_the_run() {
         message.contains("1 of 2 cells failed; the others are finished, and the same command"),
         "{message}"
     );
-    assert!(message.contains(&format!("{CELL}.json: torn or not JSON; move it away")), "{message}");
+    assert!(message.contains(&format!("{CELL}.json: truncated or not JSON; move it away")), "{message}");
     assert_eq!(fs::read_to_string(record).unwrap(), "{");
 }
 

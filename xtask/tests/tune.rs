@@ -119,7 +119,7 @@ fn trials_are_records_and_the_best_is_chosen() {
     let message = String::from_utf8_lossy(&failed.stderr).into_owned();
     let expected = "error: 1 trials failed and were not chosen from; the same command tries them again:\n  ";
     assert!(!failed.status.success() && message.contains(expected), "{message}");
-    assert!(message.contains("trial01-share15-seed0.json: torn or not JSON"), "{message}");
+    assert!(message.contains("trial01-share15-seed0.json: truncated or not JSON"), "{message}");
     assert_eq!(fs::read_to_string(cell(1, 0)).unwrap(), "{");
     let tuning = Folder::open(&out).unwrap().tuning().unwrap();
     assert!(tuning.pairs[0].trials.iter().all(|trial| !trial.auroc.contains_key(&0) || trial.trial != 1));
