@@ -116,7 +116,7 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
     }
 }
 
-/// Scores the images of a table for another site: the first cannot be read, and one is deleted later. `known`: logits
+/// Scores the images of a table for another site: the second cannot be read, and one is deleted later. `known`: logits
 /// of the same images in another run.
 fn rates_and_tables_can_be_asked_for(
     root: &Path,
@@ -125,7 +125,7 @@ fn rates_and_tables_can_be_asked_for(
     known: &BTreeMap<String, f64>,
 ) {
     let path = |name: &str| root.join(name).to_string_lossy().into_owned();
-    let rows = "path\ndata/torn.png\ndata/normal/0001.png\ndata/defect/0000.png\ndata/normal/0002.png\ndata/defect/0003.png\n";
+    let rows = "path\ndata/normal/0002.png\ndata/torn.png\ndata/normal/0001.png\ndata/defect/0000.png\ndata/defect/0003.png\n";
     fs::write(path("new.csv"), rows).unwrap();
     let (table, out) = (path("new.csv"), path("rated"));
     let predict = |rate: &str| skewbench(&["predict", bundle, &table, "--out", &out, "--rate", rate]);
