@@ -78,6 +78,9 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
         "{told}"
     );
     assert!(told.contains(&format!("\nsupervised on {best} (AUROC {mean:.3}) beside others")), "{told}");
+    let listed = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
+    let lists = listed.filter(|name| name.to_string_lossy().starts_with("images-")).count();
+    assert_eq!(lists, 2, "of training and validation images");
     // Raw pixels have one cell, random weights three seeds of both backbones.
     assert!(out.join("pixels/none-pixels-natural-seed0.json").exists());
     assert_eq!(
@@ -99,4 +102,46 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
 
     let message = error(&choose(&data, &root.path().join("never"), &["--hours", "0"]));
     assert!(message.contains("--hours must be above 0, found 0"), "{message}");
+
+    // A record that cannot be read could change every decision.
+    let torn = out.join("extension/supervised-vit_tiny-natural-seed1.json");
+    fs::write(&torn, "{").unwrap();
+    let message = error(&choose(&data, &out, &[]));
+    assert!(message.contains("supervised-vit_tiny-natural-seed1.json: truncated or not JSON"), "{message}");
+    assert!(message.ends_with("\nmove the file away to compute the cell again\n"), "{message}");
+    assert_eq!(fs::read_to_string(torn).unwrap(), "{");
+}
+
+/// Floors take no time and are scored; of the arms' trainings none fits into a few milliseconds.
+#[test]
+fn what_does_not_fit_into_the_time_is_not_trained() {
+    let root = TempDir::new().unwrap();
+    let (data, out) = (noisy(root.path()), root.path().join("out"));
+    let asked = ["--hours", "0.000001", "--epochs", "1"];
+    let own = ["choose", "--only", "supervised", "--seeds", "3", "--margin", "0.125", "--data", &data];
+    let path = out.to_string_lossy();
+    let flags = [&own[..], &["--out", &path], &SMALL, &asked].concat();
+    let dry = skewbench(&[&flags[..], &["--dry-run"]].concat());
+    succeeds(&dry);
+    let told = String::from_utf8_lossy(&dry.stdout).into_owned();
+    let choice = "choice  2 arms at the data's own share of defects, 2 to 3 seeds each: 4 trainings at least, 6 at most; \
+                  AUROC of the converged probe, margin 0.125\n";
+    assert!(told.contains(choice) && told.contains("\nestimate for this machine, one process: "), "{told}");
+    assert!(!out.exists(), "nothing was written");
+    let message = error(&skewbench(&flags));
+    let cell = "extension/supervised-resnet18-natural-seed0";
+    let expected = format!("error: no training fits into --hours: {cell} takes about ");
+    assert!(message.contains(&expected) && message.contains(", but only "), "{message}");
+    let records = Folder::open(&out).unwrap().records().unwrap();
+    assert_eq!(records.len(), 7, "the floors");
+    assert!(out.join("report.html").exists() && out.join("tables").exists(), "what there is, is written up");
+
+    // Of a round's trainings one fails, because a file that it has to write cannot be written.
+    let in_the_way = out.join(format!("{cell}.logits.csv"));
+    fs::create_dir_all(in_the_way.join("x")).unwrap();
+    let flags: Vec<&str> = flags.iter().copied().filter(|word| !asked[..2].contains(word)).collect();
+    let message = error(&skewbench(&flags));
+    let expected = "error: 1 of 4 trainings failed; the others are finished, and the same command tries these again:\n  ";
+    assert!(message.contains(expected) && message.contains(&format!("{cell}.logits.csv")), "{message}");
+    assert_eq!(Folder::open(&out).unwrap().records().unwrap().len(), 7 + 3);
 }

@@ -271,12 +271,20 @@ fn headers_are_enough_to_find_foreign_files() {
         draw(&data.join(split).join(label).join(format!("{number}.png")), label == "defect", number as u32);
     }
     fs::write(data.join("train/normal/torn.png"), b"no image").unwrap();
+    let data_path = data.clone();
     let (data, out) = (folder(&data), root.path().join("out"));
     let headers = |more: &[&str]| doctor(&data, &out, &[&["--headers", "--study", "floors"], more].concat());
     let (sound, told) = headers(&[]);
     let problem =
         |told: &str| told.lines().any(|line| line.starts_with("PROBLEM ") && line.contains("torn.png"));
     assert!(!sound && problem(&told), "{told}");
+    fs::rename(data_path.join("train/normal/torn.png"), data_path.join("test/defect/torn.png")).unwrap();
+    let (sound, told) = headers(&[]);
+    assert!(
+        !sound && problem(&told) && told.contains("images   validation: 16 looked at, 1 bad; "),
+        "{told}"
+    );
+    fs::rename(data_path.join("test/defect/torn.png"), data_path.join("train/normal/torn.png")).unwrap();
     let (sound, told) = headers(&["--on-bad-image", "skip"]);
     assert!(sound && !problem(&told) && told.contains("torn.png"), "{told}");
 

@@ -110,8 +110,74 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         assert_eq!(page.matches("<li ").count(), 5);
         let message = error(&skewbench(&["predict", &bundle, &data, "--out", &out, "--rate", "1%"]));
         assert!(message.contains("predictions of another bundle or rate"), "{message}");
+        rates_and_tables_can_be_asked_for(root.path(), &bundle, &manifest, &found);
         other_sizes_are_told(root.path(), &bundle);
+        nothing_can_be_read(root.path(), &bundle);
     }
+}
+
+/// Scores the images of a table for another site: the second cannot be read, and one is deleted later. `known`: logits
+/// of the same images in another run.
+fn rates_and_tables_can_be_asked_for(
+    root: &Path,
+    bundle: &str,
+    manifest: &Manifest,
+    known: &BTreeMap<String, f64>,
+) {
+    let path = |name: &str| root.join(name).to_string_lossy().into_owned();
+    let rows = "path\ndata/normal/0002.png\ndata/torn.png\ndata/normal/0001.png\ndata/defect/0000.png\ndata/defect/0003.png\n";
+    fs::write(path("new.csv"), rows).unwrap();
+    let (table, out) = (path("new.csv"), path("rated"));
+    let predict = |rate: &str| skewbench(&["predict", bundle, &table, "--out", &out, "--rate", rate]);
+    let message = error(&predict("natural"));
+    assert!(message.contains("--rate needs a percentage"), "{message}");
+    let first = predict("20%");
+    succeeds(&first);
+    let told = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert!(told.starts_with("5 images, 0 of them scored earlier; "), "{told}");
+    let rows = Path::new(&out).join("predictions.csv");
+    let [found, probabilities] = ["logit", "probability"].map(|column| logits(&rows, column));
+    let (slope, intercept) = (manifest.calibration.slope, manifest.calibration.intercept);
+    for (path, logit) in &found {
+        let expected = known[path.strip_prefix("data/").unwrap()];
+        assert!((logit - expected).abs() < 1e-5 * expected.abs().max(1.0), "{path}: {logit}, {expected}");
+        let odds = slope * logit + intercept + (0.2_f64 / 0.8).ln();
+        let apart = (probabilities[path] - 1.0 / (1.0 + (-odds).exp())).abs();
+        assert!(apart < 1e-9, "{path}: {}", probabilities[path]);
+    }
+    assert_eq!(found.len(), 4);
+    let page = || fs::read_to_string(Path::new(&out).join("triage.html")).unwrap();
+    assert!(page().contains("for a site where 20.0\u{a0}% of images have a defect"));
+    assert!(page().contains("1 image could not be read") && page().matches("<li ").count() == 4);
+
+    // An image that is gone stays in the table, but is not on the page.
+    let gone = root.join("data/normal/0001.png");
+    let bytes = fs::read(&gone).unwrap();
+    fs::remove_file(&gone).unwrap();
+    let again = predict("20%");
+    succeeds(&again);
+    let told = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(told.starts_with("5 images, 5 of them scored earlier; "), "{told}");
+    assert!(told.contains("\n4 scored, ") && told.contains(" flagged, 1 skipped\n"), "{told}");
+    assert!(!told.contains("images a second") && page().matches("<li ").count() == 3, "{told}");
+    fs::write(gone, bytes).unwrap();
+}
+
+/// A folder of which no image can be read still has its table and its page; the results folder must be one.
+fn nothing_can_be_read(root: &Path, bundle: &str) {
+    let path = |name: &str| root.join(name).to_string_lossy().into_owned();
+    fs::create_dir(root.join("bad")).unwrap();
+    for number in 0..3 {
+        fs::write(root.join(format!("bad/{number}.png")), b"no image").unwrap();
+    }
+    let output = skewbench(&["predict", bundle, &path("bad"), "--out", &path("bad-out")]);
+    succeeds(&output);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("\n0 scored, 0 flagged, 3 skipped\n"), "{told}");
+    let page = fs::read_to_string(root.join("bad-out/triage.html")).unwrap();
+    assert!(page.contains("3 images could not be read") && !page.contains("<li tabindex"), "{page}");
+    let message = error(&skewbench(&["predict", bundle, &path("bad"), "--out", &path("bad/0.png")]));
+    assert!(message.contains("bad/0.png: cannot be made: "), "{message}");
 }
 
 /// Images of other sizes than in training look different to the network: they are counted, and one is named.
@@ -178,6 +244,12 @@ fn a_bundle_becomes_onnx() {
     // At width w, 2724 w^2 in convolutions, 147 w in the stem, 150 w in norms; here 8, and a probe of 64 features.
     assert!(said.contains("  176 777 parameters, "), "{said}");
     assert!(said.contains(" ms for a single image, ") && said.contains("one thread"), "{said}");
+    // In batches of 64 an image takes no longer than alone, but for disturbances.
+    let before = |text: &str| {
+        said.split(text).next().and_then(|text| text.rsplit(' ').next()?.parse::<f64>().ok()).unwrap()
+    };
+    let (alone, together) = (before(" ms for a single"), before(" ms per image"));
+    assert!(together > 0.0 && together < 8.0 * alone, "{alone} ms alone, {together} ms each in batches");
 
     let output = skewbench(&["onnx", &bundle, &to]);
     succeeds(&output);

@@ -120,8 +120,11 @@ fn initial_weights_never_fill_a_floor() {
     let told = String::from_utf8_lossy(&exported.stdout).into_owned();
     assert!(told.contains(&format!(": 100 tensors of {CELL}\n")), "{told}");
     let cell = format!("cell = {CELL}");
+    let record = root.path().join("first").join(CELL).with_extension("json");
+    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
+    let fingerprint = format!("fingerprint = {}", record["fingerprint"].as_str().unwrap());
     let notes = ["backbone = resnet18", "method = supervised", &cell, "input_side = 32", "resnet.width = 8"];
-    for note in notes {
+    for note in notes.into_iter().chain([fingerprint.as_str(), "scale = small"]) {
         assert!(told.contains(&format!("\n  {note}\n")), "no note {note}: {told}");
     }
     let floor = |out: &str, more: &[&str]| {
@@ -188,6 +191,17 @@ fn frozen_weights_are_a_row_of_their_own_and_change_no_other() {
     succeeds(&told);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("deviation [0.21, 0.199, 0.154], as the file says"), "{told}");
+    let doctor = ["doctor", "--study", "frozen", "--shares", "natural", "--frozen", &weights];
+    let told = skewbench(&[&doctor[..], &SMALL, &["--data", &data, "--out", &path("doctor")]].concat());
+    succeeds(&told);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let line = told.lines().find(|line| line.starts_with("weights  ")).unwrap_or_else(|| panic!("{told}"));
+    assert!(line.contains("encoder.safetensors") && line.contains("into ResNet-18"), "{told}");
+    let choose = ["choose", "--only", "supervised", "--seeds", "2", "--dry-run", "--frozen", &weights];
+    let told = skewbench(&[&choose[..], &SMALL, &["--data", &data, "--out", &out]].concat());
+    succeeds(&told);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("\ngiven_weights none resnet18 "), "one more floor: {told}");
     // --frozen alone adds the row to another study's.
     let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
     let more = ["--frozen", &weights, "--dry-run", "--data", &data, "--out", &out];
@@ -341,7 +355,17 @@ fn a_cell_that_fails_does_not_end_the_run() {
     assert!(out.join("table1/supervised-resnet18-share15-seed0.json").exists());
     fs::remove_dir_all(in_the_way).unwrap();
     succeeds(&run());
-    assert!(out.join(format!("{CELL}.json")).exists());
+    let record = out.join(format!("{CELL}.json"));
+    assert!(record.exists());
+    // A record that cannot be read is not overwritten.
+    fs::write(&record, "{").unwrap();
+    let message = error(&run());
+    assert!(
+        message.contains("1 of 2 cells failed; the others are finished, and the same command"),
+        "{message}"
+    );
+    assert!(message.contains(&format!("{CELL}.json: truncated or not JSON; move it away")), "{message}");
+    assert_eq!(fs::read_to_string(record).unwrap(), "{");
 }
 
 fn first_cell(data: &str, out: &Path) -> Output {
@@ -396,4 +420,20 @@ fn a_dry_run_says_what_there_is_to_do_and_does_nothing() {
     assert_eq!(floors[3..5], ["0", "s"], "and no time: {said}");
     assert!(said.contains("\nestimate for this machine, one process: "), "{said}");
     assert!(!Path::new(&out).exists(), "nothing was written");
+    let mae = ["--study", "table1", "--only", "mae", "--epochs", "1"];
+    let more = ["--shares", "natural", "--data", &data, "--out", &out];
+    let run = |last: &[&str]| {
+        let output = skewbench(&[&["reproduce"][..], &mae, &more, &SMALL, last].concat());
+        succeeds(&output);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // MAE hides patches, which a ResNet does not have: both forms of the command say so once.
+    for (last, steps) in [(&["--dry-run"][..], 0), (&[], 1)] {
+        let said = run(last);
+        let lines = |begin: &str| said.lines().filter(|line| line.starts_with(begin)).count();
+        assert_eq!(lines("mae on resnet18: "), 1, "{last:?}: {said}");
+        // Three steps teach nothing, which is said again at the end.
+        let few = lines("note: 1 of 1 cells train for fewer than 100 steps, the shortest for 3. ");
+        assert_eq!(few, steps, "{last:?}: {said}");
+    }
 }

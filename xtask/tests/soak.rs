@@ -43,14 +43,20 @@ fn threads_change_nothing_and_the_table_says_so() {
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_and_open_files_are_counted() {
-    let output = skewbench(&[
-        "soak",
-        "memory",
-        "--seeds",
-        "8",
-        "--only",
-        "pixels,random_weights/none-vit,supervised-vit",
-    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let only = "pixels,random_weights/none-vit,supervised-vit";
+    let output = skewbench(&["soak", "memory", "--seeds", "8", "--only", only, "--out", out]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains(" cells in one process: "), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    // Raw pixels have one cell, the others one per seed.
+    let told = said.contains("\n17 cells in one process: ");
+    assert!(told, "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let table = std::fs::read_to_string(folder.path().join("memory.csv")).unwrap();
+    let number = |cell: &str| cell.parse::<u64>().unwrap();
+    let rows: Vec<Vec<u64>> = table.lines().skip(1).map(|row| row.split(',').map(number).collect()).collect();
+    assert!(rows.len() > 5 && rows.is_sorted_by_key(|row| row[0]), "finished cells grow: {table}");
+    assert!(rows.iter().all(|row| row[1] > 1_000 && row[2] < 1_000), "KiB, and open files: {table}");
+    let most = said.split(" MiB at most").next().unwrap().rsplit(' ').next().map(number).unwrap();
+    let largest = rows.iter().map(|row| row[1] >> 10).max().unwrap();
+    assert!(most >= largest, "the peak is what the system noted, not what was seen: {most} {largest}");
 }

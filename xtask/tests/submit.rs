@@ -8,14 +8,15 @@ mod support;
 
 use std::{
     env, fs,
-    io::Write,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use skewbench::results::Folder;
-use support::{SMALL, camera, error, folder, skewbench, succeeds};
+use support::{SMALL, camera, error, folder, program, skewbench, succeeds};
 use tempfile::TempDir;
 
 /// Flags of `reproduce` for three floors of a folder of pictures.
@@ -30,16 +31,6 @@ fn submit(own: &[&str], reproduce: &[String], programs: &Path) -> Output {
     let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
     command.arg("submit").args(own).arg("--").args(reproduce).env("PATH", path).output().unwrap()
-}
-
-/// Writes a program that is found before any other of its name. A separate process writes the file: as long as
-/// this process had it open for writing, none of its threads could execute it.
-fn program(folder: &Path, name: &str, text: &str) {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(folder.join(name)).stdin(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
 }
 
 fn told(output: &Output) -> String {
@@ -76,6 +67,13 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
     let said = told(&submit(&["--slurm", "--write-only", "--tasks", "2"], &asked, &programs));
     assert!(said.contains("written: 2 tasks") && !log.exists(), "{said}");
     assert!(Folder::open(&out).unwrap().runs().unwrap().is_empty());
+    // Tasks start elsewhere, so a relative folder is made absolute.
+    let mut relative = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    relative.args(["submit", "--slurm", "--write-only", "--"]).args(&asked[..asked.len() - SMALL.len() - 1]);
+    told(&relative.arg("elsewhere").args(SMALL).current_dir(root.path()).output().unwrap());
+    let folder = root.path().canonicalize().unwrap().join("elsewhere");
+    let script = fs::read_to_string(folder.join("slurm/array.sh")).unwrap();
+    assert!(script.contains(&format!(" --out {} --part ", folder.display())), "{script}");
     let said = told(&submit(&["--slurm", "--tasks", "100", "--gpus", "2"], &asked, &programs));
     assert!(said.contains("submitted: 3 tasks as job 1234"), "no more than there are cells: {said}");
     let scripts = ["array.sh", "report.sh"].map(|name| out.join("slurm").join(name).display().to_string());
@@ -94,7 +92,7 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
 
     let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
     let mut status = Command::new(env!("CARGO_BIN_EXE_skewbench"));
-    let said = told(&status.arg("status").arg(&out).env("PATH", path).output().unwrap());
+    let said = told(&status.arg("status").arg(&out).env("PATH", &path).output().unwrap());
     assert!(said.starts_with("0 of 3 cells finished, 0 in training, 0 interrupted, 3 not begun\n"), "{said}");
     assert!(said.contains("  slurm        1234_2 RUNNING None\n"), "{said}");
     assert!(fs::read_to_string(&log).unwrap().ends_with("--jobs 1234\n"));
@@ -102,6 +100,31 @@ fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
     program(&programs, "sbatch", "echo 'no such partition' >&2; exit 1");
     let message = error(&submit(&["--slurm"], &asked, &programs));
     assert!(message.contains("sbatch refuses: no such partition"), "{message}");
+    program(&programs, "sbatch", "echo soon");
+    let message = error(&submit(&["--slurm"], &asked, &programs));
+    assert!(message.contains("sbatch printed 'soon', expected a job id"), "{message}");
+    assert_eq!(fs::read_to_string(out.join("slurm/jobs")).unwrap(), "1234\n");
+    // A job is known to `status` even if the one after it is refused, and all jobs are asked for.
+    program(&programs, "sbatch", "case \"$2\" in --dep*) exit 1 ;; *) echo 77 ;; esac");
+    assert!(error(&submit(&["--slurm"], &asked, &programs)).contains("sbatch refuses: "));
+    told(
+        &Command::new(env!("CARGO_BIN_EXE_skewbench"))
+            .arg("status")
+            .arg(&out)
+            .env("PATH", &path)
+            .output()
+            .unwrap(),
+    );
+    assert!(fs::read_to_string(&log).unwrap().ends_with("--jobs 1234,77\n"));
+    fs::remove_file(programs.join("sbatch")).unwrap();
+    let message = error(&submit(&["--slurm"], &asked, &programs));
+    let expected = "sbatch: not found; submit on a node that has Slurm, or use --write-only: ";
+    assert!(which("sbatch") || message.contains(expected), "{message}");
+}
+
+/// Returns whether this machine has a program.
+fn which(name: &str) -> bool {
+    Command::new(name).arg("--version").output().is_ok()
 }
 
 #[test]
@@ -126,4 +149,58 @@ fn processes_here_share_the_cells() {
         kept.iter().all(|path| path.extension().is_none_or(|ending| ending != "safetensors")),
         "{kept:?}"
     );
+}
+
+/// A cell whose logits cannot be written fails in every process that tries it, and its reason is passed on.
+#[test]
+fn a_process_that_fails_is_counted_and_its_reason_is_shown() {
+    let root = TempDir::new().unwrap();
+    let asked = floors(root.path());
+    let in_the_way = root.path().join("out/random_weights/none-resnet18-natural-seed0.logits.csv");
+    fs::create_dir_all(in_the_way.join("x")).unwrap();
+    let output = submit(&["--local", "1"], &asked, root.path());
+    let message = error(&output);
+    let expected =
+        "error: 1 of 1 processes failed; their messages are above. Run the same command again to resume\n";
+    assert!(message.ends_with(expected), "{message}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("[0] error: 1 of 3 cells failed; the others are finished"), "{said}");
+    assert!(said.contains("none-resnet18-natural-seed0.logits.csv"), "{said}");
+    let few = submit_with_gpus("3", &asked);
+    assert!(error(&few).contains("but the number of GPUs in CUDA_VISIBLE_DEVICES is 1"), "{}", error(&few));
+}
+
+/// Starts two processes, which need a GPU each.
+fn submit_with_gpus(visible: &str, reproduce: &[String]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    command.args(["submit", "--local", "2", "--gpus", "1", "--"]).args(reproduce);
+    command.env("CUDA_VISIBLE_DEVICES", visible).output().unwrap()
+}
+
+/// Processes are asked to keep the states of their cells, and then end by the same signal.
+#[test]
+fn a_signal_reaches_the_processes_that_were_started() {
+    let root = TempDir::new().unwrap();
+    let (data, out) = (folder(&camera(root.path(), "data", 0)), root.path().join("out"));
+    let own = ["--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
+    let mut submit = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    submit.args(["submit", "--local", "1", "--"]).args(own).args(SMALL);
+    submit.args(["--epochs", "100000", "--data", &data, "--out"]).arg(&out);
+    let submit = submit.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lock = out.join("extension/supervised-resnet18-natural-seed0.lock");
+    let begun = Instant::now();
+    while !fs::read_to_string(&lock).is_ok_and(|text| text.contains("\nloss = ")) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "training does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-TERM", &submit.id().to_string()]).status().unwrap();
+    let ended = submit.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.status.signal(), Some(15), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("[0] ") && line.contains(" 0 of 1 cells are finished. ")),
+        "{said}"
+    );
+    assert!(said.ends_with("stopped. Run the same command again to resume.\n"), "{said}");
+    assert!(lock.with_extension("checkpoint").exists(), "its state is kept");
 }

@@ -88,6 +88,43 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
         assert!(bytes() == whole, "files, and the record that stands, are the same to the bit");
     }
     assert!(trained(&data, &out, &[]).contains("finished earlier"));
+
+    // A record that is too old to list its files cannot vouch for them.
+    let json = &paths[3];
+    let text_of_record = String::from_utf8(whole[3].clone()).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&text_of_record).unwrap();
+    let exported = export(&["--overwrite"]);
+    succeeds(&exported);
+    let exported = String::from_utf8_lossy(&exported.stdout).into_owned();
+    record.as_object_mut().unwrap().remove("beside").unwrap();
+    fs::write(json, record.to_string()).unwrap();
+    let old = export(&["--overwrite"]);
+    succeeds(&old);
+    let note = "note: the record is too old to have digests, so these weights cannot be checked against it\n";
+    assert_eq!(String::from_utf8_lossy(&old.stdout), exported.clone() + note);
+    // timm expects another number of heads; without a stated normalisation it is the one of all older records.
+    let values = record["settings"]["values"].as_object_mut().unwrap();
+    values.retain(|name, _| !name.starts_with("normalisation"));
+    values.insert("vit.heads".to_owned(), 2.into());
+    fs::write(json, record.to_string()).unwrap();
+    let other = export(&["--overwrite"]);
+    succeeds(&other);
+    let other = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert!(
+        other.ends_with("timm's vit_tiny has 3 attention heads: create it with num_heads=2\n"),
+        "{other}"
+    );
+    let normalisation = |told: &str| {
+        let lines = told.lines().filter(|line| line.contains("normalisation") || line.contains("mean"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(
+        !normalisation(&exported).is_empty() && normalisation(&other) == normalisation(&exported),
+        "{other}"
+    );
+    fs::remove_file(weights).unwrap();
+    let message = error(&export(&["--overwrite"]));
+    assert!(message.contains("no weights beside the record; it was made with --no-weights"), "{message}");
 }
 
 #[test]

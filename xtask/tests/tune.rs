@@ -3,7 +3,10 @@
 // Tests may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Output},
@@ -48,12 +51,12 @@ fn asked_for(out: &Path, times: usize) {
 fn trials_are_records_and_the_best_is_chosen() {
     let root = TempDir::new().unwrap();
     let out = root.path().join("out");
-    let asked = ["--trials", "2", "--finalists", "1", "--only", "supervised-vit"];
+    let asked = ["--trials", "3", "--finalists", "1", "--only", "supervised-vit"];
     let (told, _) = succeeds(&tune(&out, &asked));
-    assert!(told.contains("stage 1 of 2: 2 trials of each pair") && told.contains("stage 2 of 2"), "{told}");
+    assert!(told.contains("stage 1 of 2: 3 trials of each pair") && told.contains("stage 2 of 2"), "{told}");
     assert!(told.contains("looks slightly too good on the images that it was chosen on"), "{told}");
 
-    // Two trials with seed 0; with seed 1 the better one, and trial 0.
+    // Three trials with seed 0; with seed 1 the best one, and trial 0.
     let cell = |trial: u16, seed: u64| {
         out.join(format!("tuning/supervised-vit_tiny-trial{trial:02}-share15-seed{seed}.json"))
     };
@@ -67,6 +70,19 @@ fn trials_are_records_and_the_best_is_chosen() {
     assert_eq!(record["data"]["validation_digest"], tuning.validation_digest);
     assert_eq!(record["provenance"]["code"], tuning.code);
     assert!(cell(0, 1).exists() && pair.mean(pair.chosen) >= pair.mean(0), "{pair:?}");
+    let by_first = |trial: &u16| pair.trials[usize::from(*trial)].auroc[&0];
+    let first = (0..3).rev().max_by(|a, b| by_first(a).total_cmp(&by_first(b))).unwrap();
+    for trial in 0..3 {
+        assert!(cell(trial, 0).exists());
+        assert_eq!(cell(trial, 1).exists(), trial == 0 || trial == first, "trial {trial}: {pair:?}");
+    }
+    assert!(
+        !out.join("tuning")
+            .read_dir()
+            .unwrap()
+            .any(|entry| { entry.unwrap().file_name().to_string_lossy().ends_with(".safetensors") }),
+        "encoders of trials are not kept"
+    );
     let drawn = json(&cell(1, 0));
     assert_eq!(drawn["settings"]["values"]["optimisation.learning_rate"], pair.trials[1].learning_rate);
     assert!(!drawn["scores"].as_array().unwrap().is_empty());
@@ -96,6 +112,21 @@ fn trials_are_records_and_the_best_is_chosen() {
     // With one seed requested, scores of the second are ignored.
     succeeds(&tune(&out, &[&asked[..], &["--seeds", "1"]].concat()));
     assert_eq!(Folder::open(&out).unwrap().tuning().unwrap().pairs[0].seeds, [0]);
+
+    // A trial that fails is not chosen from, and the others are.
+    fs::write(cell(1, 0), "{").unwrap();
+    let failed = tune(&out, &asked);
+    let message = String::from_utf8_lossy(&failed.stderr).into_owned();
+    let expected = "error: 1 trials failed and were not chosen from; the same command tries them again:\n  ";
+    assert!(!failed.status.success() && message.contains(expected), "{message}");
+    assert!(message.contains("trial01-share15-seed0.json: truncated or not JSON"), "{message}");
+    assert_eq!(fs::read_to_string(cell(1, 0)).unwrap(), "{");
+    let tuning = Folder::open(&out).unwrap().tuning().unwrap();
+    assert!(tuning.pairs[0].trials.iter().all(|trial| !trial.auroc.contains_key(&0) || trial.trial != 1));
+    assert!(
+        String::from_utf8_lossy(&failed.stdout).contains("\nrecords and tuning.json: "),
+        "it is summed up"
+    );
 }
 
 /// Four trials with one seed; with the other seed trial 0, and as many more as there are finalists.
@@ -108,6 +139,31 @@ fn a_dry_run_counts_the_trials_of_both_stages() {
     let row = told.lines().find(|line| line.starts_with("tuning supervised vit_tiny ")).unwrap();
     assert_eq!(row.split_whitespace().nth(3), Some("6"), "{told}");
     assert!(told.contains("\ncells   6, ") && !out.exists(), "{told}");
+}
+
+/// Of own images the validation images are left alone: a part of the training images is held out instead.
+#[test]
+fn own_images_are_tuned_on_training_images_alone() {
+    let root = TempDir::new().unwrap();
+    let data = support::folder(&support::camera(root.path(), "data", 0));
+    let (out, study) = (root.path().join("out"), root.path().join("study"));
+    let own = ["tune", "--trials", "1", "--finalists", "1", "--seeds", "1", "--epochs", "1"];
+    let more = ["--only", "supervised-vit", "--share", "natural", "--data", &data, "--out"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    succeeds(&command.args(own).args(more).arg(&out).output().unwrap());
+    let doctor = ["doctor", "--study", "floors", "--shares", "natural", "--data", &data, "--out"];
+    succeeds(&Command::new(env!("CARGO_BIN_EXE_skewbench")).args(doctor).arg(&study).output().unwrap());
+    let images = |folder: &Path, split: &str| -> BTreeSet<String> {
+        let begin = format!("images-{split}-");
+        let mut lists = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let list = lists.find(|path| path.file_name().unwrap().to_string_lossy().starts_with(&begin));
+        let text = fs::read_to_string(list.unwrap()).unwrap();
+        text.lines().skip(1).map(|row| row.split(',').nth(2).unwrap().to_owned()).collect()
+    };
+    let [tuned, held_out] = ["train", "validation"].map(|split| images(&out, split));
+    let both: BTreeSet<String> = tuned.union(&held_out).cloned().collect();
+    assert_eq!(both, images(&study, "train"));
+    assert!(!held_out.is_empty() && tuned.is_disjoint(&held_out), "{held_out:?}");
 }
 
 #[test]

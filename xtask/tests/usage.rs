@@ -117,3 +117,79 @@ fn a_signal_keeps_the_state_of_a_cell_and_ends_the_program_as_it_should() {
         assert!(lock.with_extension("checkpoint").exists(), "{signal}: its state is kept");
     }
 }
+
+/// An installed program replaces itself by itself with the settings that are missing; arguments and the user's own
+/// settings stay.
+#[cfg(target_os = "linux")]
+#[test]
+fn settings_are_added_and_the_users_own_are_kept() {
+    use std::{
+        io::Write,
+        process::Stdio,
+        time::{Duration, Instant},
+    };
+    const NAMES: [&str; 2] = ["CANDLE_NUM_THREADS", "MIMALLOC_PURGE_DELAY"];
+    for (given, expected) in
+        [(None, ["1", "-1"]), (Some((NAMES[0], "3")), ["3", "-1"]), (Some((NAMES[1], "7")), ["1", "7"])]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+        for name in NAMES {
+            command.env_remove(name);
+        }
+        command.envs(given).args(["race", "--worker"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let begun = Instant::now();
+        let found = loop {
+            let text = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let value = |name: &str| {
+                let of = text.split('\0').filter_map(|pair| pair.split_once('='));
+                of.filter(|(known, _)| *known == name).map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+            };
+            let found = NAMES.map(value);
+            if found.iter().all(|values| !values.is_empty()) || begun.elapsed() > Duration::from_secs(30) {
+                break found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(found, expected.map(|value| vec![value.to_owned()]), "{given:?}");
+        child.stdin.take().unwrap().write_all(b"no case\n").unwrap();
+        let errors = String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned();
+        assert!(errors.contains("the case is not JSON"), "the arguments are the same: {errors}");
+    }
+}
+
+/// The second output is written over the first one, and the last is that of a finished folder.
+#[test]
+fn progress_is_followed_until_every_cell_is_finished() {
+    use std::{io::Read, process::Stdio};
+
+    use skewbench::results::{self, Folder, provenance, record::Run};
+
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/2026-11-29-small-study/table1");
+    let mut record =
+        results::read(&std::path::Path::new(committed).join("simclr-resnet18-share45-seed0.json"));
+    record.as_mut().unwrap().beside.clear();
+    let record = record.unwrap();
+    let provenance = provenance::collect(&skewbench::candle_core::Device::Cpu);
+    let cells = vec![(record.cell.id.clone(), 100)];
+    folder.note_run(Run { command: "reproduce".to_owned(), provenance, times: 1, cells }).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    command.arg("status").arg(root.path()).arg("--follow").stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let first = "0 of 1 cells finished, 0 in training, 0 interrupted, 1 not begun\nno estimate yet\n";
+    let mut output = child.stdout.take().unwrap();
+    let mut text = vec![0; first.len()];
+    output.read_exact(&mut text).unwrap();
+    assert_eq!(String::from_utf8_lossy(&text), first);
+    folder.write(&record).unwrap();
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    let last = "\u{1b}[2A\u{1b}[J1 of 1 cells finished, 0 in training, 0 interrupted, 0 not begun\n";
+    assert_eq!(rest, last);
+    assert!(child.wait().unwrap().success());
+    let [output, _] = texts(&skewbench(&["status", &root.path().display().to_string(), "--follow"], true));
+    assert_eq!(output, last.trim_start_matches("\u{1b}[2A\u{1b}[J"), "there is nothing to wait for");
+}

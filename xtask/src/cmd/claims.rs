@@ -296,6 +296,25 @@ mod tests {
         assert!(outlooks > 0 && missing > 0, "{outlooks} {missing}");
     }
 
+    /// What cannot be read is told, and the rest is judged; a folder without records is refused.
+    #[test]
+    fn records_that_cannot_be_judged_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = skewbench::results::Folder::open(root.path()).unwrap();
+        let line = root.path().display().to_string();
+        let arguments = Standalone::<Arguments>::parse_from([&line]).arguments;
+        let error = run(&arguments).unwrap_err().to_string();
+        let expected = "no records to judge: name a results folder, or none for the paper's own numbers";
+        assert_eq!(error, expected);
+        folder.write(&crate::support::committed::record("table1", "simclr", 0)).unwrap();
+        std::fs::write(root.path().join("table1/torn.json"), "{").unwrap();
+        let errors = captured::errors(|| run(&arguments).unwrap());
+        let output = captured::output(|| run(&arguments).unwrap());
+        assert!(errors.lines().any(|line| line.contains("table1/torn.json")), "{errors}");
+        let heads: Vec<&str> = output.lines().take_while(|line| !line.is_empty()).collect();
+        assert!(heads.len() > 2 && heads[0].starts_with("(1) paper: "), "{output}");
+    }
+
     /// JSON keeps all but the last bit of a number.
     fn assert_near(told: &serde_json::Value, name: &str, expected: Option<f64>) {
         let apart = told[name].as_f64().zip(expected).map(|(found, expected)| (found - expected).abs());

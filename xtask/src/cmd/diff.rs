@@ -160,6 +160,46 @@ mod tests {
         Difference { scored: at, metric: Metric::F1, before, after, noise, change }
     }
 
+    /// Three seeds each: AUROC falls by far more than its spread, F1 rises by far less, and nothing else differs.
+    #[test]
+    fn changes_are_counted_by_their_kind() {
+        let root = tempfile::tempdir().unwrap();
+        let made = |name: &str, auroc: f64, f1: f64| {
+            let path = root.path().join(name);
+            let folder = skewbench::results::Folder::open(&path).unwrap();
+            for seed in 0..3 {
+                let mut record = committed::record("table1", "simclr", seed);
+                record.scores.retain(|score| score.classifier == "converged");
+                for score in record.scores.iter_mut().filter(|score| score.validation_share.is_none()) {
+                    (score.auroc, score.f1) = (auroc + 0.001 * seed as f64, f1 + 0.1 * seed as f64);
+                }
+                folder.write(&record).unwrap();
+            }
+            path.display().to_string()
+        };
+        let (first, second) = (made("a", 0.9, 0.5), made("b", 0.6, 0.51));
+        let told = |flags: &[&str]| {
+            let arguments =
+                Standalone::<Arguments>::parse_from([&[first.as_str(), &second][..], flags].concat())
+                    .arguments;
+            captured::output(|| run(&arguments).unwrap())
+        };
+        let all = difference::between(&read(&first).unwrap(), &read(&second).unwrap());
+        let natural = all.iter().filter(|one| one.scored.validation == Share::NATURAL).count();
+        assert!(natural > 2 && all.len() > natural, "{natural} of {}", all.len());
+        let end = |count: usize| {
+            let equal = count - 2;
+            format!(
+                "\n{count} scores: 1 changed beyond noise, 1 within noise, {equal} bit-identical, 0 undecided\n"
+            )
+        };
+        let plain = told(&[]);
+        assert!(plain.ends_with(&end(natural)) && plain.contains("   0.901    0.601   -0.300"), "{plain}");
+        assert_eq!(plain.lines().count(), 2 + 2, "a head, what moved, an empty line and the counts: {plain}");
+        let shares = told(&["--shares"]);
+        assert!(shares.ends_with(&end(all.len())), "{shares}");
+    }
+
     /// Only changes beyond noise are listed, unless all are requested; the largest relative to its noise comes
     /// first.
     #[test]
@@ -186,6 +226,30 @@ mod tests {
         let rest = [row("1%", "0.500 0.625 +0.125 0.250"), row("45%", "0.250 0.375 +0.125 ?")];
         assert_eq!(joined, [&moved[..], &rest].concat());
         assert_eq!(captured::output(|| print(&all[..1], false)), "", "no head without rows");
+    }
+
+    /// Cells of a study with variants are told apart by them.
+    #[test]
+    fn a_variant_is_named() {
+        use skewbench::{backbone::Name::ViTTiny, method::Name::Byol, study::Study};
+        let cell = Axes {
+            study: Study::Tuning { trial: 3 },
+            method: Some(Byol),
+            backbone: Some(ViTTiny),
+            share: Share::percent(15),
+        };
+        let (metric, change) = (Metric::Auroc, Change::MovedBeyondNoise);
+        let of = Difference {
+            scored: cell.converged(),
+            metric,
+            before: 0.25,
+            after: 0.5,
+            noise: Some(0.125),
+            change,
+        };
+        let told = captured::output(|| print(&[of], false));
+        let row = told.lines().nth(1).unwrap();
+        assert!(row.starts_with("tuning/byol-vit_tiny-trial03 15%, converged at natural "), "{told}");
     }
 
     /// The paper prints only F1, of the classifier in training.

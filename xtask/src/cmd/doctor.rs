@@ -327,6 +327,28 @@ mod tests {
         assert!(lists > 0, "the lists of images are kept");
     }
 
+    /// The data are looked at all the same.
+    #[test]
+    fn a_results_folder_that_cannot_be_written_is_one_problem() {
+        use clap::Parser;
+        let folder = tempfile::tempdir().unwrap();
+        let data = crate::support::committed::pictures(&folder.path().join("data"), [24, 12]);
+        let out = folder.path().join("file/out").display().to_string();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let line =
+            format!("--data {data} --out {out} --side 32 --study floors --only pixels --shares natural");
+        let arguments = Standalone::<Arguments>::parse_from(line.split_whitespace()).arguments;
+        let mut error = String::new();
+        let told = captured::output(|| error = run(&arguments).unwrap_err().to_string());
+        assert_eq!(error, "1 problem found: each line above says what to change; then run doctor again");
+        let problem = format!("\nPROBLEM  {out}: results cannot be written there: ");
+        assert!(told.contains(&problem) && !told.contains("can be written\n"), "{told}");
+        assert!(
+            told.contains("images   train: 27 looked at, 0 bad") && !told.contains("no problems"),
+            "{told}"
+        );
+    }
+
     #[test]
     fn headers_alone_find_what_is_missing_and_keep_nothing() {
         let folder = tempfile::tempdir().unwrap();

@@ -380,6 +380,10 @@ mod tests {
 
     /// Draws images, and writes the record of a method at 45 % whose probe has `logit` of each image's index.
     fn kept(root: &Path, method: &str, logit: &dyn Fn(usize) -> f64) -> results::Record {
+        kept_seed(root, (method, 0), logit)
+    }
+
+    fn kept_seed(root: &Path, (method, seed): (&str, u64), logit: &dyn Fn(usize) -> f64) -> results::Record {
         use skewbench::results::{Folder, Logits, logits::ValidationImage};
         let folder = Folder::open(root).unwrap();
         let drawn = drawn();
@@ -387,7 +391,7 @@ mod tests {
             (0..60).rev().map(|place| ValidationImage::from_dataset(&*drawn, place)).collect();
         let converged = (0..60).rev().map(logit).collect();
         let logits = Logits { images, classifiers: vec![("converged".to_owned(), converged)] };
-        let mut record = crate::support::committed::record("table1", method, 0);
+        let mut record = crate::support::committed::record("table1", method, seed);
         record.beside.insert("logits".into(), folder.write_logits(&record.cell.id, &logits).unwrap());
         record.settings.values.insert("side".to_owned(), 32.into());
         (record.data.validation.normals, record.data.validation.defects) = (30, 30);
@@ -451,6 +455,132 @@ mod tests {
         assert_eq!(one.share, data::Share::percent(45));
         let difference = one.difference;
         assert_eq!([difference.low, difference.estimate, difference.high], [1.0; 3]);
+        // Another seed's model is no counterpart of the supervised one; two models of the first seed are.
+        kept_seed(root.path(), ("byol", 1), &right);
+        assert_eq!(on_images(&reading::read(&[root.path().to_owned()])).len(), 1);
+        kept(root.path(), "dino", &|place| -right(place));
+        let found = on_images(&reading::read(&[root.path().to_owned()]));
+        let mut told: Vec<_> = found.iter().map(|one| (one.difference.estimate, one.method)).collect();
+        told.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert_eq!(told, [(0.0, method::Name::Dino), (1.0, method::Name::SimClr)]);
+    }
+
+    /// What lies beside a record of the same cell is reported once, if it belongs to another record; a missing file is
+    /// not reported.
+    #[test]
+    fn logits_of_another_record_are_left_out_and_told_once() {
+        use crate::support::print::captured;
+        let root = tempfile::tempdir().unwrap();
+        let record = kept(root.path(), "simclr", &|place| place as f64);
+        let folder = results::Folder::open(root.path()).unwrap();
+        let read = || reading::read(&[root.path().to_owned()]);
+        let file = Part::Logits.path_beside(&folder.record_path(&record.cell.id));
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replacen("1,", "0,", 1)).unwrap();
+        let (reading, mut found) = (read(), Vec::new());
+        let told = captured::errors(|| found.extend((0..3).map(|_| columns(&reading.records[0]).is_some())));
+        assert_eq!(found, [false; 3]);
+        assert!(told.starts_with("left out: ") && told.contains("simclr-resnet18-share45-seed0"), "{told}");
+        assert_eq!(told.matches("left out: ").count(), 1, "{told}");
+        std::fs::remove_file(&file).unwrap();
+        let other = kept(root.path(), "byol", &|place| place as f64);
+        std::fs::remove_file(Part::Logits.path_beside(&folder.record_path(&other.cell.id))).unwrap();
+        let reading = read();
+        assert_eq!(
+            captured::errors(|| assert!(reading.records.iter().all(|one| columns(one).is_none()))),
+            ""
+        );
+    }
+
+    /// Every flag of the command together: a setting, a margin, the page, figures and two documents.
+    #[test]
+    fn a_report_does_all_that_its_flags_ask_for() {
+        use clap::Parser;
+
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+        let folders = ["2026-11-25-small-ablations", "2026-11-24-elpv"];
+        let folders = folders.map(|name| results.join(name).display().to_string());
+        let (out, figures, documents) = (path("x.html"), path("f"), ["a.md", "b.md"].map(path));
+        for document in &documents {
+            std::fs::write(document, "<!-- begin card: c -->\nold\n<!-- end card -->\n").unwrap();
+        }
+        let [first, second] = &documents;
+        let flags = ["--setting", ", elpv", "--margin", "0.125", "--out", &out, "--figures", &figures];
+        let flags =
+            [&[folders[0].as_str(), &folders[1]][..], &flags, &["--splice", first, "--splice", second]];
+        let arguments = Standalone::<Arguments>::parse_from(flags.concat()).arguments;
+        let told = captured::output(|| run(&arguments).unwrap());
+        let expected = page(select_setting(reading(), ", elpv").unwrap(), 0.125);
+        assert!(std::fs::read_to_string(&out).unwrap() == expected.html());
+        let mut lines: Vec<String> = Vec::new();
+        for theme in Theme::ALL {
+            for (name, svg) in expected.pictures(theme) {
+                let file = format!("{figures}/{name}-{theme}.svg");
+                assert!(std::fs::read_to_string(&file).unwrap() == svg, "{file}");
+                lines.push(format!("figure  {file}"));
+            }
+        }
+        let of = expected.setting().filter(|_| expected.parts().count() > 1);
+        let of = of.map_or_else(String::new, |of| format!(" (of {of} alone)"));
+        for document in &documents {
+            let text = std::fs::read_to_string(document).unwrap();
+            assert!(text.contains(&expected.cards()[0].sentence()) && !text.contains("old"), "{text}");
+            lines.push(format!("tables  {document}{of}"));
+        }
+        let found: Vec<&str> = told
+            .lines()
+            .filter(|line| line.starts_with("figure  ") || line.starts_with("tables  "))
+            .collect();
+        assert_eq!(found, lines);
+        let conclusion = captured::output(|| decision(&expected).print());
+        assert!(told.starts_with(&format!("report  {out} (")) && told.ends_with(&conclusion), "{told}");
+    }
+
+    /// Seven data sets: six parts, the rest is named with the flag that shows it.
+    #[test]
+    fn settings_beyond_the_last_part_are_named() {
+        use skewbench::results::Folder;
+
+        use crate::support::print::captured;
+        let root = tempfile::tempdir().unwrap();
+        for set in 0..=MOST_PARTS {
+            let folder = Folder::open(&root.path().join(format!("folder{set}"))).unwrap();
+            // The first data sets have more records.
+            for seed in 0..=(MOST_PARTS - set) as u64 {
+                let mut record = crate::support::committed::record("table1", "simclr", seed);
+                record.data.train_digest = format!("{set}{}", &record.data.train_digest[1..]);
+                record.data.validation_digest = format!("{set}{}", &record.data.validation_digest[1..]);
+                folder.write(&record).unwrap();
+            }
+        }
+        let folders = (0..=MOST_PARTS).map(|set| root.path().join(format!("folder{set}")));
+        let page = page(reading::read(&folders.collect::<Vec<_>>()), MARGIN);
+        let out = root.path().join("x.html");
+        let told = captured::output(|| drop(write_page(&page, &out).unwrap()));
+        let [left] = page.left_out() else { panic!("{} settings are left out", page.left_out().len()) };
+        assert_eq!((left.records, page.parts().count()), (1, MOST_PARTS));
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 2 + MOST_PARTS + 2, "{told}");
+        assert_eq!(lines[MOST_PARTS + 2], format!("        not on the page: {}", left.sentence()));
+        assert_eq!(lines[MOST_PARTS + 3], format!("          {}", program::as_typed(&left.how_to_show())));
+        assert!(lines[MOST_PARTS + 3].contains("--setting "), "{told}");
+    }
+
+    /// Tables in a document are those of the first part, which the output says.
+    #[test]
+    fn tables_of_one_part_say_of_which() {
+        use crate::support::print::captured;
+        let page = page(reading(), MARGIN);
+        let folder = tempfile::tempdir().unwrap();
+        let document = folder.path().join("x.md");
+        std::fs::write(&document, "<!-- begin card: c -->\n<!-- end card -->\n").unwrap();
+        let told = captured::output(|| splice(&page, &document).unwrap());
+        assert_eq!(told, format!("tables  {} (of {} alone)\n", document.display(), page.setting().unwrap()));
+        let error = splice(&page, Path::new("/nowhere/x.md")).unwrap_err().to_string();
+        assert_eq!(error, "/nowhere/x.md: cannot be read");
     }
 
     #[test]

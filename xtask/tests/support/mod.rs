@@ -6,8 +6,9 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use image::{Rgb, RgbImage};
@@ -52,4 +53,14 @@ pub fn camera(root: &Path, name: &str, seed: u32) -> PathBuf {
 
 pub fn folder(path: &Path) -> String {
     format!("folder={}", path.display())
+}
+
+/// Writes a program that is found before any other of its name. A separate process writes the file: as long as
+/// this process had it open for writing, none of its threads could execute it.
+pub fn program(folder: &Path, name: &str, text: &str) {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(folder.join(name)).stdin(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
 }

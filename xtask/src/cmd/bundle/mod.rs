@@ -247,6 +247,41 @@ mod tests {
         assert!(error.contains("no models were trained at 1%; expected --share to be one of"), "{error}");
     }
 
+    /// Models of another setting are other models, even if their cells have the same names.
+    #[test]
+    fn the_best_is_of_the_setting_with_most_records() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for seed in 0..4 {
+            let mut record = committed::record("table1", "simclr", seed);
+            if seed == 0 {
+                record.data.source = "folder".to_owned();
+            }
+            folder.write(&record).unwrap();
+            std::fs::write(folder.detector_path(&record.cell.id), "").unwrap();
+        }
+        let mut found = String::new();
+        let told = captured::output(|| found = best(root.path(), &folder, None).unwrap());
+        assert_eq!(found, "table1/simclr-resnet18-share45-seed1");
+        assert_eq!(told.lines().count(), 1, "the card's sentence: {told}");
+    }
+
+    #[test]
+    fn without_a_model_there_is_no_best() {
+        let error = |records: &[Record]| {
+            let root = tempfile::tempdir().unwrap();
+            let folder = Folder::open(root.path()).unwrap();
+            records.iter().for_each(|record| drop(folder.write(record).unwrap()));
+            let mut error = String::new();
+            captured::output(|| error = best(root.path(), &folder, None).unwrap_err().to_string());
+            error
+        };
+        assert!(error(&[]).starts_with("no records to choose from; "), "{}", error(&[]));
+        let floor = committed::record("random_weights", "none", 0);
+        let told = error(&[floor]);
+        assert!(told.starts_with("no models in this folder; "), "{told}");
+    }
+
     use clap::Parser;
 
     use crate::support::print::captured;

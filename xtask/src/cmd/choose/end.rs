@@ -323,6 +323,39 @@ mod tests {
         assert!(line.ends_with("  open, the best guess"), "{told}");
     }
 
+    /// An arm may be the best and yet be dropped, if it cannot be better by more than the margin; and two arms without
+    /// any difference cannot be told apart by more seeds, unless a difference may be ignored.
+    #[test]
+    fn arms_near_the_leader_are_dropped_or_cannot_be_settled() {
+        let mut race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 5, 0.02).unwrap());
+        race.judge_scores(&[0.900, 0.9004, 0.902, 0.9024]).unwrap();
+        let told = captured::output(|| table(&race, &race.pick().unwrap()));
+        let words = |name: &str| {
+            let line = told.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{told}"));
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let above = race.looks()[0].dropped[0].above_leader;
+        let expected = format!(
+            "simclr on resnet18 2 0.901 0.900, 0.902 at most {above:+.3} near the leader: dropped after 2 seeds"
+        );
+        assert_eq!(words("simclr"), expected);
+        assert!(words("byol").ends_with(" - leads"), "{told}");
+
+        let mut race = Elimination::new(&[at(SimClr), at(Byol)], Rule::new(2, 2, 0.0).unwrap());
+        race.judge_scores(&[0.75, 0.875, 0.875, 0.75]).unwrap();
+        let look = race.looks().last().unwrap();
+        let told = captured::output(|| print_open_arms(&race, &look.contest.leader().scored));
+        let [open] = &look.open[..] else { panic!("{look:?}") };
+        let expected = format!(
+            "Open: {} may be above {} by {:.3}; more seeds cannot settle it, because both are equal; a larger \
+             --margin can.\n",
+            in_words(&open.scored),
+            in_words(&look.contest.leader().scored),
+            open.above_leader
+        );
+        assert_eq!(told, expected);
+    }
+
     /// Records of three methods and a floor, two seeds each.
     fn records(methods: &[(&str, &str, f64)]) -> Vec<Record> {
         let mut records = Vec::new();
@@ -372,6 +405,31 @@ mod tests {
                 "  NOT ABOVE supervised on resnet18 (0.800), as far as these seeds tell: +0.000 (-0.0"
             ),
             "{equal}"
+        );
+    }
+
+    /// A floor above every method that learns without labels is still a floor; given weights have a name of their own.
+    #[test]
+    fn floors_are_told_by_their_kind_and_never_as_a_method() {
+        let all = [
+            ("table1", "simclr", 0.6),
+            ("table1", "byol", 0.7),
+            ("table1", "supervised", 0.9),
+            ("random_weights", "none", 0.8),
+            ("given_weights", "none", 0.75),
+        ];
+        let told = captured::output(|| compare_with_baselines(&at(Supervised), &records(&all)));
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[2].starts_with("  above random weights of resnet18 (0.800): +0.100"), "{told}");
+        assert!(lines[3].starts_with("  above given weights, frozen, of resnet18 (0.750): +0.150"), "{told}");
+        assert!(lines[5].starts_with("  above byol on resnet18 (0.700): +0.200"), "{told}");
+        assert_eq!(lines.len(), 6, "{told}");
+        // With one seed there is no interval.
+        let one: Vec<Record> = records(&all).into_iter().filter(|record| record.cell.seed == 0).collect();
+        let told = captured::output(|| compare_with_baselines(&at(SimClr), &one));
+        assert!(
+            told.contains("\n  the spread of supervised on resnet18 (0.899) over seeds is unknown\n"),
+            "{told}"
         );
     }
 

@@ -171,4 +171,41 @@ mod tests {
         assert_eq!(missing(rates.load("packed").err()), format!("{LOADER}: no case of packed at 224 px"));
         assert_eq!(missing(rates.stage("doctor").err()), format!("{SCALE}: no stage doctor"));
     }
+
+    /// Each file that is missing or lacks something is named, and so is what it lacks.
+    #[test]
+    fn what_is_missing_in_a_file_of_rates_is_named() {
+        use serde_json::json;
+        let case = |seconds: Value| json!({ "case": "png, 224 px", "seconds": { "ours": seconds } });
+        let race = |cases: Value| json!({ "threads": 2, "cases": cases });
+        let scale = json!({ "stages": [] });
+        let error = |files: [Option<&Value>; 3]| {
+            let root = tempfile::tempdir().unwrap();
+            for (name, value) in [STEPS, LOADER, SCALE].into_iter().zip(files) {
+                let path = root.path().join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                value.iter().for_each(|value| std::fs::write(&path, value.to_string()).unwrap());
+            }
+            format!("{:#}", Rates::read(root.path()).err().unwrap())
+        };
+        let sound = race(json!([case(json!([1.0]))]));
+        let expected = format!("{LOADER}: measured rates cannot be read: ");
+        assert!(error([Some(&sound), None, Some(&scale)]).starts_with(&expected));
+        let numbers = error([Some(&sound), Some(&sound), Some(&json!([1, 2]))]);
+        assert_eq!(numbers, format!("{SCALE}: no stages"));
+        let threads = json!({ "cases": [] });
+        assert_eq!(error([Some(&threads), Some(&sound), Some(&scale)]), format!("{STEPS}: no threads"));
+        for (cases, what) in [
+            (json!(3), "no cases"),
+            (json!([case(json!([]))]), "png, 224 px: no seconds"),
+            (json!([case(json!("1"))]), "png, 224 px: no seconds"),
+            (json!([{ "seconds": { "ours": [1.0] } }]), "a case without a name"),
+        ] {
+            assert_eq!(
+                error([Some(&race(cases.clone())), Some(&sound), Some(&scale)]),
+                format!("{STEPS}: {what}")
+            );
+            assert_eq!(error([Some(&sound), Some(&race(cases)), Some(&scale)]), format!("{LOADER}: {what}"));
+        }
+    }
 }

@@ -234,6 +234,23 @@ mod tests {
         assert_eq!(at(GAP, GAP), PAPER);
     }
 
+    /// The longest row and the longest caption set the width, whichever rows they are in.
+    #[test]
+    fn rows_may_differ_in_length() {
+        let tile = |value| Image::new(2, 2, vec![value; 12]);
+        let row = |caption: &str, values: &[u8]| Line {
+            caption: caption.into(),
+            images: values.iter().map(|&value| tile(value)).collect(),
+        };
+        let sheet = grid(&["A"], &[row("I", &[7]), row("II\nI", &[9, 11, 13])]);
+        let (left, top) = (GAP + 2 * ADVANCE + GAP, LEADING + 2 * GAP);
+        assert_eq!((sheet.width, sheet.height), (left + 3 * (2 + GAP), top + 2 * (2 + GAP)));
+        let at = |x: usize, y: usize| &sheet.pixels[3 * (y * sheet.width + x)..][..3];
+        assert_eq!(at(left, top), [7; 3]);
+        assert_eq!(at(left + 2 + GAP, top), PAPER, "the first row has one picture");
+        assert_eq!(at(left + 2 * (2 + GAP) + 1, top + 2 + GAP + 1), [13; 3]);
+    }
+
     /// Images of 96 pixels get dots of two by two pixels, and a heading above each column.
     #[test]
     fn large_pictures_have_large_letters_and_headings() {

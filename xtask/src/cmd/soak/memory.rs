@@ -185,6 +185,12 @@ mod tests {
         assert!(told(&grows).unwrap_err().starts_with("memory grows: 104"), "{:?}", told(&grows));
         let leaks = samples(|_| 100_000, |cell| 9 + cell % 3 + cell / 30);
         assert_eq!(told(&leaks).unwrap_err(), "open files grow: 9, then 11");
+        let one = samples(|_| 100_000, |cell| 9 + usize::from(cell >= 80));
+        assert_eq!(told(&one).unwrap_err(), "open files grow: 9, then 10");
+        // A tenth more memory is allowed, as medians.
+        let tenth = |last: u64| samples(|cell| if cell < 80 { 100_000 } else { last }, |_| 9);
+        assert_eq!(told(&tenth(110_000)), Ok(()));
+        assert_eq!(told(&tenth(110_001)).unwrap_err(), "memory grows: 100000 KiB, then 110001 KiB");
         assert!(told(&sound[..50]).unwrap_err().contains("too few"));
         let own = of_status(std::process::id(), "VmRSS:");
         assert!(!cfg!(target_os = "linux") || own.unwrap() > 1000, "KiB of this process");

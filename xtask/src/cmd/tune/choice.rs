@@ -225,6 +225,14 @@ mod tests {
         }
     }
 
+    /// Of equal scores the trial with the lower number goes on, so that all processes choose alike.
+    #[test]
+    fn of_equal_trials_the_first_are_finalists() {
+        let pair = pair(&[&[0.5], &[0.7], &[0.8], &[0.7], &[0.7]]).unwrap();
+        let trials: Vec<u16> = finalists(&[pair], 3).into_iter().map(|(_, _, trial)| trial).collect();
+        assert_eq!(trials, [0, 1, 2, 3]);
+    }
+
     fn asked(flags: &str) -> Arguments {
         <Standalone<Arguments> as clap::Parser>::parse_from(flags.split_whitespace()).arguments
     }
