@@ -504,4 +504,24 @@ mod tests {
         let list = fs::read_to_string(results.images("left-out", &*source.train)).unwrap();
         assert_eq!(list, "path,left_out\n'=1.txt,'+a reason\nb.txt,another\n");
     }
+
+    /// Drawn pictures have no files, but several classes.
+    #[test]
+    fn classes_of_an_image_are_joined() {
+        let source = data::synthetic::source(crate::seed::Seed::root(0), 200, 20, 32);
+        let root = tempfile::tempdir().unwrap();
+        let results = Folder::open(root.path()).unwrap();
+        results.write_images(&source).unwrap();
+        let text = fs::read_to_string(results.images("train", &*source.train)).unwrap();
+        let found: Vec<&str> = text.lines().skip(1).map(|line| line.split(',').nth(4).unwrap()).collect();
+        let labels = source.train.labels().iter();
+        let expected: Vec<String> = labels
+            .map(|labels| labels.classes.iter().map(data::DefectClass::code).collect::<Vec<_>>().join("+"))
+            .collect();
+        assert_eq!(found, expected);
+        assert!(
+            expected.iter().any(|classes| classes.contains('+')) && expected.iter().any(String::is_empty)
+        );
+        assert!(!root.path().join("images-left-out").exists() && lists(root.path()).len() == 2);
+    }
 }

@@ -376,8 +376,9 @@ fn images_that_were_used_and_changed_are_named() {
         (found, resolved.used_digests() == before)
     };
     assert_eq!(next(&|| ()), (Ok(()), true));
-    let copy =
-        |from: &str, to: &str| drop(fs::copy(folder.path().join(from), folder.path().join(to)).unwrap());
+    let copy = |from: &str, to: &str| {
+        fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
+    };
     assert_eq!(
         next(&|| copy("train/good/00.png", "train/good/01.png")),
         (Ok(()), true),
@@ -399,4 +400,20 @@ fn images_that_were_used_and_changed_are_named() {
         used.into_iter().filter(|&index| !source.train.name(index).ends_with("03.png")).min().unwrap();
     let end = source.train.name(first).to_owned();
     assert_eq!(found, Err(told(2, 3, &*source.train, &end)));
+}
+
+/// A picture that turns out to be torn while its cell is computed ends the cell, and the message names both.
+#[test]
+fn a_cell_that_fails_is_named_with_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = pictures(folder.path(), 99);
+    let path = folder.path().join("train/good/07.png");
+    fs::write(&path, "no picture").unwrap();
+    let error = run(&floor(), &Plan::new(Scale::fixture()), &source, &mut |_| {}).map(drop).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.starts_with("cell random_weights/none-resnet18-natural-seed3: "), "{error}");
+    assert!(error.contains("train/good/07.png"), "{error}");
+    let skipped = run(&floor(), &skipping(), &source, &mut |_| {}).unwrap().record.data;
+    assert_eq!((skipped.skipped.len(), skipped.train.normals, skipped.train.defects), (1, 29, 12));
+    assert!(skipped.skipped[0].ends_with("train/good/07.png"), "{:?}", skipped.skipped);
 }

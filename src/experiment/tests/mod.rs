@@ -486,6 +486,14 @@ fn every_kind_of_model_is_checked_and_told_of_by_each_cell() {
         error.starts_with(&format!("{}: cannot read the weights", folder.path().join("none.pth").display()))
     );
 
+    let half = folder.path().join("half.safetensors");
+    for name in Normalisation::IMAGENET.notes().into_keys() {
+        let notes = [(name.clone(), "0.5,0.5,0.5".to_owned())].into();
+        std::fs::write(&half, encoder.parameters().to_safetensors(&notes).unwrap()).unwrap();
+        let error = format!("{:#}", Init::new(&half, None).unwrap_err());
+        assert!(error.starts_with(&format!("{}: its header: one of ", half.display())), "{error}");
+    }
+
     let plan = Plan { init: Some(init.clone()), frozen: Some(init), ..Plan::new(Scale::fixture()) };
     let mut resolver = Resolver::new(&plan, &source);
     let mut notes = |cell: &Cell| resolver.resolve(cell).map(|resolved| resolved.weight_notes.to_vec());

@@ -162,3 +162,20 @@ fn numbers_of_a_trial_do_not_move_together() {
     assert_ne!(other.learning_rate, points[0].learning_rate);
     assert_ne!(search::point(Byol, ResNet18, 1).learning_rate, points[0].learning_rate);
 }
+
+/// `MobileNetV2` is only scored: it has the views of supervised training, like the other floors.
+#[test]
+fn a_network_that_is_not_trained_has_the_views_of_the_other_floors() {
+    let mobile = crate::backbone::Name::MobileNetV2;
+    let recipe = Recipe::for_method(recipe::Name::Short, Supervised, mobile);
+    assert_eq!((recipe.learning_rate, recipe.weight_decay), (7.1e-3, 4.0e-4));
+    assert_eq!(recipe.augmentation, Augmentation::Flip);
+    let plan = Plan { recipe: recipe::Name::AsReleased, ..Plan::new(Scale::fixture()) };
+    let cell = |method| Cell { study: Study::Table1, method, backbone: ViTTiny, share: HIGH, seed: 0 };
+    let clip = |method| plan.settings(&cell(method), "elpv").values.get("optimisation.clip").cloned();
+    assert_eq!(
+        [clip(Dino), clip(SimClr)],
+        [Some(1.0.into()), None],
+        "where gradients are clipped, that is stated"
+    );
+}

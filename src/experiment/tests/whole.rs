@@ -115,7 +115,8 @@ fn adjusted_and_augmented_logits_stand_beside_the_plain_ones() {
     assert_eq!(names, [own, normals_only].concat());
     let different =
         found[0].1.iter().zip(&found[2].1).filter(|(plain, augmented)| plain != augmented).count();
-    assert!(different > 30, "{different} of 40 images are seen under augmentation");
+    // The views of supervised training are mirrored with probability one half.
+    assert!((10..=30).contains(&different), "{different} of 40 images are mirrored");
 }
 
 /// Both maps point for themselves, at the defects of all validation images.
@@ -130,7 +131,7 @@ fn each_scorer_points_for_itself() {
     let defects: Vec<usize> = (0..40).filter(|&index| labels[index].defect).collect();
     let pointed = |name: &str| {
         let (scorer, _) = detector.scorers.iter().find(|(scorer, _)| scorer.name() == name).unwrap();
-        super::super::pointing::score(finished.method.encoder(), scorer, &defects, &resolved).unwrap()
+        pointing::score(finished.method.encoder(), scorer, &defects, &resolved).unwrap()
     };
     let record = &finished.record;
     assert_eq!(

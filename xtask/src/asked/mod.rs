@@ -585,10 +585,10 @@ mod tests {
     fn flags_about_files_are_handed_on() {
         let folder = tempfile::tempdir().unwrap();
         let flags = "--study floors --only pixels --shares natural";
-        let grouped = own(folder.path(), &format!("{flags} --group-by 0([0-9])[0-9]"));
+        let grouped = own(folder.path(), &format!("{flags} --group-by [0-9][0-9]([0-9])"));
         let group =
             |run: &Run, index| run.sources.all().next().unwrap().train.group(index).map(str::to_owned);
-        assert!(group(&grouped, 0).is_some_and(|group| ["0", "1", "2", "3"].contains(&group.as_str())));
+        assert!(group(&grouped, 0).is_some());
         assert_eq!(group(&own(folder.path(), flags), 0), None);
 
         // One picture of validation is a copy of one of training.

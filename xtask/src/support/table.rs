@@ -209,7 +209,7 @@ mod tests {
         let lines: Vec<Vec<&str>> =
             told.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
         let head =
-            |words: &[&'static str]| [words, &["seeds", "AUROC", "F1", "F1", "in", "training"]].concat();
+            |words: &[&'static str]| [words, &["seeds", "AUROC", "F1", "F1", "in", "training"][..]].concat();
         let row = |method, seeds, auroc, f1| vec![method, "ResNet-18", seeds, auroc, f1, f1];
         let empty = Vec::new;
         let expected = [
