@@ -128,8 +128,7 @@ mod tests {
     use checks::{
         assert_differences, normal,
         reference::{
-            assert_begins, assert_close, assert_constant, assert_finite, gradient, matrix, numbers, scalar,
-            single, views,
+            assert_constant, assert_finite, assert_begins, assert_close, gradient, matrix, numbers, scalar, single, views,
         },
     };
     use rstest::rstest;

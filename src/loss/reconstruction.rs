@@ -96,10 +96,7 @@ mod tests {
     use candle_core::{Device, Var};
     use checks::{
         assert_differences, normal,
-        reference::{
-            assert_begins, assert_close, assert_constant, assert_finite, fill, gradient, numbers, scalar,
-            single,
-        },
+        reference::{assert_constant, assert_finite, assert_begins, assert_close, fill, gradient, numbers, scalar, single},
     };
     use rstest::rstest;
 

@@ -39,10 +39,7 @@ mod tests {
     use candle_core::{DType, Device};
     use checks::{
         assert_differences, normal,
-        reference::{
-            assert_begins, assert_close, assert_constant, assert_finite, gradient, matrix, scalar, single,
-            views,
-        },
+        reference::{assert_constant, assert_finite, assert_begins, assert_close, gradient, matrix, scalar, single, views},
     };
     use rstest::rstest;
 

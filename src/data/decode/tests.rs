@@ -301,8 +301,12 @@ fn what_takes_too_much_memory_is_refused_by_its_head() {
     assert!(error.starts_with("too large: 65535 x 65535 pixels of this kind take "), "{error}");
     // A PNG's chunks have checksums.
     let head = [&[0, 1, 0, 0, 0, 1, 0, 0][..], &[16, 6, 0, 0, 0]].concat();
-    let large =
-        [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &head), &chunk(b"IDAT", &[]), &chunk(b"IEND", b"")];
+    let large = [
+        &b"\x89PNG\r\n\x1a\n"[..],
+        &chunk(b"IHDR", &head),
+        &chunk(b"IDAT", &[]),
+        &chunk(b"IEND", b""),
+    ];
     let error = whole_image(&large.concat()).unwrap_err().to_string();
     assert!(error.starts_with("too large: 65536 x 65536 pixels of this kind take "), "{error}");
 }

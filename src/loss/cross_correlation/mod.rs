@@ -91,7 +91,7 @@ mod tests {
     use candle_core::{DType, Device, Var};
     use checks::{
         assert_differences, normal,
-        reference::{assert_begins, assert_close, assert_finite, gradient, scalar, single, views},
+        reference::{assert_finite, assert_begins, assert_close, gradient, scalar, single, views},
     };
     use rstest::rstest;
 

@@ -561,11 +561,13 @@ mod tests {
             "{cells} simclr-resnet18,byol-resnet18,given_weights --init {path} --frozen {path}"
         ));
         let frozen = [&[format!("{path} into ResNet-18, scored as they are")][..], &init[1..]].concat();
-        assert_eq!(both, [init.clone(), frozen].concat(), "once for all methods");
+        assert_eq!(both, [init.clone(), frozen.clone()].concat(), "once for all methods");
         let unused = told(&format!("{cells} random_weights --init {path}"));
         let expected =
             format!("{path}: no cell of this run starts from these weights; --frozen scores them unchanged");
         assert_eq!(unused, [expected]);
+        let scored = told(&format!("{cells} given_weights --init {path} --frozen {path}"));
+        assert_eq!(scored, [&frozen[..], &unused].concat(), "a floor does not start from it");
         assert!(told(&format!("{cells} random_weights")).is_empty());
         let flags = format!("{cells} simclr-resnet18 --init {path} --epochs 0");
         let data = crate::support::committed::pictures(&folder.path().join("data"), [24, 12]);

@@ -157,8 +157,9 @@ pub fn renew(folder: &Path, out: &Path) -> Result<()> {
 fn page(reading: Reading, margin: f64) -> Page {
     let shown = setting_summaries(&reading).into_iter().filter(|contents| !contents.is_tuning);
     let others = shown.take(MOST_PARTS).skip(1);
-    let others =
-        others.map(|contents| part(reading.in_settings(|name| name == contents.setting), margin)).collect();
+    let others = others
+        .map(|contents| part(reading.in_settings(|name| name == contents.setting), margin))
+        .collect();
     part(reading, margin).with_others(others)
 }
 
@@ -172,7 +173,8 @@ fn part(reading: Reading, margin: f64) -> Page {
 
 /// Returns the commands that made a page's records.
 fn made(page: &Page) -> Vec<RecordedCommand> {
-    let folders = page.contents().map(|contents| contents.folders.iter().cloned().collect::<Vec<_>>());
+    let folders =
+        page.contents().map(|contents| contents.folders.iter().cloned().collect::<Vec<_>>());
     command::reproduce_commands(&folders.unwrap_or_default())
 }
 
@@ -338,7 +340,8 @@ mod tests {
             .map(|name| page.parts().filter_map(Page::setting).any(|setting| setting.contains(name)))
             .to_vec();
         assert_eq!(sources, [true, true]);
-        let shown: usize = page.parts().filter_map(Page::contents).map(|contents| contents.records).sum();
+        let shown: usize =
+            page.parts().filter_map(Page::contents).map(|contents| contents.records).sum();
         let left_out: usize = page.left_out().iter().map(|contents| contents.records).sum();
         assert_eq!(shown + left_out, records, "every record is shown or named");
         for part in page.parts() {
