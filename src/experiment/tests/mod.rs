@@ -105,6 +105,19 @@ fn few_labels_and_unseen_classes_are_at_the_largest_share() {
         assert_eq!(first, format!("label_budget/supervised-resnet18-defects0005-{expected}-seed3"));
     }
     assert!(cell::label_budgets(&[], 0).is_empty() && cell::unseen(&[], 0).is_empty());
+    let [unseen, budgets] =
+        [cell::unseen(&[HIGH], 3), cell::label_budgets(&[HIGH], 3)].map(|cells| names(&cells));
+    let of = |study: &str, variants: [&str; 3], method: &str| {
+        variants.map(|variant| format!("{study}/{method}-{variant}-share15-seed3"))
+    };
+    let (classes, counts) =
+        (["class00", "class01", "class02"], ["defects0005", "defects0020", "defects0100"]);
+    for method in ["supervised-resnet18", "dino-resnet18", "simclr-vit_tiny"] {
+        let named =
+            |names: &[String]| names.iter().filter(|name| name.contains(method)).cloned().collect::<Vec<_>>();
+        assert_eq!(named(&unseen), of("unseen", classes, method));
+        assert_eq!(named(&budgets), of("label_budget", counts, method));
+    }
 }
 
 #[test]

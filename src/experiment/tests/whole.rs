@@ -172,3 +172,21 @@ fn label_free_metrics_are_of_features_embeddings_and_views() {
     assert_eq!(found.label_free.keys().collect::<Vec<_>>(), ["features", "views"]);
     assert!(found.curve.is_empty() && found.scores[0].classifier == "converged", "nothing was trained");
 }
+
+/// After an epoch the rank is that of whole images, which is known again from the trained model.
+#[test]
+fn the_rank_after_an_epoch_is_that_of_whole_images() {
+    let source = drawn(60, 40);
+    for (method, subject, bound) in [(SimClr, "embeddings", 32.0), (Supervised, "features", 60.0)] {
+        let cell = Cell { study: Study::Extension, method, ..floor(ResNet18) };
+        let plan = Plan::new(Scale { epochs: 1, ..Scale::fixture() });
+        let record = run(&cell, &plan, &source, &mut |_| {}).unwrap().record;
+        let last = &record.curve[0].monitors;
+        assert_eq!((last["rankme_images"], last["rankme_bound"]), (60.0, bound), "{method}");
+        let ratio = last["rankme"] / record.label_free[subject]["rankme"];
+        assert!((ratio - 1.0).abs() < 1e-3, "{method}: {ratio}");
+        let plan = Plan::new(Scale { epochs: 1, rank_images: 20, ..Scale::fixture() });
+        let record = run(&cell, &plan, &source, &mut |_| {}).unwrap().record;
+        assert_eq!(record.curve[0].monitors["rankme_images"], 20.0, "{method}");
+    }
+}
