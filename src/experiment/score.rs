@@ -267,4 +267,29 @@ mod tests {
         assert_eq!((&scores[0].auroc_by_class, scores[1].auroc_by_class.len()), (&expected, 0));
         assert!(scores[1].operating_points.is_empty(), "of all images only");
     }
+
+    /// A logit of 0 calls no defect, neither of a class nor in any score.
+    #[test]
+    fn a_logit_of_zero_is_no_flag() {
+        let image = |(kind, class): (Option<&str>, Option<DefectClass>)| {
+            let classes = class.map_or(ClassSet::EMPTY, |class| ClassSet::EMPTY.with(class));
+            let labels = Labels { defect: class.is_some(), classes, stratum: 0 };
+            let kind = kind.map(str::to_owned);
+            ValidationImage { position: 0, name: String::new(), labels, kind, group: None }
+        };
+        let images: Vec<ValidationImage> =
+            [(Some("a"), Some(RB)), (Some("a"), Some(RB)), (Some("b"), Some(OB)), (None, None), (None, None)]
+                .map(image)
+                .to_vec();
+        let all = Subset { indices: (0..5).collect(), defects: 3, normals: 2 };
+        let subsets = ValidationSubsets { subsets: vec![(Share::NATURAL, all)], missing: Vec::new() };
+        let logits = [0.0, 1.0, 0.0, 0.0, -1.0];
+        let score = at_every_share("x", &logits, &images, true, &subsets).unwrap().remove(0);
+        let expected = BTreeMap::from([("a".to_owned(), [1, 2]), ("b".to_owned(), [0, 1])]);
+        assert_eq!(score.recall_by_class, expected);
+        assert!((score.recall - 1.0 / 3.0).abs() < 1e-12 && score.false_positive_rate == 0.0, "{score:?}");
+        let flagged = [false, true, false, false, false];
+        let classes: Vec<ClassSet> = images.iter().map(|image| image.labels.classes).collect();
+        assert_eq!(score.f2_ciw_oracle, Some(f2_ciw_oracle(&flagged, &classes).unwrap().f2_ciw));
+    }
 }

@@ -417,3 +417,28 @@ fn a_cell_that_fails_is_named_with_the_picture() {
     assert_eq!((skipped.skipped.len(), skipped.train.normals, skipped.train.defects), (1, 29, 12));
     assert!(skipped.skipped[0].ends_with("train/good/07.png"), "{:?}", skipped.skipped);
 }
+
+/// Two defects are just enough to train on, and one normal image.
+#[test]
+fn as_many_images_as_are_needed_may_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = pictures(folder.path(), 99);
+    for image in 2..12 {
+        fs::remove_file(folder.path().join(format!("train/crack/{image:02}.png"))).unwrap();
+    }
+    assert_eq!(
+        skipping().resolve(&floor(), &source).unwrap().subset.indices.len(),
+        42,
+        "two defects are left"
+    );
+    let again = pictures(&folder.path().join("again"), 99);
+    (2..12).for_each(|image| {
+        fs::remove_file(folder.path().join(format!("again/train/crack/{image:02}.png"))).unwrap()
+    });
+    (0..30).for_each(|image| {
+        fs::remove_file(folder.path().join(format!("again/train/good/{image:02}.png"))).unwrap()
+    });
+    let message = failure(&skipping(), &floor(), &again);
+    assert!(message.contains("40 of 42 files are missing, the first is "), "{message}");
+    assert!(message.ends_with("; the remaining 2 defects and 0 normal images are too few"), "{message}");
+}

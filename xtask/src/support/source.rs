@@ -355,4 +355,30 @@ mod tests {
         );
         assert!(error.contains("nowhere"), "{error}");
     }
+
+    /// A given split is not examined unless that is asked for, but what the results folder knows of it is known.
+    #[test]
+    fn a_split_that_is_not_examined_is_known_from_the_results_folder() {
+        let root = tempfile::tempdir().unwrap();
+        for (split, counts) in [("train", [5, 4]), ("validation", [3, 2])] {
+            super::super::committed::pictures(&root.path().join("data").join(split), counts);
+        }
+        let choice = Choice::Folder(root.path().join("data"));
+        let known = root.path().join("out");
+        let count = |examine: bool, known: Option<&Path>| {
+            let reading = Reading { known: known.map(Path::to_owned), examine, ..Reading::default() };
+            let source = choice.open(&Scale::small(), Purpose::Study, &reading).unwrap();
+            let counts = [&source.train, &source.validation].map(|dataset| {
+                let files = dataset.files().unwrap();
+                (0..files.len()).filter(|&index| files.sketch(index).is_some()).count()
+            });
+            (counts, source)
+        };
+        assert_eq!(count(false, Some(&known)).0, [0, 0], "there is no such folder yet");
+        let (counts, source) = count(true, Some(&known));
+        assert_eq!(counts, [9, 5]);
+        Folder::open(&known).unwrap().write_images(&source).unwrap();
+        assert_eq!(count(false, Some(&known)).0, [9, 5]);
+        assert_eq!(count(false, None).0, [0, 0]);
+    }
 }
