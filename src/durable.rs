@@ -267,6 +267,9 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"new");
         write(Path::new("/dev/null"), b"nothing", IfExists::Replace).unwrap();
+        write_new(Path::new("/dev/null"), b"nothing").unwrap();
+        write_whole(Path::new("/dev/null"), b"nothing").unwrap();
+        write_by(Path::new("/dev/null"), &mut |file| Ok(file.write_all(b"nothing")?)).unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
@@ -410,5 +413,38 @@ mod tests {
         // A dangling link occupies its name, too.
         std::os::unix::fs::symlink("/nowhere", root.path().join("a-torn")).unwrap();
         assert_eq!(unused_name(&path, "torn"), root.path().join("a-torn-2"));
+    }
+
+    /// A link to a file elsewhere is followed: that file is replaced, and its folder gets the temporary one.
+    #[cfg(unix)]
+    #[test]
+    fn what_a_link_names_is_replaced_where_it_lies() {
+        let root = tempfile::tempdir().unwrap();
+        let [here, there] = ["here", "there"].map(|name| root.path().join(name));
+        for folder in [&here, &there] {
+            fs::create_dir(folder).unwrap();
+        }
+        fs::write(there.join("file"), "old").unwrap();
+        std::os::unix::fs::symlink(there.join("file"), here.join("link")).unwrap();
+        let error = write_new(&here.join("link"), b"new").unwrap_err().to_string();
+        assert!(error.ends_with("link: already exists; --overwrite replaces it"), "{error}");
+        write_by(&here.join("link"), &mut |file| {
+            assert_eq!(names(&there).len(), 2, "the temporary file lies beside the file");
+            Ok(file.write_all(b"new")?)
+        })
+        .unwrap();
+        assert_eq!(fs::read(there.join("file")).unwrap(), b"new");
+        assert_eq!((names(&here), names(&there)), (vec!["link".to_owned()], vec!["file".to_owned()]));
+        // A pipe is written to, and stays a pipe.
+        let pipe = root.path().join("pipe");
+        if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+            let reader = std::thread::spawn({
+                let pipe = pipe.clone();
+                move || fs::read(pipe).unwrap()
+            });
+            write_whole(&pipe, b"through").unwrap();
+            assert_eq!(reader.join().unwrap(), b"through");
+            assert!(!fs::metadata(&pipe).unwrap().is_file());
+        }
     }
 }

@@ -168,4 +168,38 @@ mod tests {
         assert!(apart.into_iter().all(|apart| apart > 0.02), "{auroc:?} {average_precision:?}");
         assert!(neighbours_auroc.iter().all(|&auroc| auroc > 0.95), "{neighbours_auroc:?}");
     }
+
+    /// Scores of the third and fifth draws, computed from their own rows by hand; each draw has others.
+    #[test]
+    fn each_draw_is_scored_on_its_own_rows() {
+        let ((train, labels), (validation, truth)) = (drawn(150, 5), drawn(200, 6));
+        let rows = validation.tensor(&Device::Cpu).unwrap();
+        let options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
+        let budgets = score(&train, &labels, &rows, &truth, options).unwrap();
+        let sizes: Vec<_> = budgets.iter().map(|budget| (budget.defects, budget.normals)).collect();
+        assert_eq!(sizes, [(2, 8), (5, 20), (10, 40), (20, 80)]);
+        let budget = &budgets[1];
+        for number in [2, 4] {
+            let [defects, normals] = draw(&labels, number);
+            let few: Vec<usize> = defects.into_iter().take(5).chain(normals.into_iter().take(20)).collect();
+            let known: Vec<bool> = few.iter().map(|row| row % 5 == 0).collect();
+            let values: Vec<f32> =
+                few.iter().flat_map(|row| train.rows[4 * row..4 * row + 4].to_vec()).collect();
+            let fit = Probe::fit(
+                &Tensor::new(&values[..], &Device::Cpu).unwrap().reshape((25, 4)).unwrap(),
+                &known,
+                options,
+            );
+            let logits = fit.unwrap().logits(&rows).unwrap();
+            let votes = neighbours::votes(&values, &known, &validation.rows, 4).unwrap();
+            assert_eq!(budget.auroc[number], auroc(&logits, &truth).unwrap());
+            assert_eq!(budget.average_precision[number], average_precision(&logits, &truth).unwrap());
+            assert_eq!(budget.neighbours_auroc[number], auroc(&votes, &truth).unwrap());
+        }
+        for scores in [&budget.auroc, &budget.average_precision, &budget.neighbours_auroc] {
+            let different: std::collections::BTreeSet<u64> =
+                scores.iter().map(|score| score.to_bits()).collect();
+            assert_eq!((scores.len(), different.len()), (DRAWS, DRAWS), "{scores:?}");
+        }
+    }
 }

@@ -315,3 +315,144 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone::Name::ResNet18,
+        data::{Share, synthetic},
+        experiment::{Cell, Plan, Scale, Study, run_with_checkpoint},
+        method::Name::Supervised,
+        results::provenance,
+        seed::Seed,
+    };
+
+    fn cell() -> Cell {
+        Cell {
+            study: Study::Extension,
+            method: Supervised,
+            backbone: ResNet18,
+            share: Share::NATURAL,
+            seed: 2,
+        }
+    }
+
+    /// Runs `test` with a cell, and the state of its first step in a file.
+    fn with_state(test: impl FnOnce(&Resolved, Checkpoint)) {
+        let plan = Plan::new(Scale::fixture());
+        let source = synthetic::source(Seed::root(0), 80, 36, plan.scale.side);
+        let resolved = plan.resolve(&cell(), &source).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.checkpoint");
+        let checkpoint = Checkpoint { path, every: Duration::from_secs(300), stop: Arc::default() };
+        checkpoint.stop.store(true, Relaxed);
+        run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
+        checkpoint.stop.store(false, Relaxed);
+        test(&resolved, checkpoint);
+    }
+
+    /// A state is saved at the end of an epoch, at the first step after the interval, and at a stop; at no other step.
+    #[test]
+    fn a_state_is_saved_when_it_is_due_and_the_clock_starts_anew() {
+        with_state(|resolved, checkpoint| {
+            let first = checkpoint.path.with_extension("first");
+            fs::rename(&checkpoint.path, &first).unwrap();
+            let state = || -> Result<State> { Ok(State::read(&first)?.0) };
+            let step =
+                |step| Progress::Step { epoch: 1, step, steps: 9, images: 32, loss: 0.5, state: &state };
+            let mut keeper = Keeper::new(Some(&checkpoint), resolved, "this machine").unwrap();
+            keeper.start();
+            let saved = || fs::remove_file(&checkpoint.path).is_ok();
+            keeper.on_progress(&Progress::Part(Part::Data)).unwrap();
+            keeper.on_progress(&Progress::Part(Part::Update)).unwrap();
+            keeper.on_progress(&step(1)).unwrap();
+            assert!(!saved(), "not due yet");
+            keeper.kept = Instant::now().checked_sub(Duration::from_secs(301)).unwrap();
+            keeper.on_progress(&step(2)).unwrap();
+            assert!(saved(), "five minutes later");
+            keeper.on_progress(&step(3)).unwrap();
+            assert!(!saved(), "just saved");
+            let epoch = crate::train::Epoch {
+                epoch: 0,
+                images: 64,
+                loss: 0.5,
+                probe_loss: None,
+                learning_rate: 0.1,
+                monitors: BTreeMap::new(),
+            };
+            keeper.on_progress(&Progress::Epoch { epoch: &epoch, state: &state }).unwrap();
+            let (kept, notes) = State::read(&checkpoint.path).unwrap();
+            assert_eq!(
+                (kept.numbers(EPOCH_ENDS).unwrap(), keeper.epoch_ends.len()),
+                (keeper.epoch_ends.clone(), 1)
+            );
+            let elapsed = kept.numbers(ELAPSED).unwrap()[0];
+            assert!(elapsed >= keeper.epoch_ends[0] && elapsed <= keeper.seconds());
+            let parts: Vec<String> = kept.numbers_under(PARTS).unwrap().into_keys().collect();
+            assert_eq!(parts, ["checkpoints", "data", "monitors", "updates"]);
+            let identity: Identity = serde_json::from_str(&notes[IDENTITY]).unwrap();
+            assert_eq!((&identity, notes[MACHINE].as_str()), (&resolved.identity, "this machine"));
+            assert!(!notes.contains_key(RESUMED) && saved());
+
+            keeper.stage("features", &mut |_| {}).unwrap();
+            checkpoint.stop.store(true, Relaxed);
+            let stopped = |error: anyhow::Error| error.downcast_ref::<Stopped>().copied();
+            let error = keeper.on_progress(&step(4)).unwrap_err();
+            assert_eq!((stopped(error), saved()), (Some(Stopped { epochs: 1, steps: 4 }), true));
+            let error = keeper.stage("probe", &mut |_| panic!("it stops before")).unwrap_err();
+            assert_eq!(stopped(error), Some(Stopped { epochs: 1, steps: 0 }));
+        });
+    }
+
+    /// Times of training go on where they were, and the first of several machines is remembered.
+    #[test]
+    fn a_resumed_clock_goes_on_where_it_was() {
+        with_state(|resolved, checkpoint| {
+            let (mut state, mut notes) = State::read(&checkpoint.path).unwrap();
+            state.set_numbers(EPOCH_ENDS, &[10.0, 30.0]).unwrap();
+            state.set_numbers(ELAPSED, &[1_000.0]).unwrap();
+            state.set_numbers(&format!("{PARTS}/data"), &[7.0]).unwrap();
+            let first = notes[MACHINE].clone();
+            for (resumed, machine) in [(1, "second"), (2, "third")] {
+                let mut keeper = Keeper::new(Some(&checkpoint), resolved, machine).unwrap();
+                keeper.resume(&state, &notes, machine).unwrap();
+                assert_eq!((&keeper.epoch_ends[..], keeper.parts["data"]), (&[10.0, 30.0][..], 7.0));
+                keeper.start();
+                assert!((1_000.0..1_100.0).contains(&keeper.seconds()), "{}", keeper.seconds());
+                keeper.lap("data");
+                assert!(keeper.parts["data"] > 7.0);
+                assert_eq!(keeper.resumed, resumed);
+                assert_eq!(keeper.limits(), [format!("training began on another machine: {first}")]);
+                notes.clone_from(&keeper.notes);
+            }
+            assert_eq!((notes[MACHINE].as_str(), notes[RESUMED].as_str()), (first.as_str(), "2"));
+            notes.remove(IDENTITY);
+            let error = format!("{:#}", ensure_of(&state, &notes, resolved).unwrap_err());
+            assert!(error.starts_with("written by another version of skewbench"), "{error}");
+        });
+    }
+
+    /// A complete state of another experiment stays as it is.
+    #[test]
+    fn a_state_of_another_experiment_is_neither_resumed_nor_replaced() {
+        with_state(|resolved, checkpoint| {
+            let other =
+                Plan { scale: Scale { batch_size: 16, ..Scale::fixture() }, ..Plan::new(Scale::fixture()) };
+            let other = other.resolve(&cell(), resolved.source).unwrap();
+            let before = fs::read(&checkpoint.path).unwrap();
+            let here = provenance::collect(&other.device);
+            let error = Keeper::open(Some(&checkpoint), &other, &here, &mut |_| panic!("no event"));
+            let error = format!("{:#}", error.map(drop).unwrap_err());
+            let expected = format!(
+                "{}: cannot be resumed; choose another --out, or remove the file to train the cell anew: the saved training \
+                 differs from the requested one: batch_size: 32 stored, 16 requested",
+                checkpoint.path.display()
+            );
+            assert_eq!(error, expected);
+            assert_eq!(fs::read(&checkpoint.path).unwrap(), before);
+            let none = Keeper::open(None, &other, &here, &mut |_| panic!("no event")).unwrap();
+            assert!(none.resume_from.is_none() && none.resumed == 0);
+        });
+    }
+}

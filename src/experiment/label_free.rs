@@ -170,4 +170,51 @@ mod tests {
         let found = named([("a", Some(1.0)), ("b", None), ("c", Some(f64::NAN)), ("d", Some(f64::INFINITY))]);
         assert_eq!(found, Named::from([("a".to_owned(), 1.0)]));
     }
+
+    /// Each metric of a matrix has the name of the field that it is read from, and those for widths their own.
+    #[test]
+    fn every_label_free_metric_has_its_own_name() {
+        let mut stream = Seed::root(11).stream();
+        let rows: Vec<f32> =
+            (0..150 * 20).map(|place| (stream.normal() + f64::from(place % 20) / 10.0) as f32).collect();
+        let seed = Seed::root(12);
+        let computed = LabelFreeMetrics::compute(Rows::new(&rows, 20).unwrap(), &seed).unwrap();
+        let normalised = computed.normalised();
+        let found = of_rows(&rows, 20, &seed).unwrap();
+        let expected = [
+            ("rows", 150.0),
+            ("width", 20.0),
+            ("rankme", computed.rankme),
+            ("rankme_normalised", normalised.rankme),
+            ("effective_rank", computed.effective_rank),
+            ("effective_rank_normalised", normalised.effective_rank),
+            ("stable_rank", computed.stable_rank),
+            ("stable_rank_normalised", normalised.stable_rank),
+            ("nesum", computed.nesum.unwrap()),
+            ("nesum_normalised", normalised.nesum.unwrap()),
+            ("participation_ratio", computed.participation_ratio.unwrap()),
+            ("participation_ratio_normalised", normalised.participation_ratio.unwrap()),
+            ("pseudo_condition_number", computed.pseudo_condition_number),
+            ("alpha_req", computed.alpha_req.unwrap()),
+            ("alpha_req_all", computed.alpha_req_all.unwrap()),
+            ("coherence", computed.coherence),
+            ("self_cluster", computed.self_cluster),
+            ("uniformity", computed.uniformity),
+            ("uniformity_normalised", normalised.uniformity),
+            ("cluster_learnability", computed.cluster_learnability.unwrap()),
+            ("intrinsic_dimension", computed.intrinsic_dimension.unwrap()),
+            ("intrinsic_dimension_normalised", normalised.intrinsic_dimension.unwrap()),
+            ("mean", computed.spread.mean),
+            ("deviation", computed.spread.deviation),
+            ("unit_mean", computed.spread.unit_mean),
+            ("unit_deviation", computed.spread.unit_deviation),
+        ];
+        assert_eq!(found.len(), expected.len());
+        for (name, value) in expected {
+            assert_eq!(found.get(name), Some(&value), "{name}");
+        }
+        let different: std::collections::BTreeSet<u64> =
+            expected.iter().map(|(_, value)| value.to_bits()).collect();
+        assert_eq!(different.len(), expected.len(), "no two are the same number");
+    }
 }

@@ -225,4 +225,71 @@ mod tests {
         assert_eq!((score.normals, score.defects, score.validation_share), (8, 5, None));
         assert_eq!((score.f2_ciw_oracle, score.auroc_error), (None, None), "neither classes nor groups");
     }
+
+    /// Classes and groups are those of the images of each share; what needs all images is absent elsewhere.
+    #[test]
+    fn classes_and_groups_are_scored_on_the_images_of_their_share() {
+        let image = |position: usize| {
+            // Six defects of one class, six of both, then twelve normal images; three images of each group.
+            let classes = match position {
+                0..6 => ClassSet::EMPTY.with(RB),
+                6..12 => ClassSet::EMPTY.with(RB).with(OB),
+                _ => ClassSet::EMPTY,
+            };
+            let labels = Labels { defect: position < 12, classes, stratum: 0 };
+            let group = Some((position * 7 % 24 / 3).to_string());
+            ValidationImage { position, name: String::new(), labels, kind: None, group }
+        };
+        let images: Vec<ValidationImage> = (0..24).map(image).collect();
+        let logits: Vec<f64> = (0..24).map(|position: u32| f64::from(position * 11 % 24) - 9.5).collect();
+        let all = Subset { indices: (0..24).collect(), defects: 12, normals: 12 };
+        let some = Subset { indices: (4..22).collect(), defects: 8, normals: 10 };
+        let subsets = vec![(Share::NATURAL, all), (Share::percent(45), some)];
+        let subsets = ValidationSubsets { subsets, missing: Vec::new() };
+        let scores = at_every_share("x", &logits, &images, true, &subsets).unwrap();
+        for (score, rows) in scores.iter().zip([0..24, 4..22]) {
+            let flagged: Vec<bool> = logits[rows.clone()].iter().map(|&logit| logit > 0.0).collect();
+            let classes: Vec<ClassSet> =
+                images[rows.clone()].iter().map(|image| image.labels.classes).collect();
+            let defects: Vec<bool> = rows.clone().map(|row| row < 12).collect();
+            let groups: Vec<u32> = rows.clone().map(|row| row as u32 * 7 % 24 / 3).collect();
+            let oracle = f2_ciw_oracle(&flagged, &classes).unwrap().f2_ciw;
+            let multilabel = f2_ciw_multilabel_of_detector(&flagged, &classes).unwrap().f2_ciw;
+            assert_eq!((score.f2_ciw_oracle, score.f2_ciw_multilabel), (Some(oracle), Some(multilabel)));
+            assert!((oracle - multilabel).abs() > 1e-3, "{oracle} {multilabel}");
+            let expected = auroc_error(&logits[rows.clone()], &defects, &groups).unwrap();
+            assert!((score.auroc_error.unwrap() - expected).abs() < 1e-12 && expected > 0.0);
+            assert_eq!(score.auroc, auroc(&logits[rows], &defects).unwrap());
+        }
+        let alone: Vec<f64> = (0..6).chain(12..24).map(|row| logits[row]).collect();
+        let defects: Vec<bool> = (0..18).map(|row| row < 6).collect();
+        let expected = BTreeMap::from([(RB.code().to_owned(), auroc(&alone, &defects).unwrap())]);
+        assert_eq!((&scores[0].auroc_by_class, scores[1].auroc_by_class.len()), (&expected, 0));
+        assert!(scores[1].operating_points.is_empty(), "of all images only");
+    }
+
+    /// A logit of 0 calls no defect, neither of a class nor in any score.
+    #[test]
+    fn a_logit_of_zero_is_no_flag() {
+        let image = |(kind, class): (Option<&str>, Option<DefectClass>)| {
+            let classes = class.map_or(ClassSet::EMPTY, |class| ClassSet::EMPTY.with(class));
+            let labels = Labels { defect: class.is_some(), classes, stratum: 0 };
+            let kind = kind.map(str::to_owned);
+            ValidationImage { position: 0, name: String::new(), labels, kind, group: None }
+        };
+        let images: Vec<ValidationImage> =
+            [(Some("a"), Some(RB)), (Some("a"), Some(RB)), (Some("b"), Some(OB)), (None, None), (None, None)]
+                .map(image)
+                .to_vec();
+        let all = Subset { indices: (0..5).collect(), defects: 3, normals: 2 };
+        let subsets = ValidationSubsets { subsets: vec![(Share::NATURAL, all)], missing: Vec::new() };
+        let logits = [0.0, 1.0, 0.0, 0.0, -1.0];
+        let score = at_every_share("x", &logits, &images, true, &subsets).unwrap().remove(0);
+        let expected = BTreeMap::from([("a".to_owned(), [1, 2]), ("b".to_owned(), [0, 1])]);
+        assert_eq!(score.recall_by_class, expected);
+        assert!((score.recall - 1.0 / 3.0).abs() < 1e-12 && score.false_positive_rate == 0.0, "{score:?}");
+        let flagged = [false, true, false, false, false];
+        let classes: Vec<ClassSet> = images.iter().map(|image| image.labels.classes).collect();
+        assert_eq!(score.f2_ciw_oracle, Some(f2_ciw_oracle(&flagged, &classes).unwrap().f2_ciw));
+    }
 }

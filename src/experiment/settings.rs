@@ -443,4 +443,114 @@ mod tests {
             "{other:?}"
         );
     }
+
+    /// Rules, weightings and encoders that no cell of the default run has.
+    #[test]
+    fn choices_that_are_rarely_made_are_stated_too() {
+        let text = |values: Vec<(String, Value)>| -> String {
+            values.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(text(rule(Rule::Sgd { momentum: 0.7 })), r#"rule="sgd" momentum=0.7"#);
+        let lars = |trust| text(rule(Rule::Lars { momentum: 0.8, trust }));
+        assert_eq!(
+            lars(Trust::SumOfNorms { coefficient: 0.02, clip: false }),
+            r#"rule="lars" momentum=0.8 trust="sum_of_norms" trust_coefficient=0.02 trust_clip=false"#
+        );
+        assert_eq!(
+            lars(Trust::NormOfSum { coefficient: 0.03 }),
+            r#"rule="lars" momentum=0.8 trust="norm_of_sum" trust_coefficient=0.03"#
+        );
+        let probed = |weighting, standardise| {
+            let values = probe(&Options { c: 0.25, weighting, standardise });
+            text(values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        };
+        assert_eq!(probed(Weighting::Uniform, true), r#"c=0.25 standardise=true weighting="uniform""#);
+        assert_eq!(probed(Weighting::Balanced, false), r#"c=0.25 standardise=false weighting="balanced""#);
+        assert_eq!(
+            probed(Weighting::Defects(3.5), true),
+            r#"c=0.25 standardise=true weighting="defects" weight_of_defects=3.5"#
+        );
+        let mut plan = Plan::new(Scale { resnet_stem: Stem::Small, ..Scale::fixture() });
+        let share = Share::percent(5);
+        let encoder = |plan: &Plan, study, backbone| {
+            let cell = Cell { study, method: method::Name::Supervised, backbone, share, seed: 0 };
+            let values = plan.settings(&cell, "synthetic").values.into_iter();
+            text(values.filter(|(name, _)| name.starts_with("resnet.") || name.starts_with("vit.")).collect())
+        };
+        let [resnet, vit, mobile] =
+            [backbone::Name::ResNet18, backbone::Name::ViTTiny, backbone::Name::MobileNetV2];
+        assert_eq!(encoder(&plan, Study::Table1, resnet), r#"resnet.stem="small" resnet.width=8"#);
+        plan.scale.resnet_stem = Stem::ImageNet;
+        assert_eq!(encoder(&plan, Study::Table1, resnet), r#"resnet.stem="imagenet" resnet.width=8"#);
+        assert_eq!(
+            encoder(&plan, Study::RandomWeights, vit),
+            "vit.depth=2 vit.heads=3 vit.patch=8 vit.width=24"
+        );
+        assert_eq!(
+            [encoder(&plan, Study::GivenWeights, mobile), encoder(&plan, Study::Pixels, resnet)],
+            ["", ""]
+        );
+    }
+
+    /// All that the settings of a cell state beside views and optimisation; floors state less.
+    #[test]
+    fn settings_that_all_cells_share_have_their_values() {
+        let plan = Plan::new(Scale::fixture());
+        let cell = |study, method, backbone| Cell { study, method, backbone, share: Share::NATURAL, seed: 0 };
+        let values = |cell| -> BTreeMap<String, Value> {
+            let other = ["view1.", "view2.", "optimisation.", "objective.", "normalisation."];
+            let values = plan.settings(&cell, "elpv").values.into_iter();
+            values.filter(|(name, _)| !other.iter().any(|other| name.starts_with(other))).collect()
+        };
+        let pixels = cell(Study::Pixels, method::Name::Supervised, backbone::Name::ResNet18);
+        let shared = json!({
+            "side": 32,
+            "epochs": 0,
+            "batch_size": 32,
+            "sample": "1/1",
+            "label_free.ranked_images": 128,
+            "label_free.viewed_images": 32,
+            "label_free.views_of_each": 4,
+            "converged_probe.c": 0.1,
+            "converged_probe.standardise": true,
+            "converged_probe.weighting": "balanced",
+            "converged_probe.candidates": [1e-4, 1e-3, 1e-2, 1e-1, 1.0],
+            "converged_probe.folds": 5,
+            "converged_probe.most_images": 20_000,
+            "neighbours.count": 20,
+            "neighbours.temperature": 0.07,
+            "neighbours.most_images": 20_000,
+            "label_budgets.draws": 5,
+            "normals_only.neighbours": 5,
+            "normals_only.most_images": 10_000,
+            "normals_only.patch_images": 1_000,
+            "normals_only.patch_candidates": 20_000,
+            "normals_only.patch_bank": 500,
+            "normals_only.patch_dimensions": 100,
+            "pointing.most_images": 300,
+        });
+        assert_eq!(json!(values(pixels)), shared);
+        let trained = cell(Study::Extension, method::Name::SimClr, backbone::Name::ResNet18);
+        let mut expected = shared;
+        for (name, value) in [
+            ("epochs", json!(2)),
+            ("precision", json!("f32")),
+            ("resnet.width", json!(8)),
+            ("resnet.stem", json!("imagenet")),
+            ("online_probe.rule", json!("adamw")),
+            ("online_probe.beta1", json!(0.9)),
+            ("online_probe.beta2", json!(0.999)),
+            ("online_probe.epsilon", json!(1e-8)),
+            ("online_probe.learning_rate", json!(0.02)),
+            ("heads.hidden", json!(64)),
+            ("heads.output", json!(32)),
+            ("heads.prototypes", json!(64)),
+            ("heads.decoder.width", json!(16)),
+            ("heads.decoder.depth", json!(1)),
+            ("heads.decoder.heads", json!(2)),
+        ] {
+            expected[name] = value;
+        }
+        assert_eq!(json!(values(trained)), expected);
+    }
 }

@@ -55,3 +55,53 @@ pub(super) fn subset_seed(name: &str) -> Seed {
 pub(super) fn labels_of(dataset: &dyn Dataset, indices: &[usize]) -> Vec<Labels> {
     indices.iter().map(|&index| dataset.labels()[index]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ClassSet;
+
+    fn labels(normals: usize, defects: usize) -> Vec<Labels> {
+        let label = |defect| Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
+        [vec![label(false); normals], vec![label(true); defects]].concat()
+    }
+
+    /// By hand: beside 100 normal images, 1 % are 1 defect, too few; 2 % are 2, 5 % are 5, 15 % are 17; at 45 %, 20
+    /// defects go with 24 normal images.
+    #[test]
+    fn validation_is_cut_for_every_share_that_has_enough_defects() {
+        let labels = labels(100, 20);
+        let found = ValidationSubsets::new(&labels).unwrap();
+        let told: Vec<_> = found
+            .subsets
+            .iter()
+            .map(|(share, subset)| (share.to_string(), subset.normals, subset.defects))
+            .collect();
+        let expected =
+            [("natural", 100, 20), ("2%", 100, 2), ("5%", 100, 5), ("15%", 100, 17), ("45%", 24, 20)];
+        assert_eq!(told, expected.map(|(share, normals, defects)| (share.to_owned(), normals, defects)));
+        assert_eq!(found.missing.len(), 1);
+        assert!(found.missing[0].starts_with("no scores at validation share 1%: "), "{:?}", found.missing);
+        assert_eq!(found.subsets[0].1.indices, (0..120).collect::<Vec<_>>());
+        let again = ValidationSubsets::new(&labels).unwrap();
+        assert!(found.subsets.iter().zip(&again.subsets).all(|(a, b)| a.1.indices == b.1.indices));
+        for pair in found.subsets[1..4].windows(2) {
+            assert!(pair[0].1.indices.iter().all(|index| pair[1].1.indices.contains(index)), "nested");
+        }
+        let error = format!("{:#}", ValidationSubsets::new(&self::labels(30, 1)).map(drop).unwrap_err());
+        assert!(error.starts_with("validation images: "), "{error}");
+    }
+
+    /// A part of each split is drawn on its own.
+    #[test]
+    fn a_sample_is_a_part_of_each_kind() {
+        let labels = labels(60, 30);
+        let [train, validation] = ["train", "validation"].map(|split| sample(&labels, (1, 3), split));
+        for sample in [&train, &validation] {
+            let defects = sample.iter().filter(|&&index| labels[index].defect).count();
+            assert_eq!((sample.len(), defects, sample.is_sorted()), (30, 10, true));
+        }
+        assert_ne!(train, validation);
+        assert_eq!(sample(&labels, (1, 1), "train"), (0..90).collect::<Vec<_>>());
+    }
+}

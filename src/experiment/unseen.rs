@@ -134,6 +134,11 @@ mod tests {
         let kinds = kept.iter().map(|&index| source.validation.class_name(index)).collect::<Vec<_>>();
         assert_eq!(kinds.len(), 7 + 6);
         assert!(kinds.iter().all(|kind| kind.is_none_or(|kind| kind == "root")), "{kinds:?}");
+        // Five are just enough, of some images as of all.
+        assert_eq!(classes[0].validation(&*source.validation, &all).unwrap().len(), 7 + 5);
+        let some: Vec<usize> = all.iter().copied().filter(|&index| index != kept[2]).collect();
+        let fewer = classes[1].validation(&*source.validation, &some).unwrap();
+        assert_eq!(fewer, [&kept[..2], &kept[3..]].concat());
         let error = classes[2].validation(&*source.validation, &all).unwrap_err();
         assert!(error.downcast_ref::<OutOfReach>().is_some(), "three holes are too few: {error}");
         assert!(Class::of_rank(&source, 3).is_err());

@@ -293,4 +293,35 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(said().ends_with("not a file, but a folder, a pipe or a device"), "{}", said());
     }
+
+    /// A path that cannot even be looked at is an error, not a missing file.
+    #[test]
+    fn a_file_that_cannot_be_inspected_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("file/x.json");
+        fs::write(root.path().join("file"), "").unwrap();
+        let mut record = example::record();
+        assert_eq!(faults(&at, &record).unwrap(), [], "nothing is stated");
+        record.beside.insert("weights".into(), record::FileDigest::from_bytes(b"weights", None));
+        let error = faults(&at, &record).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: cannot be read", Part::Weights.path_beside(&at).display()));
+    }
+
+    /// All parts of a record are inspected, in order.
+    #[test]
+    fn every_part_that_is_stated_is_inspected() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("x.json");
+        let mut record = example::record();
+        for part in Part::ALL {
+            record
+                .beside
+                .insert(part.id().to_owned(), record::FileDigest::from_bytes(part.id().as_bytes(), None));
+        }
+        fs::write(Part::Detector.path_beside(&at), "another size").unwrap();
+        fs::write(&at, "").unwrap();
+        let told: Vec<(Part, bool)> =
+            faults(&at, &record).unwrap().iter().map(|fault| (fault.part, fault.is_missing)).collect();
+        assert_eq!(told, [(Part::Weights, true), (Part::Detector, false), (Part::Logits, true)]);
+    }
 }

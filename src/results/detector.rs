@@ -255,4 +255,59 @@ mod tests {
         let error = format!("{:#}", Detector::read(&at, &example::record()).err().unwrap());
         assert!(error.contains(": not the detector of a cell that this program trained"), "{error}");
     }
+
+    /// Every number of every kind of scorer is read back bit for bit, and no size is read where none was noted.
+    #[test]
+    fn every_number_of_a_detector_is_read_back() {
+        use crate::evaluate::normals::Cloud;
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        // The lower half of the covariance of two features, row by row.
+        let cloud = || Cloud::from_parts(vec![0.25, -1.5], &[2.0, 0.5, 1.25]).unwrap();
+        let Detector { scorers, pictures, .. } = detector();
+        let [probe, core] = <[_; 2]>::try_from(scorers).ok().expect("two scorers");
+        let mahalanobis = (Scorer::Mahalanobis { cloud: cloud(), usual: 1.0 / 3.0 }, vec![0.2, -0.4]);
+        let written = Detector { scorers: vec![probe, mahalanobis, core], pictures, usual_size: None };
+        let mut record = example::record();
+        let stated = folder.write_detector(&record.cell.id, &written).unwrap();
+        record.beside.insert("detector".to_owned(), stated);
+        let at = folder.write(&record).unwrap();
+        let found = Detector::read(&at, &record).unwrap();
+        assert_eq!((found.usual_size, found.scorers.len()), (None, 3));
+        let numbers = |detector: &Detector| -> Vec<(String, Vec<usize>, Vec<u64>)> {
+            let of = |(scorer, logits): &(Scorer, Vec<f64>)| {
+                let tensors = scorer.tensors().unwrap().into_iter().map(|(part, tensor)| {
+                    let values =
+                        tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                    (format!("{} {part}", scorer.name()), tensor.dims().to_vec(), values)
+                });
+                tensors
+                    .chain([(scorer.name().to_owned(), vec![logits.len()], logits.clone())])
+                    .collect::<Vec<_>>()
+            };
+            let all = detector.scorers.iter().flat_map(of);
+            all.map(|(name, shape, values)| (name, shape, values.into_iter().map(f64::to_bits).collect()))
+                .collect()
+        };
+        assert_eq!(numbers(&found), numbers(&written));
+        let Scorer::PatchCore { core, .. } = &found.scorers[2].0 else { panic!("a bank") };
+        assert_eq!(core.rows(), [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]);
+        // Single precision stays single, double stays double.
+        for (tensor, kind, bytes) in [
+            (
+                Tensor::new(&[0.1_f32, -2.0], &Device::Cpu),
+                Dtype::F32,
+                [0.1_f32, -2.0].map(f32::to_le_bytes).concat(),
+            ),
+            (
+                Tensor::new(&[0.1_f64, -2.0], &Device::Cpu),
+                Dtype::F64,
+                [0.1_f64, -2.0].map(f64::to_le_bytes).concat(),
+            ),
+        ] {
+            let raw = RawTensor::from_tensor(&tensor.unwrap()).unwrap();
+            assert_eq!((raw.kind, &raw.shape[..], &raw.bytes), (kind, &[2][..], &bytes));
+            assert_eq!((raw.dtype(), raw.data_len(), &*raw.data()), (kind, bytes.len(), &bytes[..]));
+        }
+    }
 }

@@ -196,4 +196,23 @@ mod tests {
         let newer = format!("skewbench: schema {}, this build reads {SCHEMA}", SCHEMA + 1);
         assert!(error.ends_with(&newer), "{error}");
     }
+
+    /// Two processes that start at the same moment note their commands one after the other.
+    #[test]
+    fn a_command_is_noted_once_the_list_is_free() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        folder.note_run(run("x")).unwrap();
+        let lock = folder.lock("environment").unwrap().unwrap();
+        std::thread::scope(|scope| {
+            let noted = scope.spawn(|| folder.note_run(run("y")).unwrap());
+            std::thread::sleep(Duration::from_millis(60));
+            assert_eq!(folder.runs().unwrap().len(), 1, "it waits");
+            drop(lock);
+            assert_eq!(noted.join().unwrap(), None);
+        });
+        let commands: Vec<String> = folder.runs().unwrap().into_iter().map(|run| run.command).collect();
+        assert_eq!(commands, ["x", "y"]);
+        assert_eq!(names(root.path()), [ENVIRONMENT]);
+    }
 }

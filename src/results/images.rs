@@ -418,4 +418,110 @@ mod tests {
         assert_eq!(unhex::<2>("0af").unwrap_err().to_string(), "expected 4 digits, found '0af'");
         assert!(unhex::<2>("0axx").is_err() && unhex::<1>("ä").is_err());
     }
+
+    /// Lists are read for all data sets that are open, whichever split they were in; of a torn list, the complete part.
+    #[test]
+    fn what_is_known_is_remembered_for_every_split() {
+        let root = tempfile::tempdir().unwrap();
+        for (split, count) in [("train", 300), ("validation", 20)] {
+            for (label, numbers) in [("normal", 0..count / 2), ("defect", count / 2..count)] {
+                let folder = root.path().join("data").join(split).join(label);
+                fs::create_dir_all(&folder).unwrap();
+                for number in numbers {
+                    fs::write(folder.join(format!("{number:03}.png")), format!("{split}{number}")).unwrap();
+                }
+            }
+        }
+        let results = Folder::open(&root.path().join("results")).unwrap();
+        let open = || data::folder::source(&root.path().join("data")).unwrap();
+        let all = |dataset: &dyn Dataset| (0..dataset.labels().len()).collect::<Vec<_>>();
+        let first = open();
+        let [train, validation] = [&first.train, &first.validation].map(|dataset| dataset.files().unwrap());
+        let contents = [train, validation].map(|files| files.read_contents(&all(files)));
+        results.write_images(&first).unwrap();
+        let known = || {
+            let next = open();
+            let files = [&next.train, &next.validation].map(|dataset| dataset.files().unwrap());
+            results.remember_images(&files);
+            files.map(|files| files.contents(&all(files)))
+        };
+        assert_eq!(known(), contents);
+        // Another process has split the same files otherwise.
+        let path = results.images("train", &*first.train);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::rename(&path, path.with_file_name("images-validation-0123456789ab.csv")).unwrap();
+        assert_eq!(known(), contents);
+        // The list of training images is torn in the row of its 280th.
+        fs::remove_file(path.with_file_name("images-validation-0123456789ab.csv")).unwrap();
+        let place = text.match_indices('\n').nth(280).unwrap().0;
+        fs::write(&path, &text[..place - 30]).unwrap();
+        let [train, validation] = known();
+        assert_eq!((&train[..279], &validation), (&contents[0][..279], &contents[1]));
+        assert!(train[280..].iter().all(|content| *content == Content::Unread));
+        // A file without a column of paths, and one that is no list, are passed over.
+        fs::write(path.with_file_name("images-a.csv"), "position,bytes\n0,1\n").unwrap();
+        fs::write(path.with_file_name("other.csv"), &text).unwrap();
+        assert_eq!(known()[0][..279], contents[0][..279]);
+        assert_eq!(known()[0][290], Content::Unread);
+    }
+
+    /// Text of others is escaped in every column, and files that are no images are listed with their reasons.
+    #[test]
+    fn names_classes_and_groups_are_no_formulas() {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/folder/normal/1.png");
+        let data = root.path().join("data");
+        fs::create_dir_all(&data).unwrap();
+        let mut table = "path,label,class,split,group\n".to_owned();
+        for (number, split) in
+            ["train", "train", "train", "validation", "validation", "validation"].iter().enumerate()
+        {
+            fs::copy(&fixture, data.join(format!("-{number}.png"))).unwrap();
+            let (label, class) = if number % 3 == 0 { ("normal", "") } else { ("defect", "=root") };
+            table += &format!("-{number}.png,{label},{class},{split},@pipe {number}\n");
+        }
+        fs::write(data.join("table.csv"), table).unwrap();
+        let opened = data::table::open(&data.join("table.csv")).unwrap();
+        let source = opened.split().unwrap();
+        let left_out =
+            vec![["=1.txt".to_owned(), "+a reason".to_owned()], ["b.txt".to_owned(), "another".to_owned()]];
+        let source = Source { left_out, ..source };
+        let results = Folder::open(&root.path().join("results")).unwrap();
+        results.write_images(&source).unwrap();
+        for (split, dataset, first) in [("train", &source.train, 0), ("validation", &source.validation, 3)] {
+            let text = fs::read_to_string(results.images(split, &**dataset)).unwrap();
+            let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+            assert_eq!(rows.len(), 3);
+            for (place, row) in rows.iter().enumerate() {
+                let number = first + place;
+                let (defect, class) = if place == 0 { ("0", "") } else { ("1", "'=root") };
+                let [position, name, group] =
+                    [place.to_string(), format!("'-{number}.png"), format!("'@pipe {number}")];
+                assert_eq!(row[..7], [&position, split, &name, defect, class, &group, ""]);
+                assert!(row[7..].iter().all(|cell| cell.is_empty()), "nothing is known yet: {row:?}");
+            }
+        }
+        let list = fs::read_to_string(results.images("left-out", &*source.train)).unwrap();
+        assert_eq!(list, "path,left_out\n'=1.txt,'+a reason\nb.txt,another\n");
+    }
+
+    /// Drawn pictures have no files, but several classes.
+    #[test]
+    fn classes_of_an_image_are_joined() {
+        let source = data::synthetic::source(crate::seed::Seed::root(0), 200, 20, 32);
+        let root = tempfile::tempdir().unwrap();
+        let results = Folder::open(root.path()).unwrap();
+        results.write_images(&source).unwrap();
+        let text = fs::read_to_string(results.images("train", &*source.train)).unwrap();
+        let found: Vec<&str> = text.lines().skip(1).map(|line| line.split(',').nth(4).unwrap()).collect();
+        let labels = source.train.labels().iter();
+        let expected: Vec<String> = labels
+            .map(|labels| labels.classes.iter().map(data::DefectClass::code).collect::<Vec<_>>().join("+"))
+            .collect();
+        assert_eq!(found, expected);
+        assert!(
+            expected.iter().any(|classes| classes.contains('+')) && expected.iter().any(String::is_empty)
+        );
+        assert!(!root.path().join("images-left-out").exists() && lists(root.path()).len() == 2);
+    }
 }

@@ -150,4 +150,19 @@ mod tests {
         };
         std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
     }
+
+    #[test]
+    fn a_lock_that_cannot_be_made_or_read_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        let below = root.path().join("file/x.lock");
+        let error = Lock::acquire(&below).err().unwrap().to_string();
+        assert_eq!(error, format!("{}: cannot lock the cell", below.display()));
+        let error = read_progress(root.path()).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: cannot be read", root.path().display()));
+        let path = root.path().join("file");
+        let mut lock = Lock { file: File::open(&path).unwrap(), path };
+        let error = lock.write_progress("epoch = 1\n").unwrap_err().to_string();
+        assert_eq!(error, format!("{}: cannot be written", lock.path.display()));
+    }
 }

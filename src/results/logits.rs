@@ -294,4 +294,20 @@ mod tests {
         let error = format!("{:#}", parse(b"defect,a\n1,x\n").unwrap_err());
         assert!(error.starts_with("column 'a': expected a number, found 'x'"), "{error}");
     }
+
+    /// An old record states no file: what lies beside it is still no table of logits unless it can be read as one.
+    #[test]
+    fn what_is_no_table_of_logits_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("x.json");
+        let record = crate::results::example::record();
+        let file = Part::Logits.path_beside(&at);
+        std::fs::write(&file, "position,path,defect,classes,a\n0,x.png,1,,0.5\n1,y.png,no,,0.5\n").unwrap();
+        let error = format!("{:#}", read(&at, &record).unwrap_err());
+        let expected = format!(
+            "{}: not a file of logits: column 'defect': expected a number, found 'no'",
+            file.display()
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }

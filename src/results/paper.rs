@@ -284,4 +284,75 @@ mod tests {
         assert_eq!(columns[2].minutes_per_epoch, 37.0);
         assert_eq!((columns[2].vit_tiny_f1, columns[2].resnet18_f1), (0.894, 0.901));
     }
+
+    /// Every printed number is in its own cell: written back, the cells make the file that they were read from.
+    #[test]
+    fn cells_written_back_make_the_file() {
+        let name = |metric: Metric| match metric {
+            Metric::F1 => "f1",
+            Metric::F1Normal => "f1_normal",
+            _ => "f2_ciw",
+        };
+        // The last column ends the row.
+        let add = |found: &mut String, begin: String, share: Share, cell: String| {
+            if share == Share::STUDY[0] {
+                *found += &begin;
+            }
+            *found += &format!(",{cell}");
+            if share == Share::STUDY[4] {
+                found.push('\n');
+            }
+        };
+        let shown = |printed: Printed, decimals: usize, full: f64| match printed {
+            Printed::Score(score) => format!("{:.decimals$}", full * score),
+            Printed::Dash => "-".to_owned(),
+            Printed::Lost => String::new(),
+        };
+        // Table 1 has three decimals, some of which are printed as two.
+        let numbers = |text: &str, decimals: usize| -> String {
+            let cell = |cell: &str| match cell.parse::<f64>() {
+                Ok(number) => format!("{number:.decimals$}"),
+                Err(_) => cell.to_owned(),
+            };
+            let line = |line: &str| line.split(',').map(cell).collect::<Vec<_>>().join(",") + "\n";
+            text.lines().skip(1).map(line).collect()
+        };
+        let mut found = String::new();
+        for Table1Cell { metric, backbone, method, train_share, printed } in table_1() {
+            let begin = format!("{},{backbone},{method}", name(metric));
+            add(&mut found, begin, train_share, shown(printed, 3, 1.0));
+        }
+        assert_eq!(found, numbers(include_str!("../../fixtures/paper/table_1.csv"), 3));
+
+        let (mut found, mut derived) = (String::new(), Vec::new());
+        for Figure2Cell { metric, method, train_share, validation_share, printed, derived: solved } in
+            figure_2()
+        {
+            let begin = format!("{},{method},{train_share}", name(metric));
+            add(&mut found, begin.clone(), validation_share, shown(printed, 1, 100.0));
+            derived.extend(solved.map(|solved| format!("{begin},{validation_share},{:.1}", 100.0 * solved)));
+        }
+        assert_eq!(found, numbers(include_str!("../../fixtures/paper/figure_2.csv"), 1));
+        let file = include_str!("../../fixtures/paper/figure_2_derived.csv");
+        let mut expected: Vec<&str> = file.lines().skip(1).collect();
+        derived.sort();
+        expected.sort_unstable();
+        assert_eq!(derived, expected);
+
+        let rates: String = figure_2_rates()
+            .into_iter()
+            .map(|SolvedRates { method, train_share, true_positive, false_positive }| {
+                format!("{method},{train_share},{true_positive:.3},{false_positive:.3}\n")
+            })
+            .collect();
+        assert_eq!(rates, numbers(include_str!("../../fixtures/paper/figure_2_rates.csv"), 3));
+        let columns = table_2();
+        let minutes: Vec<f64> = columns.iter().map(|column| column.minutes_per_epoch).collect();
+        let [vit, resnet] =
+            [|column: &Table2Column| column.vit_tiny_f1, |column: &Table2Column| column.resnet18_f1]
+                .map(|of| columns.iter().map(of).collect::<Vec<f64>>());
+        assert_eq!(minutes, [28.0, 31.0, 37.0, 52.0, 69.0]);
+        assert_eq!(vit, [0.866, 0.885, 0.894, 0.897, 0.90]);
+        assert_eq!(resnet, [0.877, 0.892, 0.901, 0.907, 0.909]);
+    }
 }

@@ -168,4 +168,14 @@ mod tests {
         std::fs::write(folder.path().join("a"), "3").unwrap();
         assert_eq!(revision_of(folder.path()), Some(format!("{clean}-dirty")));
     }
+
+    /// The processor is named as the system names the first of them.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_processor_has_the_systems_name() {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let mut rows = info.split('\n').map(|line| line.splitn(2, ':').map(str::trim).collect::<Vec<_>>());
+        let named = rows.find(|row| row[0] == "model name").map_or("unknown", |row| row[1]);
+        assert_eq!(cpu_model(), named);
+    }
 }

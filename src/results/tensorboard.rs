@@ -125,4 +125,34 @@ mod tests {
         let found: String = fs::read(path).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(found, expected);
     }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = EventFile::new(&file.path().join("run"), 12.0).err().unwrap().to_string();
+        let begin = format!("{}/run/events.out.tfevents.0000000012.", file.path().display());
+        assert!(error.starts_with(&begin) && error.ends_with(".skewbench: cannot write events"), "{error}");
+    }
+
+    /// A summary of more than 127 bytes has a length of two bytes.
+    #[test]
+    fn long_names_have_long_lengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = EventFile::new(folder.path(), 1.0).unwrap();
+        let name = "n".repeat(200);
+        file.scalars(2.0, 0, [(name.as_str(), 0.5)]).unwrap();
+        let path = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let found = fs::read(path).unwrap();
+        // Behind the first record of 16 + 24 bytes, a length and its checksum; time and step take 9 + 2 bytes.
+        let data = &found[40 + 12 + 11..];
+        // A value: the name with two bytes of length and its key, then a key and four bytes.
+        let value = 3 + 200 + 5;
+        let low = |length: usize| [(length & 127) as u8 | 128, (length >> 7) as u8];
+        assert_eq!(data[..3], [&[5 << 3 | 2][..], &low(value + 3)].concat());
+        assert_eq!(data[3..6], [&[1 << 3 | 2][..], &low(value)].concat());
+        assert_eq!(data[6..9], [&[1 << 3 | 2][..], &low(200)].concat());
+        assert_eq!(&data[9..209], name.as_bytes());
+        assert_eq!(data[209..214], [&[2 << 3 | 5][..], &0.5_f32.to_le_bytes()].concat());
+        assert_eq!(data.len(), 214 + 4, "and a checksum");
+    }
 }

@@ -245,3 +245,60 @@ fn records_of_the_first_schema_are_read_and_what_is_no_file_is_not() {
     let error = format!("{:#}", folder.find("table1/a").unwrap_err());
     assert!(error.ends_with("cannot be read: not a file, but a folder, a pipe or a device"), "{error}");
 }
+
+/// What cannot be made, removed or written is named with what helps; nothing else is lost.
+#[test]
+fn a_folder_that_is_no_folder_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let error = Folder::open(&file).err().unwrap().to_string();
+    assert_eq!(error, format!("{}: cannot make the results folder", file.display()));
+    let folder = Folder::open(root.path()).unwrap();
+    let error = format!("{:#}", folder.write(&named("file/a")).unwrap_err());
+    let expected = format!(
+        "{}: cannot write the record; finished cells are kept; make the path writable and run the same command again: ",
+        folder.record_path("file/a").display()
+    );
+    assert!(error.starts_with(&expected), "{error}");
+
+    let checkpoint = folder.checkpoint_path("table1/a");
+    fs::create_dir_all(checkpoint.join("x")).unwrap();
+    let lock = folder.lock("table1/a").unwrap().unwrap();
+    let error = folder.finish("table1/a", lock).unwrap_err().to_string();
+    assert_eq!(error, format!("{}: cannot be removed", checkpoint.display()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    assert!(folder.unreadable([]).unwrap().is_empty() && folder.records().unwrap().is_empty());
+}
+
+/// A file that is larger than any record is not read into memory.
+#[test]
+fn a_file_that_is_too_large_is_no_record() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.json");
+    let file = File::create(&path).unwrap();
+    file.set_len(LARGEST + 1).unwrap();
+    let error = format!("{:#}", read(&path).unwrap_err());
+    let expected = "cannot be read: 67108865 bytes, expected at most 67108864";
+    assert_eq!(error, format!("{}: {expected}", path.display()));
+}
+
+/// Leftovers of dead processes are removed from the folder and from those in it.
+#[test]
+fn leftovers_of_dead_processes_are_removed_from_every_study() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    folder.write(&named("table1/a")).unwrap();
+    let left = ["", "table1", "events/run"].map(|inner| root.path().join(inner).join(".tmp-skewbench-1"));
+    for path in &left {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "half").unwrap();
+    }
+    folder.clean();
+    assert_eq!(
+        left.each_ref().map(|path| path.exists()),
+        [false, false, true],
+        "studies lie directly in the folder"
+    );
+    assert!(folder.find("table1/a").unwrap().is_some());
+}

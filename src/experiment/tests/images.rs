@@ -266,3 +266,179 @@ fn a_loader_has_what_was_decided() {
         std::ptr::from_ref(&*source.train).cast::<u8>()
     );
 }
+
+/// What is left out is part of the identity by its positions in each split, not only by its number.
+#[test]
+fn which_images_are_left_out_is_part_of_the_settings() {
+    let stated = |torn: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let source = pictures(folder.path(), 99);
+        for name in torn {
+            fs::write(folder.path().join(name), "no picture").unwrap();
+        }
+        for dataset in [&source.train, &source.validation] {
+            let all: Vec<usize> = (0..dataset.labels().len()).collect();
+            dataset.files().unwrap().examine(&all, &|| ());
+        }
+        let plan = skipping();
+        let identity = plan.resolve(&floor(), &source).unwrap().identity;
+        identity.settings.text("left_out")
+    };
+    assert_eq!(stated(&[]), None);
+    let [first, second, validation, both] = [
+        &["train/good/02.png"][..],
+        &["train/good/03.png"],
+        &["test/good/02.png"],
+        &["train/good/02.png", "test/good/02.png"],
+    ]
+    .map(|torn| stated(torn).unwrap());
+    assert_eq!(stated(&["train/good/02.png"]), Some(first.clone()));
+    assert!([&first, &second, &validation].iter().all(|said| said.starts_with("1 unreadable images, ")));
+    assert!(both.starts_with("2 unreadable images, "), "{both}");
+    assert!(first != second && first != validation && second != validation);
+}
+
+/// An image of the class that is left out, or another, is not scored if it cannot be read.
+#[test]
+fn validation_of_an_unseen_class_is_cut_from_the_images_that_are_left() {
+    let folder = tempfile::tempdir().unwrap();
+    for (split, counts) in [("train", [20, 9, 6]), ("test", [12, 8, 7])] {
+        for (kind, count) in ["good", "crack", "root"].into_iter().zip(counts) {
+            let into = folder.path().join(split).join(kind);
+            fs::create_dir_all(&into).unwrap();
+            for image in 0..count {
+                let shade = image::Rgb([10 * image as u8, split.len() as u8, kind.len() as u8]);
+                image::RgbImage::from_pixel(32, 32, shade)
+                    .save(into.join(format!("{image:02}.png")))
+                    .unwrap();
+            }
+        }
+    }
+    for torn in ["test/good/05.png", "test/crack/01.png", "test/root/02.png", "train/root/04.png"] {
+        fs::write(folder.path().join(torn), "no picture").unwrap();
+    }
+    let source = folder::source(folder.path()).unwrap();
+    for dataset in [&source.train, &source.validation] {
+        let all: Vec<usize> = (0..dataset.labels().len()).collect();
+        dataset.files().unwrap().examine(&all, &|| ());
+    }
+    let plan = skipping();
+    let unseen = |rank| Cell { study: Study::Unseen { rank }, ..floor() };
+    let kinds = |dataset: &dyn crate::data::Dataset, indices: &[usize]| {
+        let count = |kind| indices.iter().filter(|&&index| dataset.class_name(index) == kind).count();
+        [None, Some("crack"), Some("root")].map(count)
+    };
+    let mut resolver = Resolver::new(&plan, &source);
+    let all = resolver.resolve(&floor()).unwrap();
+    assert_eq!(kinds(&*source.validation, &all.validation), [11, 7, 6]);
+    for (rank, class, train, validation) in
+        [(0, "crack", [20, 0, 5], [11, 7, 0]), (1, "root", [20, 9, 0], [11, 0, 6])]
+    {
+        let resolved = resolver.resolve(&unseen(rank)).unwrap();
+        assert_eq!(kinds(&*source.train, &resolved.subset.indices), train, "{class}");
+        assert_eq!(kinds(&*source.validation, &resolved.validation), validation, "{class}");
+        assert_eq!(resolved.identity.settings.text("unseen.class").as_deref(), Some(class));
+        assert_eq!([resolved.subset.normals, resolved.subset.defects], [20, train[1] + train[2]]);
+    }
+    // The class that is left out of one cell is in the others.
+    let again = resolver.resolve(&floor()).unwrap();
+    assert_eq!(kinds(&*source.validation, &again.validation), [11, 7, 6]);
+    assert_eq!(kinds(&*source.train, &again.subset.indices), [20, 9, 5]);
+    let record = run(&unseen(1), &plan, &source, &mut |_| {}).unwrap().record;
+    let limit = "in cells of study `unseen`, class 'root' was left out of training, and validation has no other defects";
+    assert!(record.data.limits.iter().any(|line| line == limit), "{:?}", record.data.limits);
+}
+
+/// Files of either split that were used count; others, and the order of the splits, do not matter.
+#[test]
+fn images_that_were_used_and_changed_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan::new(Scale::fixture());
+    let source = pictures(folder.path(), 99);
+    let resolved = plan.resolve(&floor(), &source).unwrap();
+    assert!(resolved.used_digests().iter().all(|&byte| byte == 0), "nothing is used yet");
+    let place = |dataset: &dyn crate::data::Dataset, end: &str| {
+        (0..dataset.labels().len()).find(|&index| dataset.name(index).ends_with(end)).unwrap()
+    };
+    let used = ["good/03.png", "good/07.png", "crack/02.png"].map(|end| place(&*source.train, end));
+    used.iter().for_each(|&index| drop(source.train.open(index).unwrap()));
+    source.validation.open(place(&*source.validation, "good/05.png")).unwrap();
+    let before = resolved.used_digests();
+    assert_eq!(before.len(), 16 * (42 + 28), "sixteen bytes for each image");
+    assert_eq!(before.chunks(16).filter(|digest| digest.iter().any(|&byte| byte != 0)).count(), 4);
+
+    // The next process has used nothing; it reads what the earlier one used.
+    let next = |change: &dyn Fn()| {
+        change();
+        let source = folder::source(folder.path()).unwrap();
+        let resolved = plan.resolve(&floor(), &source).unwrap();
+        let found = resolved.ensure_unchanged(&before).map_err(|error| error.to_string());
+        (found, resolved.used_digests() == before)
+    };
+    assert_eq!(next(&|| ()), (Ok(()), true));
+    let copy = |from: &str, to: &str| {
+        fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
+    };
+    assert_eq!(
+        next(&|| copy("train/good/00.png", "train/good/01.png")),
+        (Ok(()), true),
+        "nobody has used it"
+    );
+    let told = |count: usize, of: usize, dataset: &dyn crate::data::Dataset, end: &str| {
+        let first = dataset.location(place(dataset, end));
+        format!(
+            "images have changed since training began: {count} of the {of} files used so far, the first is {first}"
+        )
+    };
+    let (found, _) = next(&|| copy("test/good/00.png", "test/good/05.png"));
+    assert_eq!(found, Err(told(1, 1, &*source.validation, "good/05.png")));
+    let (found, _) = next(&|| {
+        copy("train/good/00.png", "train/good/07.png");
+        fs::write(folder.path().join("train/crack/02.png"), "no picture").unwrap();
+    });
+    let first =
+        used.into_iter().filter(|&index| !source.train.name(index).ends_with("03.png")).min().unwrap();
+    let end = source.train.name(first).to_owned();
+    assert_eq!(found, Err(told(2, 3, &*source.train, &end)));
+}
+
+/// A picture that turns out to be torn while its cell is computed ends the cell, and the message names both.
+#[test]
+fn a_cell_that_fails_is_named_with_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = pictures(folder.path(), 99);
+    let path = folder.path().join("train/good/07.png");
+    fs::write(&path, "no picture").unwrap();
+    let error = run(&floor(), &Plan::new(Scale::fixture()), &source, &mut |_| {}).map(drop).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.starts_with("cell random_weights/none-resnet18-natural-seed3: "), "{error}");
+    assert!(error.contains("train/good/07.png"), "{error}");
+    let skipped = run(&floor(), &skipping(), &source, &mut |_| {}).unwrap().record.data;
+    assert_eq!((skipped.skipped.len(), skipped.train.normals, skipped.train.defects), (1, 29, 12));
+    assert!(skipped.skipped[0].ends_with("train/good/07.png"), "{:?}", skipped.skipped);
+}
+
+/// Two defects are just enough to train on, and one normal image.
+#[test]
+fn as_many_images_as_are_needed_may_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = pictures(folder.path(), 99);
+    for image in 2..12 {
+        fs::remove_file(folder.path().join(format!("train/crack/{image:02}.png"))).unwrap();
+    }
+    assert_eq!(
+        skipping().resolve(&floor(), &source).unwrap().subset.indices.len(),
+        42,
+        "two defects are left"
+    );
+    let again = pictures(&folder.path().join("again"), 99);
+    (2..12).for_each(|image| {
+        fs::remove_file(folder.path().join(format!("again/train/crack/{image:02}.png"))).unwrap()
+    });
+    (0..30).for_each(|image| {
+        fs::remove_file(folder.path().join(format!("again/train/good/{image:02}.png"))).unwrap()
+    });
+    let message = failure(&skipping(), &floor(), &again);
+    assert!(message.contains("40 of 42 files are missing, the first is "), "{message}");
+    assert!(message.ends_with("; the remaining 2 defects and 0 normal images are too few"), "{message}");
+}

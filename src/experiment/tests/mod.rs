@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
 mod walk;
+#[cfg(test)]
+mod whole;
 
 use super::{cell, recipe, recipe::search, *};
 use crate::{
@@ -101,6 +105,19 @@ fn few_labels_and_unseen_classes_are_at_the_largest_share() {
         assert_eq!(first, format!("label_budget/supervised-resnet18-defects0005-{expected}-seed3"));
     }
     assert!(cell::label_budgets(&[], 0).is_empty() && cell::unseen(&[], 0).is_empty());
+    let [unseen, budgets] =
+        [cell::unseen(&[HIGH], 3), cell::label_budgets(&[HIGH], 3)].map(|cells| names(&cells));
+    let of = |study: &str, variants: [&str; 3], method: &str| {
+        variants.map(|variant| format!("{study}/{method}-{variant}-share15-seed3"))
+    };
+    let (classes, counts) =
+        (["class00", "class01", "class02"], ["defects0005", "defects0020", "defects0100"]);
+    for method in ["supervised-resnet18", "dino-resnet18", "simclr-vit_tiny"] {
+        let named =
+            |names: &[String]| names.iter().filter(|name| name.contains(method)).cloned().collect::<Vec<_>>();
+        assert_eq!(named(&unseen), of("unseen", classes, method));
+        assert_eq!(named(&budgets), of("label_budget", counts, method));
+    }
 }
 
 #[test]
@@ -416,6 +433,96 @@ fn cells_that_are_resolved_together_have_the_images_of_cells_resolved_alone() {
     }
     assert!(subsets[0] != subsets[1] && subsets[1] != subsets[2] && subsets[2] != subsets[0]);
     assert_eq!(subsets[0], subsets[3]);
+}
+
+/// A resolver keeps images, pools and models for later cells: none of them belongs to cells of another study, share or
+/// part of the data.
+#[test]
+fn cells_of_all_studies_are_resolved_together_as_alone() {
+    let source = Source { name: "sewer-ml".to_owned(), ..drawn(1_800, 1_600) };
+    let plan = Plan::new(Scale { sewer_ml_sample: (1, 2), ..Scale::fixture() });
+    let cell = |study, share| Cell { study, method: Supervised, backbone: ResNet18, share, seed: 1 };
+    let [low, high] = [Share::percent(15), Share::percent(45)];
+    let figure = |share| cell(Study::Figure3 { jitter: 100, crop: 500 }, share);
+    let cells = [
+        cell(Study::Table1, high),
+        cell(Study::Unseen { rank: 0 }, high),
+        figure(high),
+        cell(Study::SizeMatched, high),
+        cell(Study::LabelBudget { defects: 5 }, high),
+        cell(Study::Table1, low),
+        figure(low),
+        cell(Study::Unseen { rank: 1 }, high),
+        cell(Study::SizeMatched, low),
+        Cell { seed: 2, ..cell(Study::LabelBudget { defects: 5 }, high) },
+        cell(Study::Table2 { side: 224 }, Share::NATURAL),
+        cell(Study::RandomWeights, high),
+    ];
+    let mut resolver = Resolver::new(&plan, &source);
+    let mut different = std::collections::BTreeSet::new();
+    for cell in cells.iter().chain(cells.iter().rev()) {
+        let (together, alone) = (resolver.resolve(cell).unwrap(), plan.resolve(cell, &source).unwrap());
+        assert_eq!(together.subset.indices, alone.subset.indices, "{cell}");
+        assert_eq!(together.validation, alone.validation, "{cell}");
+        assert_eq!((together.repeats, &together.identity), (alone.repeats, &alone.identity), "{cell}");
+        let defects =
+            together.subset.indices.iter().filter(|&&index| source.train.labels()[index].defect).count();
+        assert_eq!(
+            (defects, together.subset.indices.len()),
+            (together.subset.defects, defects + together.subset.normals)
+        );
+        different.insert(together.subset.indices.clone());
+    }
+    // A floor, and only a floor, has the images of its share's methods.
+    assert_eq!(different.len(), cells.len() - 1);
+    let validation = plan.resolve(&cells[0], &source).unwrap().validation;
+    assert!((799..=800).contains(&validation.len()) && validation.is_sorted(), "half of 1,600");
+}
+
+/// A model of each kind is built once, as a check: one that fails is not hidden by those that did not.
+#[test]
+fn every_kind_of_model_is_checked_and_told_of_by_each_cell() {
+    let source = drawn(80, 60);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("encoder.safetensors");
+    let cell = |study, method, backbone| Cell { study, method, backbone, share: Share::NATURAL, seed: 1 };
+    let plain = Plan::new(Scale::fixture());
+    let encoder =
+        build(&cell(Study::RandomWeights, Supervised, ResNet18), &plain, 1.0, Seed::root(9)).unwrap();
+    std::fs::write(&path, encoder.parameters().to_safetensors(&Default::default()).unwrap()).unwrap();
+    let init = Init::new(&path, None).unwrap();
+    assert_eq!((init.normalisation, init.normalisation_from_header), (Normalisation::SEWER_ML, false));
+    assert_eq!((init.name().as_str(), init.network().unwrap()), ("encoder.safetensors", ResNet18));
+    assert_eq!(init.digest, blake3::hash(&std::fs::read(&path).unwrap()).to_hex().to_string());
+    let error = format!("{:#}", Init::new(&folder.path().join("none.pth"), None).unwrap_err());
+    assert!(
+        error.starts_with(&format!("{}: cannot read the weights", folder.path().join("none.pth").display()))
+    );
+
+    let half = folder.path().join("half.safetensors");
+    for name in Normalisation::IMAGENET.notes().into_keys() {
+        let notes = [(name.clone(), "0.5,0.5,0.5".to_owned())].into();
+        std::fs::write(&half, encoder.parameters().to_safetensors(&notes).unwrap()).unwrap();
+        let error = format!("{:#}", Init::new(&half, None).unwrap_err());
+        assert!(error.starts_with(&format!("{}: its header: one of ", half.display())), "{error}");
+    }
+
+    let plan = Plan { init: Some(init.clone()), frozen: Some(init), ..Plan::new(Scale::fixture()) };
+    let mut resolver = Resolver::new(&plan, &source);
+    let mut notes = |cell: &Cell| resolver.resolve(cell).map(|resolved| resolved.weight_notes.to_vec());
+    let first = notes(&cell(Study::Extension, SimClr, ResNet18)).unwrap();
+    assert!(!first.is_empty(), "how the file was understood");
+    for seed in [1, 2] {
+        assert_eq!(notes(&Cell { seed, ..cell(Study::Extension, SimClr, ResNet18) }).unwrap(), first);
+    }
+    assert!(notes(&cell(Study::RandomWeights, SimClr, ResNet18)).unwrap().is_empty(), "a floor has none");
+    assert_eq!(notes(&cell(Study::GivenWeights, SimClr, ResNet18)).unwrap(), first);
+    // Weights of a ResNet do not fit a ViT, whoever asks for it.
+    for (study, flag) in [(Study::Extension, "--init"), (Study::GivenWeights, "--frozen")] {
+        let error = format!("{:#}", notes(&cell(study, SimClr, ViTTiny)).unwrap_err());
+        let begin = format!("cell {}: {flag}: ", cell(study, SimClr, ViTTiny));
+        assert!(error.starts_with(&begin), "{error}");
+    }
 }
 
 /// Synthetic images of the fixture scale's size.

@@ -518,4 +518,140 @@ mod tests {
             ", as in all training here, since the file does not state it; --normalisation sets it"
         ));
     }
+
+    /// By hand: 27 images fit in one batch of 64, so three epochs have three steps each; two cells see 81 images each.
+    #[test]
+    fn a_run_of_several_cells_is_summed_up() {
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let flags = "--study table1,floors --only supervised-resnet18,simclr-vit_tiny,pixels --shares natural --epochs 3";
+        let run = own(folder.path(), &format!("{flags} --batch-size 64"));
+        let resolved = run.resolve().unwrap();
+        let told = captured::output(|| run.describe(&resolved));
+        let line = |begin: &str| told.lines().find(|line| line.starts_with(begin)).unwrap_or_default();
+        assert_eq!(line("cells "), "cells   3, 162 image passes");
+        let few = "note    2 of 3 cells train for fewer than 100 steps, the shortest for 3. That teaches a network next to nothing: \
+                   do not choose a method by these scores. Take more images, or train longer: --epochs 300 gives every \
+                   cell 300 steps";
+        assert_eq!(line("note "), few);
+    }
+
+    /// One file for two purposes, another that nothing starts from.
+    #[test]
+    fn files_of_weights_are_told_with_what_becomes_of_them() {
+        use skewbench::{backbone::Name::ResNet18, experiment, method::Name::SimClr, seed::Seed};
+
+        use crate::support::print::captured;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let cell = Cell {
+            study: Study::Extension,
+            method: SimClr,
+            backbone: ResNet18,
+            share: Share::NATURAL,
+            seed: 0,
+        };
+        let plan = Plan::new(Scale { resnet_width: 5, ..Scale::small() });
+        let model = experiment::build(&cell, &plan, 1.0, Seed::root(3)).unwrap();
+        let header = Normalisation::IMAGENET.notes();
+        std::fs::write(&path, model.parameters().to_safetensors(&header).unwrap()).unwrap();
+        let (path, cells) = (path.display(), "--width 5 --shares natural --study table1,floors --only");
+        let told = |flags: &str| {
+            let run = own(folder.path(), flags);
+            let resolved = run.resolve().unwrap();
+            let lines = run.first_weights(&resolved);
+            let printed = captured::output(|| run.describe(&resolved));
+            let printed: Vec<String> = printed.lines().map(str::to_owned).collect();
+            let begin = printed.iter().position(|line| line.starts_with("weights ")).unwrap_or(0);
+            for (place, line) in lines.iter().enumerate() {
+                let expected = format!("{}{line}", if place == 0 { "weights " } else { "        " });
+                assert_eq!(printed[begin + place], expected);
+            }
+            assert_eq!(
+                printed.iter().filter(|line| line.starts_with("weights ")).count(),
+                lines.len().min(1)
+            );
+            lines
+        };
+        let pixels = "pixels normalised by mean [0.485, 0.456, 0.406] and deviation [0.229, 0.224, 0.225], as the file says";
+        let init = told(&format!("{cells} simclr-resnet18,random_weights --init {path}"));
+        assert_eq!(init[..2], [format!("{path} into ResNet-18"), pixels.to_owned()]);
+        assert!(
+            init.len() > 2 && init[2..].iter().any(|line| line.contains("head")),
+            "heads are ignored: {init:?}"
+        );
+        let both = told(&format!(
+            "{cells} simclr-resnet18,byol-resnet18,given_weights --init {path} --frozen {path}"
+        ));
+        let frozen = [&[format!("{path} into ResNet-18, scored as they are")][..], &init[1..]].concat();
+        assert_eq!(both, [init.clone(), frozen.clone()].concat(), "once for all methods");
+        let unused = told(&format!("{cells} random_weights --init {path}"));
+        let expected =
+            format!("{path}: no cell of this run starts from these weights; --frozen scores them unchanged");
+        assert_eq!(unused, [expected]);
+        let scored = told(&format!("{cells} given_weights --init {path} --frozen {path}"));
+        assert_eq!(scored, [&frozen[..], &unused].concat(), "a floor does not start from it");
+        assert!(told(&format!("{cells} random_weights")).is_empty());
+        let flags = format!("{cells} simclr-resnet18 --init {path} --epochs 0");
+        let data = crate::support::committed::pictures(&folder.path().join("data"), [24, 12]);
+        let error = run(&format!("--side 32 --data {data} {flags}")).map(drop).unwrap_err().to_string();
+        let expected = "--epochs 0 with --init would show the file's weights under the names of methods; --frozen scores them \
+                        under their own";
+        assert_eq!(error, expected);
+        assert_eq!(
+            told(&format!("{cells} random_weights --init {path} --epochs 0")).len(),
+            1,
+            "floors train nothing"
+        );
+    }
+
+    /// What is asked about files reaches the data.
+    #[test]
+    fn flags_about_files_are_handed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = "--study floors --only pixels --shares natural";
+        let grouped = own(folder.path(), &format!("{flags} --group-by [0-9][0-9]([0-9])"));
+        let group =
+            |run: &Run, index| run.sources.all().next().unwrap().train.group(index).map(str::to_owned);
+        assert!(group(&grouped, 0).is_some());
+        assert_eq!(group(&own(folder.path(), flags), 0), None);
+
+        // One picture of validation is a copy of one of training.
+        let [data, out] = ["given", "out"].map(|name| folder.path().join(name));
+        for (split, counts) in [("train", [12, 6]), ("validation", [8, 5])] {
+            crate::support::committed::pictures(&data.join(split), counts);
+            for kind in ["normal", "defect"] {
+                for entry in std::fs::read_dir(data.join(split).join(kind)).unwrap().map(Result::unwrap) {
+                    // Others than those of the other split.
+                    let number = entry.file_name().to_string_lossy()[..3].parse::<u8>().unwrap();
+                    if split == "validation" && number != 0 {
+                        let shade = image::Rgb([20 * number, 255 - 9 * number, 7]);
+                        let draw = |x: u32, y: u32| {
+                            if (x * 7 + y * u32::from(number)) % 11 < 5 { shade } else { image::Rgb([3; 3]) }
+                        };
+                        image::RgbImage::from_fn(32, 32, draw).save(entry.path()).unwrap();
+                    }
+                }
+            }
+        }
+        let open = |flags: &str, lists: Lists| {
+            let flags = format!(
+                "--study floors --only pixels --shares natural --data folder={} {flags}",
+                data.display()
+            );
+            Standalone::<Request>::parse_from(flags.split_whitespace()).arguments.run(lists).unwrap()
+        };
+        let leak = |line: &String| {
+            line.contains("--on-leak accept continues, and notes it in the records and on the page")
+        };
+        let examined = open("", Lists::Kept(&out));
+        let Outcome { stopped, resolved, .. } = examined.resolve_each().unwrap();
+        assert!(stopped.iter().any(leak) && resolved.len() == 1, "{stopped:?}");
+        assert!(examined.resolve().is_err());
+        let accepted = open("--on-leak accept", Lists::Kept(&out));
+        assert!(accepted.resolve_each().unwrap().stopped.is_empty());
+        let limits = &accepted.sources.all().next().unwrap().limits;
+        assert!(limits.iter().any(|line| line.starts_with("accepted: ")), "{limits:?}");
+        assert!(open("", Lists::Read(&out)).resolve_each().unwrap().stopped.is_empty(), "nobody has looked");
+    }
 }

@@ -319,4 +319,38 @@ mod tests {
     fn a_gpu_that_is_asked_for_is_opened() {
         assert!(setup("--gpu").plan().is_err(), "this build has none");
     }
+
+    /// A network that has no backward pass is not a start, and is known by the names of its tensors.
+    #[test]
+    fn weights_that_cannot_be_trained_are_only_scored() {
+        use skewbench::{backbone::Name, experiment::Study};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.safetensors");
+        let cell = Cell {
+            study: Study::GivenWeights,
+            method: skewbench::method::Name::Supervised,
+            backbone: Name::MobileNetV2,
+            share: skewbench::data::Share::NATURAL,
+            seed: 0,
+        };
+        let plan = Plan::new(Scale::small());
+        let encoder =
+            skewbench::experiment::build(&cell, &plan, 1.0, skewbench::seed::Seed::root(0)).unwrap();
+        std::fs::write(&path, encoder.parameters().to_safetensors(&Normalisation::IMAGENET.notes()).unwrap())
+            .unwrap();
+        let path = path.display();
+        let error = setup(&format!("--init {path}")).plan().map(drop).unwrap_err().to_string();
+        let expected = format!(
+            "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them unchanged, beside what \
+             is trained",
+            Name::MobileNetV2.label()
+        );
+        assert_eq!(error, expected);
+        let plan = setup(&format!("--frozen {path}")).plan().unwrap();
+        assert_eq!(Setup::frozen(&plan).unwrap(), Some(Name::MobileNetV2));
+        assert_eq!(plan.frozen.unwrap().normalisation, Normalisation::IMAGENET);
+        let given =
+            setup(&format!("--frozen {path} --normalisation sewer-ml")).plan().unwrap().frozen.unwrap();
+        assert_eq!((given.normalisation, given.normalisation_from_header), (Normalisation::SEWER_ML, false));
+    }
 }

@@ -217,4 +217,28 @@ mod tests {
         let way = "--on-leak accept continues, and notes it in the records and on the page";
         assert_eq!(sources.leaks(), [format!("a leak; {way}"), format!("another; {way}")]);
     }
+
+    /// Drawn pictures have a line and a pair of lists for each side.
+    #[test]
+    fn every_side_is_described() {
+        use crate::support::print::captured;
+        let plan = Plan::new(Scale { synthetic_images: (1_020, 515), side: 48, ..Scale::small() });
+        let cells = [cell::table2(3), cell::floors(&[Share::percent(45)], 3)].concat();
+        let sources =
+            Sources::open(&Choice::Synthetic, Purpose::Study, &cells, &plan, &Reading::default()).unwrap();
+        let largest = cell::SIDES.map(|side| plan.scale.side_like(side.into())).into_iter().max().unwrap();
+        let told = captured::output(|| sources.describe(&plan));
+        let begins: Vec<&str> = told.lines().map(|line| line.split(" images").next().unwrap()).collect();
+        let line = |side: usize| format!("data    synthetic, {side} px: train 1 020");
+        assert_eq!(begins, [line(48), line(largest)]);
+        assert!(told.lines().all(|line| line.contains("; validation 515 images, ")), "{told}");
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        sources.write_lists(&folder).unwrap();
+        for source in sources.all() {
+            for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
+                assert!(folder.images(split, &**dataset).exists(), "{split}");
+            }
+        }
+    }
 }

@@ -71,4 +71,34 @@ mod tests {
         files(&all, None).unwrap();
         assert_eq!(known(), [true; 5]);
     }
+
+    /// More pictures than are looked at between two glances at the clock, in both parts of a split.
+    #[test]
+    fn every_chunk_of_every_part_is_examined() {
+        let folder = tempfile::tempdir().unwrap();
+        for (split, counts) in [("train", [CHUNK + 9, 2]), ("validation", [3, 4])] {
+            for (kind, count) in ["normal", "defect"].into_iter().zip(counts) {
+                let into = folder.path().join(split).join(kind);
+                std::fs::create_dir_all(&into).unwrap();
+                for number in 0..count {
+                    let shade = image::Rgb([number as u8, (number >> 8) as u8, kind.len() as u8]);
+                    image::RgbImage::from_pixel(8, 8, shade)
+                        .save(into.join(format!("{number:04}.png")))
+                        .unwrap();
+                }
+            }
+        }
+        let opened = data::folder::open(folder.path()).unwrap();
+        let all = opened.files();
+        let lengths: Vec<usize> = all.iter().map(|files| files.len()).collect();
+        assert_eq!(lengths, [CHUNK + 11, 7]);
+        files(&all, Some(folder.path())).unwrap();
+        for files in &all {
+            assert!(
+                (0..files.len())
+                    .all(|index| files.sketch(index).is_some() && files.file_digest(index).is_some())
+            );
+        }
+        assert!(!folder.path().join("images-looked-at").exists());
+    }
 }

@@ -95,4 +95,35 @@ mod tests {
         let told = find_finished(&folder, "byol").map(drop).unwrap_err().to_string();
         assert!(told.starts_with("no cell's name contains 'byol'"), "{told}");
     }
+
+    /// Of several that are similar the most similar is meant, of several texts each has its own suggestion.
+    #[test]
+    fn the_most_similar_name_is_meant() {
+        assert_eq!(closest_name("simcl", ["simsiam", "simclr", "simclr2"]), Some("simclr"));
+        assert_eq!(closest_name("resnet19", ["resnet", "resnet18", "resnet50"]), Some("resnet18"));
+        assert_eq!(closest_name("zzz", ["simclr"]), None);
+        let cells = ["b/byol-resnet18", "a/simclr-vit_tiny"].map(str::to_owned);
+        let typed = ["biol", "zzz", "vit_tini"].map(str::to_owned);
+        let expected = "no cell's name contains 'biol' or 'zzz' or 'vit_tini'. Did you mean 'byol' or 'vit_tiny'? Cells here have \
+                        names like 'b/byol-resnet18', made of these words: a, b, byol, resnet18, simclr, vit_tiny";
+        assert_eq!(no_cell(&typed, &cells), expected);
+    }
+
+    #[test]
+    fn few_cells_are_all_named() {
+        use crate::support::committed;
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for seed in 0..5 {
+            folder.write(&committed::record("table1", "simclr", seed)).unwrap();
+        }
+        folder.write(&committed::record("table1", "byol", 0)).unwrap();
+        let told = find_finished(&folder, "simclr-resnet18").map(drop).unwrap_err().to_string();
+        let names: String =
+            (0..5).map(|seed| format!("\n  table1/simclr-resnet18-share45-seed{seed}")).collect();
+        let expected = format!(
+            "no finished cell is called 'simclr-resnet18'; give the whole name of one of these:{names}"
+        );
+        assert_eq!(told, expected);
+    }
 }

@@ -47,3 +47,66 @@ pub fn checkout() -> Result<PathBuf> {
 fn manifest() -> Option<PathBuf> {
     std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_split_is_quoted() {
+        let plain = "--data=folder:/a-b_c,d.e%f+1";
+        assert_eq!(quoted(plain), plain);
+        for (text, expected) in [
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", "'it'\\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("a\nb", "'a\nb'"),
+            ("ä", "ä"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+
+    /// What the test below does in a process of its own.
+    #[test]
+    fn process_of_the_next_test() {
+        if std::env::var_os("SKEWBENCH_TEST_PROGRAM").is_some() {
+            let root = checkout().map_err(|error| error.to_string());
+            eprintln!(
+                "<{}> <{}> <{root:?}>",
+                command(),
+                as_typed("run `cargo xtask status`, then cargo xtask report")
+            );
+        }
+    }
+
+    /// The same program is called as its user has called it.
+    #[test]
+    fn commands_are_written_as_they_were_typed() {
+        let this = "support::program::tests::process_of_the_next_test";
+        let arguments = ["--exact", this, "a b", "--nocapture"];
+        let said = |manifest: Option<&str>| {
+            let mut program = Command::new(std::env::current_exe().unwrap());
+            program.args(arguments).env("SKEWBENCH_TEST_PROGRAM", "1").env_remove("CARGO_MANIFEST_DIR");
+            if let Some(folder) = manifest {
+                program.env("CARGO_MANIFEST_DIR", folder);
+            }
+            String::from_utf8(program.output().unwrap().stderr).unwrap()
+        };
+        let found = said(None);
+        let expected = format!(
+            "<skewbench --exact {this} 'a b' --nocapture> <run `skewbench status`, then skewbench report> \
+             <Err(\"this command builds from source: run it with cargo in a checkout\")>"
+        );
+        assert!(found.contains(&expected), "{found}");
+        let found = said(Some("/x/xtask"));
+        let expected = format!(
+            "<cargo xtask --exact {this} 'a b' --nocapture> <run `cargo xtask status`, then cargo xtask report> \
+             <Ok(\"/x/xtask/..\")>"
+        );
+        assert!(found.contains(&expected), "{found}");
+    }
+}

@@ -95,4 +95,19 @@ mod tests {
             }
         }
     }
+
+    /// A mount covers the folders below it, not those whose names merely begin like it; the longest one counts.
+    #[test]
+    fn a_mount_covers_its_own_folders_only() {
+        let mounts = "h:/a /d nfs rw,nolock 0 0\n/dev/a / ext4 rw 0 0\n/dev/b /d/local ext4 rw 0 0\n";
+        let why = |folder: &str| warning_from_mounts(Path::new(folder), mounts);
+        for sound in ["/data", "/dx/y", "/", "/x/d", "/d/local", "/d/local/x"] {
+            assert_eq!(why(sound), None, "{sound}");
+        }
+        let expected = "/d/locals: on nfs mounted with nolock, where a lock holds on one machine only: let only processes of \
+                        one machine share it, or give each machine its own cells (--part K/N); otherwise a cell may be \
+                        trained twice";
+        assert_eq!(why("/d/locals").as_deref(), Some(expected));
+        assert!(why("/d").is_some_and(|said| said.starts_with("/d: on nfs")));
+    }
 }

@@ -318,4 +318,67 @@ mod tests {
             .map(|source| source.train.group(0).map(str::to_owned));
         assert!(error.is_err() || error.unwrap().is_some(), "groups are taken, or refused by name");
     }
+
+    /// What an earlier process found in its results folder is known again, and Sewer-ML is looked for where it is said
+    /// to be.
+    #[test]
+    fn what_is_known_of_files_is_taken_from_the_results_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let data = super::super::committed::pictures(&root.path().join("data"), [24, 12]);
+        let choice: Choice = data.parse().unwrap();
+        let known = root.path().join("out");
+        std::fs::create_dir(&known).unwrap();
+        let open = |examine| {
+            let reading = Reading { known: Some(known.clone()), examine, ..Reading::default() };
+            choice.open(&Scale::small(), Purpose::Study, &reading).unwrap()
+        };
+        let first = open(true);
+        Folder::open(&known).unwrap().write_images(&first).unwrap();
+        // Of other bytes, size and time, nothing is known; of all others everything is, although nobody looks at them.
+        let again = data::folder::open(&root.path().join("data")).unwrap();
+        Folder::open(&known).unwrap().remember_images(&again.files());
+        let sketches = |files: &data::files::Files| {
+            (0..files.len()).filter(|&index| files.sketch(index).is_some()).count()
+        };
+        assert_eq!(again.files().iter().map(|files| sketches(files)).sum::<usize>(), 36);
+        let second = open(false);
+        let count = |source: &Source| {
+            [&source.train, &source.validation].map(|dataset| sketches(dataset.files().unwrap()))
+        };
+        assert_eq!((count(&first), count(&second)), ([27, 9], [27, 9]));
+        assert_eq!(first.train.digest(), second.train.digest(), "split alike");
+
+        let nowhere = Choice::SewerMl(root.path().join("nowhere"));
+        let error = format!(
+            "{:#}",
+            nowhere.open(&Scale::small(), Purpose::Study, &Reading::default()).map(drop).unwrap_err()
+        );
+        assert!(error.contains("nowhere"), "{error}");
+    }
+
+    /// A given split is not examined unless that is asked for, but what the results folder knows of it is known.
+    #[test]
+    fn a_split_that_is_not_examined_is_known_from_the_results_folder() {
+        let root = tempfile::tempdir().unwrap();
+        for (split, counts) in [("train", [5, 4]), ("validation", [3, 2])] {
+            super::super::committed::pictures(&root.path().join("data").join(split), counts);
+        }
+        let choice = Choice::Folder(root.path().join("data"));
+        let known = root.path().join("out");
+        let count = |examine: bool, known: Option<&Path>| {
+            let reading = Reading { known: known.map(Path::to_owned), examine, ..Reading::default() };
+            let source = choice.open(&Scale::small(), Purpose::Study, &reading).unwrap();
+            let counts = [&source.train, &source.validation].map(|dataset| {
+                let files = dataset.files().unwrap();
+                (0..files.len()).filter(|&index| files.sketch(index).is_some()).count()
+            });
+            (counts, source)
+        };
+        assert_eq!(count(false, Some(&known)).0, [0, 0], "there is no such folder yet");
+        let (counts, source) = count(true, Some(&known));
+        assert_eq!(counts, [9, 5]);
+        Folder::open(&known).unwrap().write_images(&source).unwrap();
+        assert_eq!(count(false, Some(&known)).0, [9, 5]);
+        assert_eq!(count(false, None).0, [0, 0]);
+    }
 }

@@ -114,4 +114,83 @@ mod tests {
             "a stopped. 2 of 5 cells are finished. Run the same command again to resume."
         );
     }
+
+    #[test]
+    fn one_finished_cell_is_singular() {
+        let said = Halt { last: String::new(), finished: 1, all: 3 }.to_string();
+        assert_eq!(said, "stopped. 1 of 3 cells is finished. Run the same command again to resume.");
+    }
+
+    /// What the test below does in a process of its own: gets signals, and says whether it was asked to stop.
+    #[cfg(unix)]
+    #[test]
+    fn process_of_the_next_test() {
+        let Ok(orders) = std::env::var("SKEWBENCH_TEST_SIGNALS") else { return };
+        // SAFETY: the handler is the system's own.
+        let usual = |signal, handler| unsafe { libc::signal(signal, handler) };
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1] {
+            usual(signal, libc::SIG_DFL);
+        }
+        if orders.starts_with("ignored") {
+            usual(libc::SIGINT, libc::SIG_IGN);
+        }
+        let asked = requested();
+        assert!(!asked.load(Relaxed));
+        end_by_signal();
+        for order in orders.split(' ').filter_map(|order| order.parse::<i32>().ok()) {
+            // SAFETY: the signal is sent to this process alone.
+            unsafe { libc::raise(order) };
+            eprintln!("asked {}", asked.load(Relaxed) && requested().load(Relaxed));
+        }
+        end_by_signal();
+        eprintln!("goes on");
+    }
+
+    /// The first signal asks; a second Ctrl-C ends at once, other signals may come twice. The process then ends as the
+    /// signal would have ended it, or after SIGUSR1 with the status that says that work is left.
+    #[cfg(unix)]
+    #[test]
+    fn signals_ask_first_and_callers_see_which_it_was() {
+        use std::{os::unix::process::ExitStatusExt as _, process::Command};
+        let (int, term, user) = (libc::SIGINT, libc::SIGTERM, libc::SIGUSR1);
+        for (orders, asked, signal, code) in [
+            (format!("{int}"), 1, Some(int), None),
+            (format!("{int} {int} {int}"), 1, Some(int), None),
+            (format!("{term}"), 1, Some(term), None),
+            (format!("{term} {term}"), 2, Some(term), None),
+            (format!("{user}"), 1, None, Some(75)),
+            (format!("{user} {user}"), 2, None, Some(75)),
+            ("none".to_owned(), 0, None, Some(0)),
+        ] {
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "support::stop::tests::process_of_the_next_test",
+                    "--nocapture",
+                    "--test-threads=1",
+                ])
+                .env("SKEWBENCH_TEST_SIGNALS", &orders)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(said.matches("asked true").count(), asked, "{orders}: {said}");
+            assert!(!said.contains("asked false"), "{orders}: {said}");
+            assert_eq!((output.status.signal(), output.status.code()), (signal, code), "{orders}: {said}");
+            assert_eq!(said.contains("goes on"), code == Some(0), "{orders}: {said}");
+        }
+        // A shell's background job ignores Ctrl-C, and so does this program there.
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "support::stop::tests::process_of_the_next_test",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env("SKEWBENCH_TEST_SIGNALS", format!("ignored {int} {int}"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((said.matches("asked false").count(), output.status.code()), (2, Some(0)), "{said}");
+        assert!(said.contains("goes on"), "{said}");
+    }
 }

@@ -181,4 +181,63 @@ mod tests {
             assert_eq!(name(&cell), expected);
         }
     }
+
+    /// Shares from the largest down, the data's own last; within a share the highest AUROC first; settings apart.
+    #[test]
+    fn every_setting_and_share_has_a_block_of_its_own() {
+        use crate::support::committed;
+        let record = |scale: &str, share: Option<f64>, method: &str, seed: u64, auroc: f64| {
+            let study = if share.is_some() { "table1" } else { "extension" };
+            let mut record = committed::record(study, method, seed);
+            record.settings.scale = scale.to_owned();
+            record.cell.train_share = share;
+            let name = share.map_or("natural".to_owned(), |share| format!("share{:02.0}", 100.0 * share));
+            record.cell.id = format!("{study}/{method}-resnet18-{name}-seed{seed}");
+            let scores = record.scores.iter_mut().filter(|score| score.validation_share.is_none());
+            scores.for_each(|score| (score.auroc, score.f1) = (auroc, auroc / 2.0));
+            record
+        };
+        let told = render(&[
+            record("small", Some(0.05), "byol", 0, 0.5),
+            record("small", None, "simclr", 0, 0.625),
+            record("small", Some(0.45), "byol", 0, 0.5),
+            record("small", Some(0.45), "simclr", 0, 0.75),
+            record("small", Some(0.45), "simclr", 1, 0.75),
+            record("small", Some(0.45), "dino", 0, 0.875),
+            record("quick", Some(0.45), "simclr", 3, 0.25),
+        ]);
+        let lines: Vec<Vec<&str>> =
+            told.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
+        let head =
+            |words: &[&'static str]| [words, &["seeds", "AUROC", "F1", "F1", "in", "training"][..]].concat();
+        let row = |method, seeds, auroc, f1| vec![method, "ResNet-18", seeds, auroc, f1, f1];
+        let empty = Vec::new;
+        let expected = [
+            empty(),
+            head(&["trained", "at", "45", "%", "defects"]),
+            row("SimCLR,", "1", "0.250", "0.125"),
+            empty(),
+            head(&["trained", "at", "45", "%", "defects"]),
+            row("DINO,", "1", "0.875", "0.438"),
+            row("SimCLR,", "2", "0.750", "0.375"),
+            row("BYOL,", "1", "0.500", "0.250"),
+            empty(),
+            head(&["trained", "at", "5", "%", "defects"]),
+            row("BYOL,", "1", "0.500", "0.250"),
+            empty(),
+            head(&["trained", "at", "the", "data's", "own", "share"]),
+            row("SimCLR,", "1", "0.625", "0.312"),
+        ];
+        assert_eq!(lines, expected, "{told}");
+    }
+
+    #[test]
+    fn a_score_is_of_all_images_and_of_its_classifier() {
+        let record = crate::support::committed::scored();
+        let of = |classifier, metric| all_images(&record, classifier, metric);
+        assert_eq!(of(Classifier::Converged, Metric::Auroc), Some(0.875));
+        assert_eq!(of(Classifier::Converged, Metric::F1), Some(0.25));
+        assert_eq!(of(Classifier::InTraining, Metric::Auroc), Some(0.125));
+        assert_eq!(of(Classifier::InTrainingAdjusted, Metric::Auroc), None);
+    }
 }

@@ -452,6 +452,9 @@ impl Images<'_> {
 }
 
 #[cfg(test)]
+mod whole;
+
+#[cfg(test)]
 mod tests {
     use clap::Parser;
 

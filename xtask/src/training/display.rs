@@ -177,7 +177,12 @@ mod tests {
         display.show(&Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state }));
         assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 50, 250));
         assert!(display.rate() > 0.0);
-        assert_eq!(display.cell.message().split(", ").next(), Some("epoch 2 of 5"), "the first is 1");
+        let message = display.cell.message();
+        let parts: Vec<&str> = message.split(", ").collect();
+        assert_eq!(parts[..2], ["epoch 2 of 5", "loss 0.5000"], "the first is 1");
+        assert!(parts[2].ends_with(" images/s") && parts.len() == 3, "{message}");
+        display.show(&Event::Stage("probe"));
+        assert_eq!(display.cell.message(), "probe");
         display.begin("[3/3] c", None, 300, 5);
         assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 0, 300));
     }

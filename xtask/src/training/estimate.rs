@@ -208,4 +208,61 @@ mod tests {
             assert_eq!(train > 0, !name.starts_with("random_weights"), "{name}");
         }
     }
+
+    /// Two remedies have the steps of supervised training, so all three are timed once: their rates are the same text.
+    #[test]
+    fn every_kind_has_a_row_and_equal_steps_are_timed_once() {
+        use clap::Parser;
+
+        use crate::{
+            asked::{Lists, Request},
+            support::{committed, print::captured},
+        };
+        let root = tempfile::tempdir().unwrap();
+        let data = committed::pictures(&root.path().join("data"), [24, 12]);
+        let flags = format!(
+            "--data {data} --side 32 --width 2 --shares natural --epochs 2 --batch-size 4 --study table1,remedies,floors \
+             --only supervised-resnet18-natural,unweighted,focal_loss,pixels"
+        );
+        let asked = Standalone::<Request>::parse_from(flags.split_whitespace()).arguments;
+        let run = asked.run(Lists::Read(root.path())).unwrap();
+        let mut resolved = run.resolve().unwrap();
+        resolved.retain(|resolved| resolved.cell.encoder() != "vit_tiny");
+        let told = captured::output(|| print(&resolved, &run).unwrap());
+        let lines: Vec<&str> = told.lines().collect();
+        let head: Vec<&str> = lines[1].split_whitespace().collect();
+        assert_eq!(head, ["kind", "cells", "image", "passes", "images/s", "training", "evaluation"]);
+        let names = [
+            "extension supervised resnet18",
+            "pixels none pixels",
+            "remedy supervised resnet18 focal_loss",
+            "remedy supervised resnet18 unweighted",
+        ];
+        let rest: Vec<Vec<&str>> = names
+            .iter()
+            .zip(&lines[2..])
+            .map(|(name, line)| line.strip_prefix(name).unwrap().split_whitespace().collect())
+            .collect();
+        // 27 images, two epochs of six whole batches of four.
+        assert!(rest.iter().all(|row| row[0] == "1"), "{told}");
+        assert_eq!([0, 1, 2, 3].map(|kind| rest[kind][1]), ["48", "0", "48", "48"]);
+        assert_eq!((rest[0][2], rest[1][2]), (rest[2][2], "-"));
+        assert_eq!(rest[2][2], rest[3][2], "timed once: {told}");
+        assert!(
+            lines[2 + 4].is_empty() && lines[7].starts_with("estimate for this machine, one process: "),
+            "{told}"
+        );
+
+        // Figure 3 is one kind, whatever its views.
+        let flags = "--study figure3 --quick";
+        let run = Standalone::<Request>::parse_from(flags.split(' '))
+            .arguments
+            .run(Lists::Read(root.path()))
+            .unwrap();
+        let resolved = run.resolve().unwrap();
+        let kinds = kinds(&resolved);
+        let told: Vec<(&str, usize)> =
+            kinds.iter().map(|(name, kind)| (name.as_str(), kind.cells.len())).collect();
+        assert_eq!(told, [("figure3 supervised resnet18", 70)], "35 of each of two seeds");
+    }
 }

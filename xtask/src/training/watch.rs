@@ -211,4 +211,81 @@ mod tests {
         assert!((watch.pulse.seconds_left / expected - 1.0).abs() < 1e-9);
         assert!(kept().unix.abs_diff(now() as u64) <= 1);
     }
+
+    /// Every scalar that TensorBoard gets, with its step, by its own name.
+    #[test]
+    fn tensorboard_has_every_number_under_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let (mut display, mut lock) = (Display::new(100), folder.lock("cell").unwrap().unwrap());
+        let events = root.path().join("events");
+        let mut watch = Watch::new(&mut display, &mut lock, 3, Some(events.as_path())).unwrap();
+        let state = || -> Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
+        let epoch = Epoch {
+            epoch: 4,
+            loss: 0.25,
+            probe_loss: Some(0.75),
+            learning_rate: 0.125,
+            images: 10,
+            monitors: [("rankme".to_owned(), 7.5), ("spread".to_owned(), 8.5)].into(),
+        };
+        watch.observe(&Event::Training(Progress::Epoch { epoch: &epoch, state: &state }));
+        let mut record = committed::scored();
+        record.scores.retain(|score| ["converged", "in_training"].contains(&score.classifier.as_str()));
+        for score in &mut record.scores {
+            score.f1_normal = if score.classifier == "converged" { 0.0625 } else { 0.03125 };
+        }
+        let epochs = record.curve.len();
+        watch.end(&record).unwrap();
+        let file = std::fs::read_dir(&events).unwrap().next().unwrap().unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        // Each record has its length, a checksum, the data and another checksum; the first says only which format it is.
+        let (mut at, mut told) = (0, Vec::new());
+        while at < bytes.len() {
+            let length = u64::from_le_bytes(bytes[at..][..8].try_into().unwrap()) as usize;
+            told.push(&bytes[at + 12..][..length]);
+            at += length + 16;
+        }
+        assert_eq!(told.len(), 3);
+        let expected = [
+            vec![
+                ("training/loss", 0.25),
+                ("training/probe_loss", 0.75),
+                ("training/learning_rate", 0.125),
+                ("monitors/rankme", 7.5),
+                ("monitors/spread", 8.5),
+            ],
+            vec![
+                ("in_training/f1", 0.5),
+                ("in_training/auroc", 0.125),
+                ("in_training/f1_normal", 0.03125),
+                ("converged/f1", 0.25),
+                ("converged/auroc", 0.875),
+                ("converged/f1_normal", 0.0625),
+            ],
+        ];
+        for ((data, step), expected) in told[1..].iter().zip([5, epochs]).zip(expected) {
+            // A time of eight bytes behind its key, then the step behind its own.
+            assert_eq!((data[9], usize::from(data[10])), (2 << 3, step));
+            let mut found = Vec::new();
+            let mut rest = &data[11..];
+            while let Some(place) = rest.iter().position(|&byte| byte == 10).filter(|_| rest.len() > 2) {
+                let length = usize::from(rest[place + 1]);
+                let name =
+                    rest.get(place + 2..place + 2 + length).and_then(|name| std::str::from_utf8(name).ok());
+                match name.filter(|name| name.contains('/') && name.bytes().all(|letter| letter > b' ')) {
+                    Some(name) => {
+                        let number = &rest[place + 3 + length..][..4];
+                        found.push((name, f32::from_le_bytes(number.try_into().unwrap())));
+                        rest = &rest[place + 7 + length..];
+                    }
+                    None => rest = &rest[place + 1..],
+                }
+            }
+            found.sort_by(|a, b| a.0.cmp(b.0));
+            let mut expected = expected;
+            expected.sort_by(|a, b| a.0.cmp(b.0));
+            assert_eq!(found, expected);
+        }
+    }
 }
