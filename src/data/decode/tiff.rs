@@ -468,4 +468,20 @@ pub(super) mod tests {
         let error = unpack(&[0; 4], &about(4, 1), 2).unwrap_err().to_string();
         assert_eq!(error, "expected one channel of 4 bits in TIFF, found 2");
     }
+
+    /// A pixel is (1 - ink) (1 - black), in 65,535ths; numbers by exact fractions in Python.
+    #[test]
+    fn deep_inks_are_mixed_in_sixteen_bits() {
+        let inks: [[u16; 4]; 3] =
+            [[0, 65_535, 32_768, 0], [13_107, 26_214, 52_428, 32_768], [1_000, 300, 20, 60_000]];
+        let data: Vec<u8> = inks.iter().flatten().flat_map(|ink| ink.to_le_bytes()).collect();
+        let mut bytes = page(3, 1, 4, &[(PHOTOMETRIC, 5)], &data);
+        // The numbers of bits of the four samples are last.
+        let bits = bytes.len() - 8;
+        assert_eq!(bytes[bits..], [8, 0, 8, 0, 8, 0, 8, 0]);
+        (0..4).for_each(|sample| bytes[bits + 2 * sample] = 16);
+        let image = read(&bytes).unwrap();
+        assert!(super::super::depth::is_sixteen(&image));
+        assert_eq!(image.into_rgb16().into_raw(), [65535, 0, 32767, 26214, 19660, 6553, 5451, 5510, 5533]);
+    }
 }

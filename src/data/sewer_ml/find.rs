@@ -366,4 +366,33 @@ mod tests {
         write("SEWERML_train.csv");
         assert_eq!(found(), Ok([path("SEWERML_train.csv"), path("tables/SewerML_Val.csv")]));
     }
+
+    /// Links to folders are followed, except those named like frames; other links, and names that are not ASCII, are
+    /// files like any other.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linked_folders_hold_frames_and_links_named_like_frames_are_frames() {
+        use std::os::unix::{ffi::OsStrExt, fs::symlink};
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = |name: &str| root.path().join(name);
+        fs::write(elsewhere.path().join("a.png"), "").unwrap();
+        symlink(elsewhere.path(), path("train00")).unwrap();
+        symlink(elsewhere.path(), path("b.png")).unwrap();
+        symlink("/nowhere/at/all", path("val")).unwrap();
+        symlink(elsewhere.path(), path("other")).unwrap();
+        fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"train\xff")), "").unwrap();
+        let listings = [&["a.png", "b.png"][..], &["c.png", "val"]].map(Listing::of_normals);
+        let found = frames(root.path(), [&listings[0], &listings[1]]).unwrap();
+        assert_eq!(found.roots, [root.path().to_owned(), path("train00")]);
+        let [mut train, mut validation] = [2, 2].map(Locations::unknown);
+        assert!(train.insert(0, 1, None) && train.insert(1, 0, None) && validation.insert(1, 0, None));
+        assert_eq!(found.found, [train, validation]);
+        assert_eq!(
+            found.understood,
+            [
+                "frames: all 2 of the training table and 1 of 2 of the validation table, in 2 folders (the folder itself \
+              ... train00)"
+            ]
+        );
+    }
 }
