@@ -514,14 +514,13 @@ mod tests {
             "no size 'resnet.width' in the manifest: an early version of skewbench made this bundle",
         );
         let double = |tensors: &mut BTreeMap<String, Tensor>| {
-            let of_first: Vec<(String, Tensor)> = tensors
-                .iter()
-                .filter_map(|(name, tensor)| {
-                    Some((format!("in_training.{}", name.strip_prefix("converged.")?), tensor.clone()))
-                })
-                .collect();
-            assert_eq!(of_first.len(), 3, "weight, bias and examples");
-            tensors.extend(of_first);
+            let logits = tensors["converged.examples"].clone();
+            let bank = Tensor::new(&[[1.0_f32, 2.0, 3.0], [4.0, 5.0, 7.0]], &Device::Cpu).unwrap();
+            let usual = Tensor::new(&[0.5_f64], &Device::Cpu).unwrap();
+            tensors.extend(
+                [("examples", logits), ("bank", bank), ("usual", usual)]
+                    .map(|(part, tensor)| (format!("normals_patchcore.{part}"), tensor)),
+            );
         };
         starts(&changed(|_| (), double), "it has several scorers");
         let blind = |tensors: &mut BTreeMap<String, Tensor>| drop(tensors.remove("examples.pictures"));
