@@ -318,4 +318,18 @@ mod tests {
         assert_eq!(fs::read_dir(&cache).unwrap().count(), 1, "the workspace is gone");
         assert!(!package.install(&cache, &folder, never).unwrap(), "once is enough");
     }
+
+    /// A file of several buffers, each with other bytes.
+    #[test]
+    fn large_files_are_hashed_to_their_end() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("a");
+        let bytes: Vec<u8> = (0..(5_usize << 19) + 77).map(|n| (n * n >> 7) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let hex = |bytes: &[u8]| -> String {
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        assert_eq!(sha256(&path).unwrap(), hex(&bytes));
+        assert_ne!(hex(&bytes[..1 << 20]), hex(&bytes));
+    }
 }
