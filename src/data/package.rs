@@ -324,7 +324,7 @@ mod tests {
     fn large_files_are_hashed_to_their_end() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("a");
-        let bytes: Vec<u8> = (0..(5_usize << 19) + 77).map(|n| (n * n >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..(5_usize << 19) + 77).map(|n| ((n * n) >> 7) as u8).collect();
         fs::write(&path, &bytes).unwrap();
         let hex = |bytes: &[u8]| -> String {
             Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
