@@ -466,6 +466,14 @@ mod tests {
         assert_eq!(files.open(2).unwrap_err().to_string(), expected);
         assert_eq!(files.location(2), "none.png (t.csv row 4)");
 
+        // A folder named like an image is found, but is none.
+        fs::create_dir(roots[1].join("none.png")).unwrap();
+        let error = format!("{:#}", files.open(2).unwrap_err());
+        let place = roots[1].join("none.png").display().to_string();
+        let start =
+            format!("(t.csv row 4): cannot read image {place}: expected a regular file, found a folder");
+        assert!(error.starts_with(&start), "{error}");
+
         // The location is remembered: a file that disappears later is reported missing there, not looked for
         // elsewhere.
         fs::remove_file(roots[0].join("both.png")).unwrap();
@@ -543,6 +551,18 @@ mod tests {
         assert_eq!(groups, ["1", "2", "1"]);
         assert!(letters != numbers && letters != "of the table");
         assert_eq!(grouped(|name| Ok(name[..1].to_owned())).unwrap().0, letters);
+        // Groups x, xy, y and groups xx, y, y are spelt by the same letters.
+        let spelt = |groups: [&'static str; 3]| {
+            let mut files = text_files(&folder, &["a1.png", "a2.png", "b1.png"]);
+            let of = |name: &str| match name {
+                "a1.png" => groups[0],
+                "a2.png" => groups[1],
+                _ => groups[2],
+            };
+            files.group_by(|name| Ok(of(name).to_owned())).unwrap();
+            files.digest()
+        };
+        assert_ne!(spelt(["x", "xy", "y"]), spelt(["xx", "y", "y"]));
         let error =
             grouped(|name| if name == "b1.png" { bail!("none in {name}") } else { Ok("x".to_owned()) });
         assert_eq!(error.unwrap_err().to_string(), "none in b1.png");

@@ -378,3 +378,24 @@ fn nothing_is_said_of_files_that_drawn_pictures_do_not_have() {
     let drawn = drawn.with_sample_bits(Some("12".parse().unwrap()));
     assert!(drawn.interpretation.is_empty() && drawn.sample_bits().is_none());
 }
+
+/// Defects that are small beside the picture would be taken for copies, so pictures of two labels are never paired.
+#[test]
+fn pictures_of_two_labels_are_not_near() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = drawn(2);
+    let mut listing = Listing::default();
+    for (index, defect) in [false, true, false, true].into_iter().enumerate() {
+        let Image { width, height, mut pixels } = pictures[0].clone();
+        pixels[3 * index] ^= 1;
+        let name = format!("{index}.png");
+        let picture = RgbImage::from_raw(width as u32, height as u32, pixels).unwrap();
+        picture.save(folder.path().join(&name)).unwrap();
+        listing.push(&name, Labels { defect, ..NORMAL }, None);
+    }
+    let files = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+    files.examine(&[0, 1, 2, 3], &|| ());
+    assert_eq!(near_pairs(&files, &files), [(0, 2), (1, 3)]);
+    let twins = Twins::find(&files);
+    assert_eq!((twins.equal.len(), twins.near), (0, vec![(0, 2), (1, 3)]));
+}

@@ -395,4 +395,30 @@ mod tests {
             ]
         );
     }
+
+    /// An archive without a frame that is missing, between two that have one.
+    #[test]
+    fn archives_without_frames_are_not_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for (archive, frame) in [("a.zip", "1.png"), ("b.zip", "other.png"), ("c.zip", "2.png")] {
+            let mut zip = zip::ZipWriter::new(fs::File::create(path(archive)).unwrap());
+            zip.start_file(frame, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut zip, archive.as_bytes()).unwrap();
+            zip.finish().unwrap();
+        }
+        let listings = [&["1.png"][..], &["2.png", "3.png"]].map(Listing::of_normals);
+        let found = frames(root.path(), [&listings[0], &listings[1]]).unwrap();
+        let used = [path("a.zip"), path("c.zip")];
+        assert!(found.found.iter().all(|found| found.archives == used), "{:?}", found.found);
+        assert_eq!(
+            found.understood,
+            [
+                "frames: all 1 of the training table and 1 of 2 of the validation table, in 2 archives (a.zip ... c.zip)",
+                "archives are read as they are: nothing is extracted"
+            ]
+        );
+        let [train, validation] = found.found;
+        assert!(!train.is_in(2) && train.is_in(1) && validation.is_in(2) && !validation.is_in(1));
+    }
 }

@@ -460,6 +460,16 @@ fn shards_of_other_tensors_are_refused() {
         refused("image 1 has the unexpected shape [2, 3]")
     );
     assert_eq!(complaint(safetensors::Dtype::F32, &[2, 1, 3]), refused("image 1 holds no bytes"));
+    // Numbers with a gap: bytes behind it belong to no image.
+    let one = safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![4], b"four").unwrap();
+    let apart = [("000", one.clone()), ("002", one)];
+    fs::write(&path, safetensors::serialize(apart, None).unwrap()).unwrap();
+    let error = Shard::open(&path).map(drop).map_err(|error| format!("{error:#}"));
+    let why = "its length does not match its header";
+    assert_eq!(
+        error,
+        Err(format!("{}: not a complete shard of a store; pack it again: {why}", path.display()))
+    );
 }
 
 /// Files that are no pictures, in both splits. Without an examination they are packed as they are.
@@ -517,4 +527,18 @@ fn what_cannot_be_packed_leaves_no_store() {
         assert!(error.starts_with("validation/normal/0002.png: no such file in "), "{error}");
         assert!(!to.join(STORE).exists() && !shard_path(&to, 0).exists());
     }
+}
+
+/// As many images are left, but others: shards of the interrupted run would hold the wrong ones.
+#[test]
+fn other_images_left_out_make_another_store() {
+    let root = TempDir::new().unwrap();
+    let (data, to) = (root.path().join("data"), root.path().join("store"));
+    pictures(&data, 4, true);
+    assert_eq!(pack(&source(&data), &to, Form::Files, OnBadImage::Skip).unwrap().images, 13);
+    fs::remove_file(to.join(STORE)).unwrap();
+    fs::rename(data.join("train/normal/0002.png"), data.join("train/normal/0001.png")).unwrap();
+    fs::write(data.join("train/normal/0002.png"), b"no picture").unwrap();
+    let error = pack(&source(&data), &to, Form::Files, OnBadImage::Skip).unwrap_err().to_string();
+    assert!(error.contains("this shard was packed from other images"), "{error}");
 }

@@ -402,3 +402,24 @@ fn a_scan_that_states_too_little_or_comes_before_the_picture_is_seen() {
     full.splice(2..2, [&[0xff, 0xc4, 0, 22, 0][..], &counts, &[1, 2, 3]].concat());
     assert!(complaint(&full).starts_with("damaged: a Huffman table is invalid"), "{}", complaint(&full));
 }
+
+/// Any number of fill bytes may precede a marker; what follows the first scan is no head.
+#[test]
+fn a_head_lies_before_the_scan_and_behind_fill_bytes() {
+    let bytes = encoded(40, 24, 75);
+    for count in 1..5 {
+        let mut filled = bytes.clone();
+        filled.splice(2..2, vec![0xff; count]);
+        let found = head(&filled).unwrap();
+        assert_eq!((found.width, found.height), (40, 24), "{count}");
+        assert!(is_complete(&filled) && !is_complete(&filled[..filled.len() - 2]), "{count}");
+    }
+    let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    let late = [&bytes[..2], &bytes[scan..bytes.len() - 2], &bytes[2..]].concat();
+    let error = head(&late).err().unwrap().to_string();
+    assert_eq!(error, "expected the image's size in the JPEG header, found none");
+    // The last interval of restarts counts.
+    let mut stated = bytes;
+    stated.splice(2..2, [0xff, 0xdd, 0, 4, 0, 7, 0xff, 0xdd, 0, 4, 0, 0]);
+    assert_eq!(complaint(&stated), "nothing");
+}
