@@ -483,7 +483,9 @@ fn bad_images_of_both_splits_are_left_out_or_named_where_they_lie() {
     let [examined, to] = ["examined", "unseen"].map(|name| root.path().join(name));
     let calls = AtomicUsize::new(0);
     let packing = |source: &Source, folder: &Path, on_bad_image| {
-        let count = || drop(calls.fetch_add(1, Relaxed));
+        let count = || {
+            calls.fetch_add(1, Relaxed);
+        };
         Packing { source, folder, form: Form::Files, shrink: &|image| image, on_bad_image }.pack(&count)
     };
     let packed = packing(&unseen, &to, OnBadImage::Fail).unwrap();
