@@ -466,9 +466,9 @@ fn bits_in_use_of_a_torn_file_are_not_known() {
     let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("torn.png");
-    let bytes = std::fs::read(pixels.join("png-grey16-of-12.png")).unwrap();
+    let bytes = fs::read(pixels.join("png-grey16-of-12.png")).unwrap();
     let length = bytes.len() - 20;
-    std::fs::write(&path, &bytes[..length]).unwrap();
+    fs::write(&path, &bytes[..length]).unwrap();
     assert!(read_header(&path).unwrap().sixteen);
     let expected = format!(
         "cannot decode image {}: truncated: the file ends after {length} bytes, before the image does",
