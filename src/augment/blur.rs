@@ -129,4 +129,17 @@ mod tests {
             assert!((box_radius(sigma) - radius).abs() < 1e-6, "sigma {sigma}: {}", box_radius(sigma));
         }
     }
+
+    /// The smallest sigma that is drawn is not 0, so it blurs a little.
+    #[test]
+    fn without_a_sigma_nothing_is_blurred() {
+        let pixels: Vec<u8> = (0..5 * 4 * 3).map(|n| (n * 37 % 251) as u8).collect();
+        let blurred = |sigma| {
+            let mut image = Image::new(5, 4, pixels.clone());
+            gaussian_blur(&mut image, sigma);
+            image.pixels
+        };
+        assert_eq!(blurred(0.0), pixels);
+        assert_ne!(blurred(0.3), pixels);
+    }
 }

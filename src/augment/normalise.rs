@@ -142,6 +142,7 @@ mod tests {
             ("coco", "expected sewer-ml"),
             ("0.5,0.5/1,1,1", "three comma-separated numbers"),
             ("0,0,nan/1,1,1", "three comma-separated numbers"),
+            ("0.1,0.2,0.3/0.4,x,0.5", "three comma-separated numbers, found '0.4,x,0.5'"),
             ("0,0,0/1,1,0", "above 0"),
             ("123.7,116.3,103.5/58.4,57.1,57.4", "divide them by 255"),
         ] {

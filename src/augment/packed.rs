@@ -212,4 +212,14 @@ mod tests {
             assert_eq!((batch.side, batch.taps, batch.scratch), (32, 9, 3 * 32 * 96));
         }
     }
+
+    #[test]
+    fn room_is_for_the_longer_side_of_upright_crops_too() {
+        let mut drawn =
+            super::super::ViewSet::mae(32).draw(40, 400, &mut crate::seed::Seed::root(1).stream());
+        let view = &mut drawn[0];
+        (view.crop.left, view.crop.top, view.crop.width, view.crop.height) = (0, 0, 20, 320);
+        let batch = Batch::new(&[(view.clone(), 0, 40)]);
+        assert_eq!((batch.taps, batch.scratch), (41, 3 * 32 * 320));
+    }
 }

@@ -237,4 +237,14 @@ mod tests {
             assert!(error.starts_with("a rate of defects lies between 0 and 100 %, found"), "{error}");
         }
     }
+
+    /// Without the one image of a label nothing can be fitted, so the fit on all images stands in.
+    #[test]
+    fn one_image_of_each_label_is_judged_by_the_fit_on_both() {
+        let (logits, defects) = ([-1.0, 2.0], [false, true]);
+        let fitted = Calibration::fit(&logits, &defects, None, 0.3).unwrap();
+        let said = logits.map(|logit| fitted.probability(logit, 0.3));
+        assert!(said[0] > 0.001 && said[1] < 0.999, "{said:?}");
+        assert!((fitted.error - error(&said, &defects, 0.3)).abs() < 1e-12, "{fitted:?} of {said:?}");
+    }
 }

@@ -492,4 +492,43 @@ mod tests {
         let expected = format!("{}: this bundle cannot be trusted: not a bundle that", path.display());
         assert!(error.starts_with(&expected), "{error}");
     }
+
+    /// The digest is right, so the program that wrote them is another or has a fault.
+    #[test]
+    fn bundles_of_other_parts_are_refused() {
+        let error = |bytes: &[u8]| format!("{:#}", Bundle::parse(bytes).err().unwrap());
+        let starts = |bytes: &[u8], expected: &str| {
+            let error = error(bytes);
+            assert!(error.starts_with(expected), "found: {error}\nexpected: {expected}");
+        };
+        let bytes = written();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.iter().map(|(name, tensor)| (name.to_owned(), tensor));
+        let notes = [(MANIFEST.to_owned(), "{\"version\": 2".to_owned())].into();
+        let torn = safetensors::serialize(tensors, Some(notes)).unwrap();
+        starts(&torn, "its manifest is damaged: EOF while parsing an object");
+        let of_tomorrow = changed(|manifest| manifest["backbone"] = "of_tomorrow".into(), |_| ());
+        assert!(error(&of_tomorrow).contains("of_tomorrow"), "{}", error(&of_tomorrow));
+        starts(
+            &changed(|manifest| manifest["sizes"] = serde_json::json!({}), |_| ()),
+            "no size 'resnet.width' in the manifest: an early version of skewbench made this bundle",
+        );
+        let double = |tensors: &mut BTreeMap<String, Tensor>| {
+            let logits = tensors["converged.examples"].clone();
+            let bank = Tensor::new(&[[1.0_f32, 2.0, 3.0], [4.0, 5.0, 7.0]], &Device::Cpu).unwrap();
+            let usual = Tensor::new(&[0.5_f64], &Device::Cpu).unwrap();
+            tensors.extend(
+                [("examples", logits), ("bank", bank), ("usual", usual)]
+                    .map(|(part, tensor)| (format!("normals_patchcore.{part}"), tensor)),
+            );
+        };
+        starts(&changed(|_| (), double), "it has several scorers");
+        let blind = |tensors: &mut BTreeMap<String, Tensor>| drop(tensors.remove("examples.pictures"));
+        starts(&changed(|_| (), blind), "no tensor 'examples.pictures'");
+        let narrow = |tensors: &mut BTreeMap<String, Tensor>| {
+            let pictures = tensors["examples.pictures"].narrow(2, 0, 31).unwrap().contiguous().unwrap();
+            tensors.insert("examples.pictures".to_owned(), pictures);
+        };
+        starts(&changed(|_| (), narrow), "a picture of 31 x 32, expected 32 x 32");
+    }
 }

@@ -291,4 +291,21 @@ mod tests {
             assert_eq!(text.parse::<FlagAt>().unwrap_err().to_string(), expected);
         }
     }
+
+    /// Odds that fall with the logits have no logit above which flagging is cheaper; other ways do not need odds.
+    #[test]
+    fn costs_choose_nothing_if_the_odds_do_not_rise() {
+        let (logits, defects) = images();
+        for (slope, said) in [(0.0, "0.000"), (-0.25, "-0.250")] {
+            let calibration = Calibration { slope, intercept: 1.0, error: 0.0 };
+            let choose = |how| Threshold::choose(how, &logits, &defects, &calibration, 0.1);
+            let error = choose(FlagAt::Costs { miss: 9.0, alarm: 2.0 }).unwrap_err().to_string();
+            let expected = format!(
+                "on validation images, the odds of a defect do not rise with the logits of this detector (slope {said}): a \
+                 threshold cannot be chosen by costs"
+            );
+            assert_eq!(error, expected);
+            assert_eq!(choose(FlagAt::Misses(0.1)).unwrap().true_positive_rate[0], 0.9);
+        }
+    }
 }

@@ -146,4 +146,52 @@ mod tests {
         assert_eq!(cached.files().map(Files::len), Some(2));
         assert_eq!(cached.files_mut().map(|files| files.len()), Some(2));
     }
+
+    /// Images of one pixel; the first is opened only when two threads ask for it at once.
+    struct Meeting {
+        labels: Vec<Labels>,
+        both: std::sync::Barrier,
+        opened: std::sync::Arc<AtomicUsize>,
+    }
+
+    impl Dataset for Meeting {
+        fn labels(&self) -> &[Labels] {
+            &self.labels
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            if index == 0 {
+                self.both.wait();
+            }
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            Ok(Image::new(1, 1, vec![index as u8 + 1; 3]))
+        }
+
+        fn location(&self, index: usize) -> String {
+            index.to_string()
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+    }
+
+    /// Two of three images fit, also if two threads opened the first one at the same time.
+    #[test]
+    fn an_image_opened_twice_at_once_is_counted_once() {
+        let opened = std::sync::Arc::new(AtomicUsize::new(0));
+        let labels = vec![Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 }; 3];
+        let inner = Meeting { labels, both: std::sync::Barrier::new(2), opened: opened.clone() };
+        let cached = Cached::new(Box::new(inner), 7);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| assert_eq!(cached.open(0).unwrap().pixels, [1; 3]));
+            }
+        });
+        assert_eq!(opened.load(Ordering::Relaxed), 2);
+        for (index, times) in [(0, 2), (1, 3), (1, 3), (2, 4), (2, 5)] {
+            assert_eq!(cached.open(index).unwrap().pixels, [index as u8 + 1; 3]);
+            assert_eq!(opened.load(Ordering::Relaxed), times, "image {index}");
+        }
+    }
 }

@@ -376,4 +376,24 @@ mod tests {
         assert_eq!(after(Ok(Stamp { modified: 3, ..known.stamp })), Content::Unread);
         assert_eq!(after(Err(anyhow::anyhow!("gone"))), Content::Missing);
     }
+
+    /// Bytes that an earlier process knew count as used once this one has read them, and must not change from then on.
+    #[test]
+    fn known_bytes_are_used_once_they_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::write(&path, b"abc").unwrap();
+        let earlier = DigestCache::new(1);
+        earlier.read(0, &path).unwrap();
+        let known = earlier.file_digest(0).unwrap();
+        let later = DigestCache::new(2);
+        later.remember(1, known);
+        assert!(!later.is_used(1));
+        later.read(1, &path).unwrap();
+        assert!(later.is_used(1) && !later.is_used(0));
+        assert_eq!(later.content(1, || panic!("looked at again")), Content::Bytes(known.digest));
+        fs::write(&path, b"abcde").unwrap();
+        let error = later.read(1, &path).unwrap_err().to_string();
+        assert!(error.contains("the file changed while it was in use (3 bytes, then 5)"), "{error}");
+    }
 }

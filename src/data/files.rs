@@ -466,6 +466,14 @@ mod tests {
         assert_eq!(files.open(2).unwrap_err().to_string(), expected);
         assert_eq!(files.location(2), "none.png (t.csv row 4)");
 
+        // A folder named like an image is found, but is none.
+        fs::create_dir(roots[1].join("none.png")).unwrap();
+        let error = format!("{:#}", files.open(2).unwrap_err());
+        let place = roots[1].join("none.png").display().to_string();
+        let start =
+            format!("(t.csv row 4): cannot read image {place}: expected a regular file, found a folder");
+        assert!(error.starts_with(&start), "{error}");
+
         // The location is remembered: a file that disappears later is reported missing there, not looked for
         // elsewhere.
         fs::remove_file(roots[0].join("both.png")).unwrap();
@@ -543,6 +551,18 @@ mod tests {
         assert_eq!(groups, ["1", "2", "1"]);
         assert!(letters != numbers && letters != "of the table");
         assert_eq!(grouped(|name| Ok(name[..1].to_owned())).unwrap().0, letters);
+        // Groups x, xy, y and groups xx, y, y are spelt by the same letters.
+        let spelt = |groups: [&'static str; 3]| {
+            let mut files = text_files(&folder, &["a1.png", "a2.png", "b1.png"]);
+            let of = |name: &str| match name {
+                "a1.png" => groups[0],
+                "a2.png" => groups[1],
+                _ => groups[2],
+            };
+            files.group_by(|name| Ok(of(name).to_owned())).unwrap();
+            files.digest()
+        };
+        assert_ne!(spelt(["x", "xy", "y"]), spelt(["xx", "y", "y"]));
         let error =
             grouped(|name| if name == "b1.png" { bail!("none in {name}") } else { Ok("x".to_owned()) });
         assert_eq!(error.unwrap_err().to_string(), "none in b1.png");
@@ -607,5 +627,49 @@ mod tests {
         assert_eq!(zipped.read_contents(&[0, 1]), alone.read_contents(&[0, 1]));
         assert_eq!(zipped.open(1).unwrap(), alone.open(1).unwrap());
         assert_eq!(zipped.location(1), archive.join(names[1]).display().to_string());
+    }
+
+    #[test]
+    fn archives_that_are_gone_and_members_that_are_no_pictures_are_named() {
+        let folder = TempDir::new().unwrap();
+        let archive = folder.path().join("all.zip");
+        let mut zip = zip::ZipWriter::new(fs::File::create(&archive).unwrap());
+        for (name, content) in [("a.png", &b"no picture"[..]), ("b.png", b"")] {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut zip, content).unwrap();
+        }
+        zip.finish().unwrap();
+        let mut found = Locations { archives: vec![archive.clone()], ..Locations::unknown(2) };
+        let note = &mut |name: &str, packed| found.insert(usize::from(name == "b.png"), 1, Some(packed));
+        packed::list(&archive, note).unwrap();
+        let listing = Listing::of_normals(&["a.png", "b.png"]);
+        let roots = [folder.path().to_owned()];
+        let files = Files::new(listing, &roots, Some(Path::new("/d/t.csv")), String::new()).unwrap();
+        let files = files.with_locations(found).unwrap();
+        let error = |index| {
+            let [head, deep] =
+                [files.header(index), files.header_and_sample_bits(index).map(|found| found.0)]
+                    .map(|result| format!("{:#}", result.unwrap_err()));
+            assert_eq!(head, deep);
+            head
+        };
+        let [first, second] = ["a.png", "b.png"].map(|name| archive.join(name).display().to_string());
+        let none = "expected BMP, JPEG, PNG, PNM, TIFF or WebP, found none of them";
+        assert_eq!(error(0), format!("(t.csv row 2): cannot decode image {first}: {none}"));
+        assert_eq!(error(1), format!("(t.csv row 3): cannot decode image {second}: the file has 0 bytes"));
+        let opened = format!("{:#}", files.open(1).unwrap_err());
+        assert_eq!(opened, error(1));
+        assert!(matches!(files.contents(&[1, 0])[..], [Content::Bytes(_), Content::Unread]));
+
+        fs::remove_file(&archive).unwrap();
+        let files = files.select(&[1, 0]).unwrap();
+        assert_eq!(files.contents(&[1]), [Content::Missing]);
+        for (index, row, place) in [(0, 3, &second), (1, 2, &first)] {
+            let expected = format!("(t.csv row {row}): cannot read image {place}: ");
+            for found in [files.header(index).map(drop), files.open(index).map(drop)] {
+                let found = format!("{:#}", found.unwrap_err());
+                assert!(found.starts_with(&expected), "{found}");
+            }
+        }
     }
 }

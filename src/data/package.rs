@@ -267,4 +267,69 @@ mod tests {
         let missing = format!("{:#}", sha256(Path::new("/nowhere/a")).unwrap_err());
         assert!(missing.starts_with("cannot read /nowhere/a: "), "{missing}");
     }
+
+    /// A wheel that pip accepts, in `folder`; its digest.
+    fn sound_wheel(folder: &Path) -> String {
+        let path = folder.join("some-2.0-py3-none-any.whl");
+        let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        for (name, text) in [
+            ("data/a.txt", "content"),
+            ("some-2.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: some\nVersion: 2.0\n"),
+            ("some-2.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+            ("some-2.0.dist-info/RECORD", ""),
+        ] {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut zip, text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+        sha256(&path).unwrap()
+    }
+
+    /// In the child process, pip takes wheels from a folder and asks nobody else. Variables of this process cannot be
+    /// changed beside other tests, so the test runs itself again.
+    #[test]
+    fn a_package_is_downloaded_checked_and_made() {
+        const CHILD: &str = "SKEWBENCH_TEST_WHEELS";
+        let Some(wheels) = env::var_os(CHILD).map(PathBuf::from) else {
+            // Installing is the only thing that needs pip; a machine without it can do all else.
+            if run(python().args(["-m", "pip", "--version"])).is_err() {
+                return;
+            }
+            let folder = TempDir::new().unwrap();
+            let mut again = Command::new(env::current_exe().unwrap());
+            again.args(["--exact", "data::package::tests::a_package_is_downloaded_checked_and_made"]);
+            again.env(CHILD, folder.path()).env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", folder.path());
+            let output = again.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        };
+        let sha256 = &*sound_wheel(&wheels).leak();
+        let package = Package { name: "some", version: "2.0", wheel: "some-2.0-py3-none-any.whl", sha256 };
+        let (cache, folder) = (wheels.join("cache"), wheels.join("cache/some-2.0"));
+        let other = Package { sha256: &*"0".repeat(64).leak(), ..package };
+        let never = |_: &Path, _: &Path| -> Result<PathBuf> { panic!("it was unpacked") };
+        let error = format!("{:#}", other.install(&cache, &folder, never).unwrap_err());
+        assert!(error.starts_with("cannot fetch the Python package some==2.0: python3: "), "{error}");
+        assert_eq!(fs::read_dir(&cache).unwrap().count(), 0, "nothing is left behind");
+        let make = |unpacked: &Path, _: &Path| Ok(unpacked.join("data"));
+        assert!(package.install(&cache, &folder, make).unwrap(), "it was fetched");
+        assert_eq!(fs::read_to_string(folder.join("a.txt")).unwrap(), "content");
+        assert_eq!(fs::read_dir(&cache).unwrap().count(), 1, "the workspace is gone");
+        assert!(!package.install(&cache, &folder, never).unwrap(), "once is enough");
+    }
+
+    /// A file of several buffers, each with other bytes.
+    #[test]
+    fn large_files_are_hashed_to_their_end() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("a");
+        let bytes: Vec<u8> = (0..(5_usize << 19) + 77).map(|n| ((n * n) >> 7) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let hex = |bytes: &[u8]| -> String {
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        assert_eq!(sha256(&path).unwrap(), hex(&bytes));
+        assert_ne!(hex(&bytes[..1 << 20]), hex(&bytes));
+    }
 }

@@ -280,4 +280,34 @@ mod tests {
             "{error}"
         );
     }
+
+    /// An archive that became shorter or was damaged after it had been listed.
+    #[test]
+    fn members_that_end_too_soon_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("torn.zip");
+        let bytes = fs::read(archive()).unwrap();
+        let found = listed(&archive()).unwrap();
+        let (stored, deflated) = (found[0].1, found[1].1);
+        let at = bytes.windows(6).position(|six| six == b"stored").unwrap();
+        fs::write(&path, &bytes[..at + 6]).unwrap();
+        let error = read(&path, stored).unwrap_err().to_string();
+        let mut checksum = Crc::new();
+        checksum.update(b"stored");
+        let told = format!("found 6 of {:08x}", checksum.sum());
+        assert!(
+            error.starts_with("damaged in the archive: expected 15 bytes of ") && error.ends_with(&told),
+            "{error}"
+        );
+        fs::write(&path, &bytes[..deflated.header as usize + 29]).unwrap();
+        assert_eq!(read(&path, deflated).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        // A last block of the kind that deflate leaves undefined, in place of the first byte of the data.
+        let mut damaged = bytes;
+        let header = deflated.header as usize;
+        let lengths = [26, 28].map(|at| usize::from(damaged[header + at]));
+        damaged[header + 30 + lengths[0] + lengths[1]] = 0b111;
+        fs::write(&path, &damaged).unwrap();
+        assert!(read(&path, deflated).is_err());
+        assert!(read(&path, stored).is_ok(), "the other one is whole");
+    }
 }

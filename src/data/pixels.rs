@@ -195,11 +195,15 @@ mod tests {
         for name in &names {
             std::fs::copy(folder.path().join("0.png"), folder.path().join(name)).unwrap();
         }
+        // The last one that is sampled, and one that is not.
+        write(folder.path(), "597.png", 4000);
+        write(folder.path(), "598.png", 60_000);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let listing = crate::data::listing::Listing::of_normals(&names);
         let root = [folder.path().to_owned()];
         let files = crate::data::files::Files::new(listing, &root, None, String::new()).unwrap();
-        assert_eq!(super::look(&files).len(), 200);
+        let seen = super::look(&files);
+        assert_eq!((seen.len(), seen.iter().filter_map(|found| found.1).max().unwrap().bits()), (200, 12));
         assert_eq!(super::look(&files.select(&(0..256).collect::<Vec<_>>()).unwrap()).len(), 256);
         assert_eq!(super::look(&files.select(&(0..257).collect::<Vec<_>>()).unwrap()).len(), 129);
     }

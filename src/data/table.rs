@@ -572,4 +572,28 @@ mod tests {
         assert!(side(&*source.train).is_disjoint(&side(&*source.validation)));
         assert_eq!(source.limits.last().unwrap(), stratify::GROUPED_LIMIT);
     }
+
+    #[test]
+    fn spaces_around_names_and_values_do_not_count() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("t.csv");
+        let text = " path , label ,class,Group \n a.png , good ,crack, p1 \nb.png,NG,hole,p1\n";
+        fs::write(&path, text).unwrap();
+        let table = Annotations::read(&path).unwrap();
+        let form = table.read_header(&COLUMNS).unwrap();
+        assert_eq!(form.messages, ["column Group read as group"]);
+        let mut images = Images::below(folder.path());
+        table.for_each(&form, |row| images.push(row)).unwrap();
+        assert_eq!(images.listing.names().collect::<Vec<_>>(), ["a.png", "b.png"]);
+        assert_eq!(
+            images.listing.labels().iter().map(|label| label.defect).collect::<Vec<_>>(),
+            [false, true]
+        );
+        assert_eq!(
+            (images.groups, images.classes),
+            (vec!["p1".to_owned(); 2], ["crack", "hole"].map(str::to_owned).into())
+        );
+        let files = unlabelled(&path).unwrap();
+        assert_eq!([0, 1].map(|index| files.name(index)), ["a.png", "b.png"]);
+    }
 }

@@ -136,6 +136,8 @@ mod tests {
             (b"P4", false),
             (b"P7\nWIDTH 4\nHEIGHT", false),
             (b"P7\nWIDTH x\nENDHDR\n", true),
+            (b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n123456", true),
+            (b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n12345", false),
         ] {
             assert_eq!(is_complete(head, ImageFormat::Pnm), is_whole, "{}", String::from_utf8_lossy(head));
         }

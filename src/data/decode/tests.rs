@@ -459,3 +459,25 @@ fn stated_bits_are_believed_while_samples_fit() {
     assert_eq!([8, 10, 11, 13, 16].map(|stated| deep(200, &[stated])), [10, 10, 12, 14, 16]);
     assert_eq!((deep(1023, &[10]), deep(1024, &[10]), deep(900, &[0])), (10, 16, 10));
 }
+
+/// The bits in use are those of all samples, so the whole file is read.
+#[test]
+fn bits_in_use_of_a_torn_file_are_not_known() {
+    let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("torn.png");
+    let bytes = fs::read(pixels.join("png-grey16-of-12.png")).unwrap();
+    let length = bytes.len() - 20;
+    fs::write(&path, &bytes[..length]).unwrap();
+    assert!(read_header(&path).unwrap().sixteen);
+    let expected = format!(
+        "cannot decode image {}: truncated: the file ends after {length} bytes, before the image does",
+        path.display()
+    );
+    assert_eq!(format!("{:#}", bits_in_use(&path).unwrap_err()), expected);
+    assert_eq!(format!("{:#}", bits_in_bytes(&bytes[..length], &path).unwrap_err()), expected);
+    assert_eq!(bits_in_bytes(&bytes, &path).unwrap().bits(), 12);
+    let missing = folder.path().join("none.png");
+    let error = format!("{:#}", bits_in_use(&missing).unwrap_err());
+    assert!(error.starts_with(&format!("cannot read image {}: ", missing.display())), "{error}");
+}

@@ -468,4 +468,63 @@ pub(super) mod tests {
         let error = unpack(&[0; 4], &about(4, 1), 2).unwrap_err().to_string();
         assert_eq!(error, "expected one channel of 4 bits in TIFF, found 2");
     }
+
+    /// A pixel is (1 - ink) (1 - black), in 65,535ths; numbers by exact fractions in Python.
+    #[test]
+    fn deep_inks_are_mixed_in_sixteen_bits() {
+        let inks: [[u16; 4]; 3] =
+            [[0, 65_535, 32_768, 0], [13_107, 26_214, 52_428, 32_768], [1_000, 300, 20, 60_000]];
+        let data: Vec<u8> = inks.iter().flatten().flat_map(|ink| ink.to_le_bytes()).collect();
+        let mut bytes = page(3, 1, 4, &[(PHOTOMETRIC, 5)], &data);
+        // The numbers of bits of the four samples are last.
+        let bits = bytes.len() - 8;
+        assert_eq!(bytes[bits..], [8, 0, 8, 0, 8, 0, 8, 0]);
+        (0..4).for_each(|sample| bytes[bits + 2 * sample] = 16);
+        let image = read(&bytes).unwrap();
+        assert!(super::super::depth::is_sixteen(&image));
+        assert_eq!(image.into_rgb16().into_raw(), [65535, 0, 32767, 26214, 19660, 6553, 5451, 5510, 5533]);
+    }
+
+    /// BigTIFF has numbers of eight bytes where TIFF has two or four.
+    #[test]
+    fn palettes_of_big_files_are_read_in_either_order_of_bytes() {
+        let colours = [[10_u16, 20, 30], [200, 100, 50], [0, 255, 128]];
+        let fields: [(u16, u64, u64); 9] = [
+            (256, 1, 3),
+            (257, 1, 1),
+            (258, 1, 8),
+            (259, 1, 1),
+            (262, 1, 3),
+            (273, 1, 212),
+            (278, 1, 1),
+            (279, 1, 3),
+            (320, 768, 216),
+        ];
+        let file = |little: bool| -> Vec<u8> {
+            let two = |number: u16| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+            let eight = |number: u64| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+            let mut file = if little { b"II".to_vec() } else { b"MM".to_vec() };
+            file.extend([&two(43)[..], &two(8), &two(0), &eight(16), &eight(fields.len() as u64)].concat());
+            for (tag, count, value) in fields {
+                file.extend([&two(tag)[..], &two(3), &eight(count)].concat());
+                match count {
+                    1 => file.extend([&two(value as u16)[..], &[0; 6]].concat()),
+                    _ => file.extend(eight(value)),
+                }
+            }
+            file.extend([0; 8]);
+            assert_eq!(file.len(), 212);
+            file.extend([1, 2, 0, 0]);
+            for channel in 0..3 {
+                for index in 0..256 {
+                    let value = colours.get(index).map_or(0, |colour| colour[channel] * 257);
+                    file.extend(two(value));
+                }
+            }
+            file
+        };
+        for little in [true, false] {
+            assert_eq!(rgb(&file(little)), [200, 100, 50, 0, 255, 128, 10, 20, 30], "{little}");
+        }
+    }
 }

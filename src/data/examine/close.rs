@@ -113,4 +113,17 @@ mod tests {
         assert_eq!(pairs(&hashes, &hashes, true), expected);
         assert!(pairs(&[], &hashes, false).is_empty() && pairs(&hashes, &[], false).is_empty());
     }
+
+    /// Bits that differ are spread over as many parts as there are.
+    #[test]
+    fn hashes_are_close_up_to_the_largest_distance_and_no_further() {
+        let changed = |bits: usize| {
+            let mut hash: Hash = [0x0123_4567_89ab_cdef, 77, u64::MAX, 0];
+            (0..bits).for_each(|bit| hash[bit * PART / 64] ^= 1 << (bit * PART % 64));
+            hash
+        };
+        let hashes = [0, 14, 15, 16].map(changed);
+        assert_eq!(pairs(&hashes[..1], &hashes, false), [(0, 0), (0, 1), (0, 2)]);
+        assert_eq!(pairs(&hashes, &hashes, true), [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3)]);
+    }
 }

@@ -232,4 +232,15 @@ mod tests {
             assert!(grey.as_raw().iter().all(|&value| value == 9));
         }
     }
+
+    /// Half of all coefficients are above their median. Stored hashes are compared with new ones, so this stays as it is.
+    #[test]
+    fn half_of_the_bits_of_a_hash_are_set() {
+        let source = synthetic::source(Seed::root(2), 6, 2, 64);
+        for index in 0..6 {
+            let hash = hash(&source.train.open(index).unwrap());
+            let set: u32 = hash.iter().map(|byte| byte.count_ones()).sum();
+            assert!((126..=130).contains(&set), "image {index}: {set}");
+        }
+    }
 }

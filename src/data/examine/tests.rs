@@ -235,6 +235,10 @@ fn every_kind_of_leak_has_its_line_and_is_one() {
         "1 of 9 validation images is nearly equal to a training image of the same label: scores on them measure memorisation"
     );
     assert_eq!(
+        only(|leaks| leaks.near = [(4, 1), (7, 1)].into()),
+        "2 of 9 validation images are nearly equal to a training image of the same label: scores on them measure memorisation"
+    );
+    assert_eq!(
         only(|leaks| leaks.groups = ["p7", "p3"].map(str::to_owned).into()),
         "2 groups have images on both sides of the split, the first is p3: scores do not show how well a model does on new groups"
     );
@@ -345,4 +349,53 @@ fn copies_are_paired_with_the_first_of_them() {
     let twins = Twins::find(&files(folder.path(), "x", &all));
     assert_eq!(twins.equal, [(0, 2), (1, 4), (0, 5)]);
     assert_eq!((&twins.near[..], twins.images()), (&[(1, 3)][..], 6));
+}
+
+/// Pairs of equal hashes are confirmed by the pictures themselves; a picture that cannot be read any more confirms
+/// nothing.
+#[test]
+fn a_file_that_is_gone_is_like_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = drawn(2);
+    let mut nearly = pictures[1].clone();
+    nearly.pixels[0] ^= 1;
+    let [first, second] = ["x", "y"].map(|split| {
+        files(folder.path(), split, &[pictures[0].clone(), pictures[1].clone(), nearly.clone()])
+    });
+    assert_eq!(near_pairs(&first, &first), [(1, 2)]);
+    assert_eq!(near_pairs(&first, &second), [(0, 0), (1, 1), (1, 2), (2, 1), (2, 2)]);
+    std::fs::remove_file(folder.path().join("y1.png")).unwrap();
+    assert_eq!(near_pairs(&first, &second), [(0, 0), (1, 2), (2, 2)]);
+    std::fs::remove_file(folder.path().join("x2.png")).unwrap();
+    assert_eq!(near_pairs(&first, &second), [(0, 0), (1, 2)]);
+    assert!(near_pairs(&first, &first).is_empty());
+}
+
+#[test]
+fn nothing_is_said_of_files_that_drawn_pictures_do_not_have() {
+    let drawn = synthetic::source(Seed::root(3), 3, 2, 32);
+    assert!(drawn.examination_warnings(224).is_empty());
+    let drawn = drawn.with_sample_bits(Some("12".parse().unwrap()));
+    assert!(drawn.interpretation.is_empty() && drawn.sample_bits().is_none());
+}
+
+/// Defects that are small beside the picture would be taken for copies, so pictures of two labels are never paired.
+#[test]
+fn pictures_of_two_labels_are_not_near() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = drawn(2);
+    let mut listing = Listing::default();
+    for (index, defect) in [false, true, false, true].into_iter().enumerate() {
+        let Image { width, height, mut pixels } = pictures[0].clone();
+        pixels[3 * index] ^= 1;
+        let name = format!("{index}.png");
+        let picture = RgbImage::from_raw(width as u32, height as u32, pixels).unwrap();
+        picture.save(folder.path().join(&name)).unwrap();
+        listing.push(&name, Labels { defect, ..NORMAL }, None);
+    }
+    let files = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+    files.examine(&[0, 1, 2, 3], &|| ());
+    assert_eq!(near_pairs(&files, &files), [(0, 2), (1, 3)]);
+    let twins = Twins::find(&files);
+    assert_eq!((twins.equal.len(), twins.near), (0, vec![(0, 2), (1, 3)]));
 }

@@ -326,3 +326,48 @@ fn visa_lies_below_data_unless_the_folder_is_one_itself() {
     assert_eq!((0..2).map(|index| whole.files.name(index)).collect::<Vec<_>>(), ["ok/3.png", "bad/4.png"]);
     assert_eq!(whole.interpretation, ["normal: ok/; defect: bad/", "beside these folders, left out: Data/"]);
 }
+
+#[test]
+fn what_cannot_be_listed_is_named() {
+    let root = TempDir::new().unwrap();
+    let error = |path: &Path| format!("{:#}", unlabelled(path).err().unwrap());
+    let missing = root.path().join("none");
+    let expected = format!("{}: this link or folder cannot be opened: ", missing.display());
+    assert!(error(&missing).starts_with(&expected), "{}", error(&missing));
+    let file = root.path().join("a.png");
+    fs::write(&file, "").unwrap();
+    assert!(error(&file).starts_with(&format!("cannot list {}: ", file.display())), "{}", error(&file));
+}
+
+/// Names of files are bytes on Linux alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let root = folder_with(&["normal/a.png", "defect/b.png"]);
+    let name = root.path().join("defect").join(std::ffi::OsStr::from_bytes(b"c\xff.png"));
+    fs::write(&name, "").unwrap();
+    let error = source(root.path()).err().unwrap().to_string();
+    assert_eq!(error, format!("{}: the name is not UTF-8", name.display()));
+}
+
+/// A loop leads to a folder above; two ways to one folder are none.
+#[cfg(unix)]
+#[test]
+fn a_folder_may_be_linked_more_than_once_but_not_into_itself() {
+    let root = folder_with(&["defect/deep/b.png", "elsewhere/c.png", "normal/p1/a.png"]);
+    let link = |to: &str, at: &str| {
+        std::os::unix::fs::symlink(root.path().join(to), root.path().join(at)).unwrap();
+    };
+    link("elsewhere", "normal/p2");
+    link("elsewhere", "normal/p3");
+    link("normal/p1", "normal/p4");
+    let Opened::Unsplit(found) = open(root.path()).unwrap() else { panic!("it has no split") };
+    let expected =
+        ["normal/p1/a.png", "normal/p2/c.png", "normal/p3/c.png", "normal/p4/a.png", "defect/deep/b.png"];
+    assert_eq!((0..5).map(|index| found.files.name(index)).collect::<Vec<_>>(), expected);
+    link("defect", "defect/deep/back");
+    let error = open(root.path()).err().unwrap().to_string();
+    let expected = "defect/deep/back: a link that leads back to a folder above it; remove it";
+    assert!(error.ends_with(expected), "{error}");
+}

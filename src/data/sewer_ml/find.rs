@@ -366,4 +366,59 @@ mod tests {
         write("SEWERML_train.csv");
         assert_eq!(found(), Ok([path("SEWERML_train.csv"), path("tables/SewerML_Val.csv")]));
     }
+
+    /// Links to folders are followed, except those named like frames; other links, and names that are not ASCII, are
+    /// files like any other.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linked_folders_hold_frames_and_links_named_like_frames_are_frames() {
+        use std::os::unix::{ffi::OsStrExt, fs::symlink};
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = |name: &str| root.path().join(name);
+        fs::write(elsewhere.path().join("a.png"), "").unwrap();
+        symlink(elsewhere.path(), path("train00")).unwrap();
+        symlink(elsewhere.path(), path("b.png")).unwrap();
+        symlink("/nowhere/at/all", path("val")).unwrap();
+        symlink(elsewhere.path(), path("other")).unwrap();
+        fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"train\xff")), "").unwrap();
+        let listings = [&["a.png", "b.png"][..], &["c.png", "val"]].map(Listing::of_normals);
+        let found = frames(root.path(), [&listings[0], &listings[1]]).unwrap();
+        assert_eq!(found.roots, [root.path().to_owned(), path("train00")]);
+        let [mut train, mut validation] = [2, 2].map(Locations::unknown);
+        assert!(train.insert(0, 1, None) && train.insert(1, 0, None) && validation.insert(1, 0, None));
+        assert_eq!(found.found, [train, validation]);
+        assert_eq!(
+            found.understood,
+            [
+                "frames: all 2 of the training table and 1 of 2 of the validation table, in 2 folders (the folder itself \
+              ... train00)"
+            ]
+        );
+    }
+
+    /// An archive without a frame that is missing, between two that have one.
+    #[test]
+    fn archives_without_frames_are_not_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for (archive, frame) in [("a.zip", "1.png"), ("b.zip", "other.png"), ("c.zip", "2.png")] {
+            let mut zip = zip::ZipWriter::new(fs::File::create(path(archive)).unwrap());
+            zip.start_file(frame, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut zip, archive.as_bytes()).unwrap();
+            zip.finish().unwrap();
+        }
+        let listings = [&["1.png"][..], &["2.png", "3.png"]].map(Listing::of_normals);
+        let found = frames(root.path(), [&listings[0], &listings[1]]).unwrap();
+        let used = [path("a.zip"), path("c.zip")];
+        assert!(found.found.iter().all(|found| found.archives == used), "{:?}", found.found);
+        assert_eq!(
+            found.understood,
+            [
+                "frames: all 1 of the training table and 1 of 2 of the validation table, in 2 archives (a.zip ... c.zip)",
+                "archives are read as they are: nothing is extracted"
+            ]
+        );
+        let [train, validation] = found.found;
+        assert!(!train.is_in(2) && train.is_in(1) && validation.is_in(2) && !validation.is_in(1));
+    }
 }

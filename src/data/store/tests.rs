@@ -113,6 +113,8 @@ fn packing_goes_on_where_it_was_stopped() {
     let whole = root.path().join("whole");
     let packed = pack(&files, &whole, Form::Pixels(8), OnBadImage::Skip).unwrap();
     assert_eq!((packed.images, packed.left_out), (2 * SHARD + 14, 1));
+    let bytes = (0..3).map(|number| fs::metadata(shard_path(&whole, number)).unwrap().len()).sum::<u64>();
+    assert_eq!(packed.bytes, bytes);
     let names = || {
         let entries = fs::read_dir(&whole).unwrap().map(|entry| entry.unwrap().file_name());
         entries.collect::<std::collections::BTreeSet<_>>()
@@ -384,4 +386,161 @@ fn what_is_drawn_or_on_both_sides_makes_no_store() {
     let to = root.path().join("both");
     pack(&files, &to, Form::Files, OnBadImage::Fail).unwrap();
     assert_eq!(open(&to).err().unwrap().to_string(), "a.png is both a training and a validation image");
+}
+
+#[test]
+fn tables_that_do_not_belong_to_a_store_are_named() {
+    let root = TempDir::new().unwrap();
+    let to = root.path().join("store");
+    pack(&three(root.path(), "12"), &to, Form::Files, OnBadImage::Fail).unwrap();
+    let [list, about] = [IMAGES, STORE].map(|name| fs::read_to_string(to.join(name)).unwrap());
+    let error = || format!("{:#}", open(&to).err().unwrap());
+    let place = |name: &str| to.join(name).display().to_string();
+    let expected = |why: &str| {
+        format!(
+            "{}: not a complete store; `data pack` creates one, or continues one that was interrupted: {why}",
+            place(STORE)
+        )
+    };
+    let line = |start: &str| about.lines().find(|line| line.starts_with(start)).unwrap();
+    for (from, to_line, why) in [
+        ("version", None, "no row 'version'"),
+        ("form", None, "no row 'form'"),
+        ("form", Some("form,pixels x"), "invalid digit found in string"),
+        ("name", None, "no row 'name'"),
+        ("has_classes", None, "no row 'has_classes'"),
+        ("sample_bits", None, "no row 'sample_bits'"),
+        ("sample_bits", Some("sample_bits,11"), "expected 10, 12, 14 or 16 bits, found '11'"),
+        ("images", None, "no row 'images'"),
+    ] {
+        let whole = format!("{}\n", line(from));
+        let other = to_line.map_or(String::new(), |line| format!("{line}\n"));
+        fs::write(to.join(STORE), about.replacen(&whole, &other, 1)).unwrap();
+        assert_eq!(error(), expected(why), "{from} {to_line:?}");
+    }
+    fs::write(to.join(STORE), "version\nname\n").unwrap();
+    assert_eq!(error(), expected("a row has no value"));
+
+    // A list that was changed together with its digest.
+    let other = list.replacen("train,a.png,1,", "train,a.png,7,", 1);
+    fs::write(to.join(IMAGES), &other).unwrap();
+    let digest = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+    fs::write(to.join(STORE), about.replace(&digest(&list), &digest(&other))).unwrap();
+    assert_eq!(error(), format!("{}: row 2: expected a label of 0 or 1, found '7'", place(IMAGES)));
+    fs::remove_file(to.join(IMAGES)).unwrap();
+    assert!(error().starts_with(&format!("{}: cannot be read: ", place(IMAGES))), "{}", error());
+}
+
+/// A shard of tensors that are not bytes of images.
+#[test]
+fn shards_of_other_tensors_are_refused() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("other.safetensors");
+    let complaint = |kind, shape: &[usize]| {
+        let bytes = [0; 24];
+        let of = |shape: &[usize], kind| {
+            let width = if kind == safetensors::Dtype::F32 { 4 } else { 1 };
+            let held = &bytes[..width * shape.iter().product::<usize>()];
+            safetensors::tensor::TensorView::new(kind, shape.to_vec(), held).unwrap()
+        };
+        let all = [("000", of(&[1, 2, 3], safetensors::Dtype::U8)), ("001", of(shape, kind))];
+        fs::write(&path, safetensors::serialize(all, None).unwrap()).unwrap();
+        Shard::open(&path).map(|shard| shard.images.len()).map_err(|error| format!("{error:#}"))
+    };
+    let refused =
+        |why: &str| Err(format!("{}: not a complete shard of a store; pack it again: {why}", path.display()));
+    assert_eq!(complaint(safetensors::Dtype::U8, &[2, 1, 3]), Ok(2));
+    assert_eq!(complaint(safetensors::Dtype::U8, &[7]), Ok(2));
+    assert_eq!(
+        complaint(safetensors::Dtype::U8, &[2, 3, 4]),
+        refused("image 1 has the unexpected shape [2, 3, 4]")
+    );
+    assert_eq!(
+        complaint(safetensors::Dtype::U8, &[2, 3]),
+        refused("image 1 has the unexpected shape [2, 3]")
+    );
+    assert_eq!(complaint(safetensors::Dtype::F32, &[2, 1, 3]), refused("image 1 holds no bytes"));
+    // Numbers with a gap: bytes behind it belong to no image.
+    let one = safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![4], b"four").unwrap();
+    let apart = [("000", one.clone()), ("002", one)];
+    fs::write(&path, safetensors::serialize(apart, None).unwrap()).unwrap();
+    let error = Shard::open(&path).map(drop).map_err(|error| format!("{error:#}"));
+    let why = "its length does not match its header";
+    assert_eq!(
+        error,
+        Err(format!("{}: not a complete shard of a store; pack it again: {why}", path.display()))
+    );
+}
+
+/// Files that are no pictures, in both splits. Without an examination they are packed as they are.
+#[test]
+fn bad_images_of_both_splits_are_left_out_or_named_where_they_lie() {
+    let root = TempDir::new().unwrap();
+    let data = root.path().join("data");
+    pictures(&data, 4, true);
+    fs::write(data.join("validation/defect/crack/0001.png"), b"torn").unwrap();
+    let unseen = folder::source(&data).unwrap();
+    let [examined, to] = ["examined", "unseen"].map(|name| root.path().join(name));
+    let calls = AtomicUsize::new(0);
+    let packing = |source: &Source, folder: &Path, on_bad_image| {
+        let count = || {
+            calls.fetch_add(1, Relaxed);
+        };
+        Packing { source, folder, form: Form::Files, shrink: &|image| image, on_bad_image }.pack(&count)
+    };
+    let packed = packing(&unseen, &to, OnBadImage::Fail).unwrap();
+    assert_eq!((packed.images, packed.left_out, calls.load(Relaxed)), (14, 0, 14));
+    let store = open(&to).unwrap();
+    let shard = shard_path(&to, 0).display().to_string();
+    for (split, name) in
+        [(&store.train, "train/normal/0001.png"), (&store.validation, "validation/defect/crack/0001.png")]
+    {
+        let index = (0..split.labels().len()).find(|&index| split.name(index) == name).unwrap();
+        let none = format!(
+            "cannot decode image {name}: expected BMP, JPEG, PNG, PNM, TIFF or WebP, found none of them"
+        );
+        let error = format!("{:#}", split.open(index).unwrap_err());
+        assert_eq!(error, format!("{name} (packed in {shard}): {none}"));
+        assert_eq!(format!("{:#}", split.header(index).unwrap_err()), none);
+        assert!(split.open(0).is_ok() && split.header(0).is_ok());
+    }
+    let packed = packing(&source(&data), &examined, OnBadImage::Skip).unwrap();
+    assert_eq!((packed.images, packed.left_out, calls.load(Relaxed)), (12, 2, 26));
+    let limits = open(&examined).unwrap().limits;
+    let last = limits.last().unwrap();
+    assert_eq!(last, "2 images were unreadable and left out when the store was packed");
+}
+
+#[test]
+fn what_cannot_be_packed_leaves_no_store() {
+    let root = TempDir::new().unwrap();
+    let data = root.path().join("data");
+    pictures(&data, 4, false);
+    let files = folder::source(&data).unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    let below = root.path().join("file/store");
+    let error = pack(&files, &below, Form::Files, OnBadImage::Fail).unwrap_err().to_string();
+    assert_eq!(error, format!("{}: cannot be made", below.display()));
+    let gone = data.join("validation/normal/0002.png");
+    fs::remove_file(&gone).unwrap();
+    for form in [Form::Files, Form::Pixels(8)] {
+        let to = root.path().join(form.text());
+        let error = format!("{:#}", pack(&files, &to, form, OnBadImage::Fail).unwrap_err());
+        assert!(error.starts_with("validation/normal/0002.png: no such file in "), "{error}");
+        assert!(!to.join(STORE).exists() && !shard_path(&to, 0).exists());
+    }
+}
+
+/// As many images are left, but others: shards of the interrupted run would hold the wrong ones.
+#[test]
+fn other_images_left_out_make_another_store() {
+    let root = TempDir::new().unwrap();
+    let (data, to) = (root.path().join("data"), root.path().join("store"));
+    pictures(&data, 4, true);
+    assert_eq!(pack(&source(&data), &to, Form::Files, OnBadImage::Skip).unwrap().images, 13);
+    fs::remove_file(to.join(STORE)).unwrap();
+    fs::rename(data.join("train/normal/0002.png"), data.join("train/normal/0001.png")).unwrap();
+    fs::write(data.join("train/normal/0002.png"), b"no picture").unwrap();
+    let error = pack(&source(&data), &to, Form::Files, OnBadImage::Skip).unwrap_err().to_string();
+    assert!(error.contains("this shard was packed from other images"), "{error}");
 }

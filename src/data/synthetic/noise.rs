@@ -188,4 +188,14 @@ mod tests {
             assert!((here.dy - slope).abs() < 0.1, "{} for {slope}", here.dy);
         }
     }
+
+    /// A turn is below 1, also where single precision rounds it up.
+    #[test]
+    fn an_angle_just_before_a_whole_turn_stays_below_it() {
+        for x in [-1e-9_f32, -1e-20, -f32::MIN_POSITIVE] {
+            let turn = clock_turns(x, 0.7);
+            assert!((0.999_999..1.0).contains(&turn), "{x}: {turn}");
+        }
+        assert_eq!(clock_turns(0.0, 0.7), 0.0);
+    }
 }

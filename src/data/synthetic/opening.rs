@@ -206,3 +206,50 @@ impl Opening {
         Some(OpeningHit { t, colour: scale(self.collar, 1.0 + 0.15 * streak), facing })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen from inside the pipe, on the right: `a` counts downwards and `b` ahead.
+    fn opening(edge: Edge) -> Opening {
+        Opening { edge, seed: 3, ..Opening::new(0.25, 3.0, [0.0; 2], 1.0, 0.2, 0.0) }
+    }
+
+    /// The cut through a liner is bright where it faces the camera, at the far side, and dark at the near side.
+    #[test]
+    fn the_cut_of_a_liner_is_lit_from_the_camera() {
+        let (opening, bare) = (opening(Edge::Cut), [0.4, 0.5, 0.6]);
+        let mut seen = [[0; 2]; 2];
+        for step in 0..360 {
+            let (sin, cos) = (step as f32).to_radians().sin_cos();
+            for distance in [0.88, 0.92, 0.96] {
+                let point = [1.0, -0.2 * distance * cos, 3.0 + 0.2 * distance * sin];
+                let ray = Ray { origin: [0.0; 3], direction: unit(point) };
+                let (colour, _) = opening.look(&ray, point, bare, 0.0).unwrap();
+                for (shade, light) in [0.5, 1.35].into_iter().enumerate() {
+                    seen[usize::from(sin > 0.0)][shade] += usize::from(colour == scale(bare, light));
+                }
+            }
+        }
+        let [[dark_near, light_near], [dark_far, light_far]] = seen;
+        assert!(dark_near > 100 && light_far > 100, "{seen:?}");
+        assert_eq!((light_near, dark_far), (0, 0));
+    }
+
+    /// A branch pipe of radius 0.97 * 0.2 that reaches 0.3 into the main pipe.
+    #[test]
+    fn a_stub_is_met_by_rays_through_it_alone() {
+        let stub = Opening { reach: 0.3, ..opening(Edge::Clean) };
+        let at = |x: f32, y: f32| Ray { origin: [x, y, 0.0], direction: [0.0, 0.0, 1.0] };
+        let near = stub.stub(&at(0.85, 0.0), 60.0).unwrap();
+        assert!((near.t - (3.0 - 0.194)).abs() < 1e-4, "{}", near.t);
+        assert!((near.facing - 1.0).abs() < 1e-4, "{}", near.facing);
+        let beside = stub.stub(&at(0.85, 0.1), 60.0).unwrap();
+        assert!((beside.t - (3.0 - (0.194_f32 * 0.194 - 0.01).sqrt())).abs() < 1e-4, "{}", beside.t);
+        for (x, y, limit) in [(0.85, 0.2, 60.0), (0.85, -0.2, 60.0), (0.65, 0.0, 60.0), (0.85, 0.0, 2.8)] {
+            assert!(stub.stub(&at(x, y), limit).is_none(), "{x} {y} {limit}");
+        }
+        assert!(opening(Edge::Clean).stub(&at(0.85, 0.0), 60.0).is_none(), "it does not reach into the pipe");
+    }
+}

@@ -209,4 +209,28 @@ mod tests {
         let hit = meet(&[cone], &ray(1.0, 1.0), |_, _| 0.0);
         assert!((ray(1.0, 1.0).at(hit.t)[0] - 0.8).abs() < 1e-5, "{hit:?}");
     }
+
+    /// A camera ahead of where the second length begins sees nothing of the first one, and a ray backwards none of the
+    /// next lengths.
+    #[test]
+    fn lengths_behind_the_camera_are_not_met() {
+        let behind = [cylinder(-4.0, 0.0, 1.0), cylinder(-1.0, 0.3, 1.2)];
+        let ahead = [cylinder(-4.0, 0.0, 1.0), cylinder(2.0, 0.3, 0.5)];
+        for (lengths, ray, part, x) in [
+            (&behind, ray(1.0, 1.0), 2, 1.5),
+            (&behind, ray(-1.0, 1.0), 2, -0.9),
+            (&ahead, ray(1.0, -1.0), 0, 1.0),
+            (&ahead, ray(-1.0, 0.0), 0, -1.0),
+        ] {
+            let alone = meet(lengths, &ray, |_, _| 0.0);
+            assert_eq!(alone.part, part, "{alone:?}");
+            assert!((ray.at(alone.t)[0] - x).abs() < 1e-5, "{alone:?}");
+            let (mut hits, mut rays) = (Hits::new(), Rays::from_point([0.0; 3]));
+            put(&mut rays.direction, 0, ray.direction);
+            meet_smooth(lengths, &rays, 1, &mut hits);
+            assert_eq!((hits.t[0], hits.part[0]), (alone.t, alone.part));
+        }
+        let along = meet(&behind, &ray(0.0, 1.0), |_, _| 0.0);
+        assert_eq!((along.t, along.part), (FAR, NOTHING), "a ray along the axis");
+    }
 }

@@ -359,3 +359,67 @@ fn tables_and_scans_that_do_not_belong_are_seen() {
     with.splice(2..2, wide);
     assert_eq!(complaint(&with), "nothing", "steps of two bytes, for no component");
 }
+
+/// Some programs write a restart behind the last block, or state an interval in one byte.
+#[test]
+fn a_restart_at_the_end_needs_nothing_behind_it() {
+    let bytes = encoded(64, 48, 80);
+    let end = bytes.len() - 2;
+    let with = |behind: &[u8]| complaint(&[&bytes[..end], &[0xff, 0xd0], behind, &bytes[end..]].concat());
+    assert_eq!(with(&[]), "nothing");
+    let blocks = 3 * 8 * 6;
+    let told = format!(
+        "damaged: scan 1 should have {blocks} blocks, and after {blocks} of them 2 bytes are left over"
+    );
+    assert!(with(&[1, 2]).starts_with(&told), "{}", with(&[1, 2]));
+    for interval in [&[0xff, 0xdd, 0, 3, 9][..], &[0xff, 0xdd, 0, 2], &[0xff, 0xdd, 0, 4, 0, 0]] {
+        let mut stated = bytes.clone();
+        stated.splice(2..2, interval.iter().copied());
+        assert_eq!(complaint(&stated), "nothing", "{interval:?}");
+    }
+    let mut other = bytes;
+    other.splice(2..2, [0xff, 0xdd, 0, 4, 0, 7]);
+    assert!(complaint(&other).contains("and after 21 of them "), "{}", complaint(&other));
+}
+
+#[test]
+fn a_scan_that_states_too_little_or_comes_before_the_picture_is_seen() {
+    let bytes = encoded(64, 48, 80);
+    let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    // Four components in a segment that has room for three and the band.
+    let mut cut = bytes.clone();
+    cut[scan + 4] = 4;
+    assert!(
+        complaint(&cut).starts_with("damaged: scan 1 does not belong to this picture"),
+        "{}",
+        complaint(&cut)
+    );
+    let early = [&bytes[..2], &bytes[scan..]].concat();
+    assert_eq!(complaint(&early), "not looked at");
+    // Two codes of one bit leave no code of twelve bits.
+    let mut full = bytes.clone();
+    let counts = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    full.splice(2..2, [&[0xff, 0xc4, 0, 22, 0][..], &counts, &[1, 2, 3]].concat());
+    assert!(complaint(&full).starts_with("damaged: a Huffman table is invalid"), "{}", complaint(&full));
+}
+
+/// Any number of fill bytes may precede a marker; what follows the first scan is no head.
+#[test]
+fn a_head_lies_before_the_scan_and_behind_fill_bytes() {
+    let bytes = encoded(40, 24, 75);
+    for count in 1..5 {
+        let mut filled = bytes.clone();
+        filled.splice(2..2, vec![0xff; count]);
+        let found = head(&filled).unwrap();
+        assert_eq!((found.width, found.height), (40, 24), "{count}");
+        assert!(is_complete(&filled) && !is_complete(&filled[..filled.len() - 2]), "{count}");
+    }
+    let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    let late = [&bytes[..2], &bytes[scan..bytes.len() - 2], &bytes[2..]].concat();
+    let error = head(&late).err().unwrap().to_string();
+    assert_eq!(error, "expected the image's size in the JPEG header, found none");
+    // The last interval of restarts counts.
+    let mut stated = bytes;
+    stated.splice(2..2, [0xff, 0xdd, 0, 4, 0, 7, 0xff, 0xdd, 0, 4, 0, 0]);
+    assert_eq!(complaint(&stated), "nothing");
+}
