@@ -438,4 +438,10 @@ mod tests {
         assert_eq!([0.14, 0.16].map(|margin| found.is_settled(margin)), [false, true]);
         assert_eq!([0.14, 0.16].map(|margin| found.settled_within(margin)), [false, true]);
     }
+
+    #[test]
+    fn nobody_is_first_among_none() {
+        let (noise, mut stream) = (Noise::assumed(0.01), Seed::root(0).stream());
+        assert_eq!(chances_of_first(&noise, &Metric::Auroc.into(), &[], 10, &mut stream), None);
+    }
 }

@@ -234,4 +234,28 @@ mod tests {
         let half = Share::from_fraction(Some(0.005)).unwrap();
         assert_eq!([percent(half), percent(Share::percent(45))], ["0.5 %", "45 %"]);
     }
+
+    /// A floor has no method, whatever else is right about it.
+    #[test]
+    fn floors_with_a_method_are_refused() {
+        for study in ["random_weights", "given_weights", "pixels"] {
+            let cell = CellAxes { study: study.into(), id: "a/b".into(), ..example::record().cell };
+            let error = Axes::from_record(&cell).unwrap_err().to_string();
+            assert_eq!(error, "cell 'a/b': only floors have no method", "{study}");
+        }
+    }
+
+    #[test]
+    fn a_study_that_is_not_known_is_named_with_its_cell() {
+        for (study, variant) in [("table9", None), ("table2", Some("side100")), ("table2", None)] {
+            let cell = CellAxes {
+                study: study.into(),
+                variant: variant.map(str::to_owned),
+                id: "a/b".into(),
+                ..example::record().cell
+            };
+            let error = format!("{:#}", Axes::from_record(&cell).unwrap_err());
+            assert!(error.starts_with("cell 'a/b': "), "{error}");
+        }
+    }
 }

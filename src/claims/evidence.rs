@@ -180,11 +180,13 @@ mod tests {
             (CELL.converged(), 0, 0.8),
             (AUGMENTED.in_training(), 0, 0.7),
             (augmented, 0, 0.6),
+            (AUGMENTED.converged(), 0, 0.9),
         ]);
         let evidence = Evidence::measured("test", &rows);
         assert_eq!(evidence.scores(Metric::F1, &CELL.in_training()), [0.7]);
         assert_eq!(evidence.scores(Metric::F1, &AUGMENTED.in_training()), [0.6]);
         assert_eq!(evidence.scores(Metric::F1, &CELL.converged()), [0.8]);
+        assert_eq!(evidence.scores(Metric::F1, &AUGMENTED.converged()), [0.9], "only in training");
         assert_eq!(evidence.spread(Metric::F1, &CELL.in_training()), None, "one seed");
     }
 
