@@ -571,7 +571,7 @@ fn claims_say_what_they_lack() {
         line.starts_with("F1 and F1_Normal give a recall of 0.02") && line.ends_with("printed is 0.566"),
         "{line}"
     );
-    let smaller = [&printed[..2], &[(Metric::F2Oracle.into(), 0.5)]].concat();
+    let smaller = [&printed[..2], &[(Measure::from(Metric::F2Oracle), 0.5)]].concat();
     assert_eq!(finding(id, PAPER, &[(dino, 0, &smaller[..])]).verdict, Verdict::Holds);
 }
 
