@@ -247,7 +247,11 @@ mod tests {
 
     #[test]
     fn a_study_that_is_not_known_is_named_with_its_cell() {
-        for (study, variant) in [("table9", None), ("table2", Some("side100")), ("table2", None)] {
+        for (study, variant, expected) in [
+            ("table9", None, "no study called 'table9'"),
+            ("table1", Some("side128"), "study 'table1' has no variant 'side128'"),
+            ("table2", None, "expected 'side' and a number, found ''"),
+        ] {
             let cell = CellAxes {
                 study: study.into(),
                 variant: variant.map(str::to_owned),
@@ -255,7 +259,7 @@ mod tests {
                 ..example::record().cell
             };
             let error = format!("{:#}", Axes::from_record(&cell).unwrap_err());
-            assert!(error.starts_with("cell 'a/b': "), "{error}");
+            assert_eq!(error, format!("cell 'a/b': {expected}"));
         }
     }
 }
