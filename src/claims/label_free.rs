@@ -479,4 +479,13 @@ mod tests {
         let found = correlation(&evidence, Yardstick::Paper, &RELEASED, true).unwrap();
         assert!((found.value.estimate + 1.0).abs() < 1e-9 && found.groups == 2, "{found:?}");
     }
+
+    /// Metrics are ranked within kinds: of the two groups RankMe falls as F1 rises in each, and rises between them.
+    #[test]
+    fn the_ranking_of_metrics_is_within_kinds() {
+        let finding = leaderboard_claim(&two_groups(), Yardstick::Paper);
+        let [line] = &finding.evidence[..] else { panic!("{finding:?}") };
+        assert!(line.starts_with("monitor.rankme_released: Spearman -1.000 "), "{line}");
+        assert!(line.ends_with(" 24 models in 2 groups"), "{line}");
+    }
 }

@@ -395,3 +395,48 @@ fn the_glance_has_no_impossible_scores() {
     assert!(found[2].starts_with("0.990 ") && found[2].ends_with("\u{2013}1.000"), "{found:?}");
     assert!(found[3].starts_with("0.010 0.000\u{2013}"), "{found:?}");
 }
+
+/// A setting states all folders that its records lie in, and what is left out counts record by record.
+#[test]
+fn what_is_left_out_counts_all_its_records_and_folders() {
+    let of = |scale: &str, seed: u64| {
+        let mut record = at("table1", None, "simclr", Some(0.05), seed);
+        record.settings.scale = scale.to_owned();
+        record.cell.id += scale;
+        record.scores = vec![Score { classifier: "converged".into(), ..scored(0.5, 0.5) }];
+        record
+    };
+    let mut reading =
+        page(vec![of("small", 0), of("small", 1), of("small", 2), of("other", 0), of("other", 1)]).reading;
+    for (filed, folder) in reading.records.iter_mut().zip(["b", "a", "y", "x", "y"]) {
+        filed.folder = folder.into();
+    }
+    let page = Page::new(reading, None);
+    let text = plain_text(&parts::overview(&page).into_string());
+    assert!(
+        text.starts_with("Not on this page: 2 records of other settings.\n2 records of other scale, "),
+        "{text}"
+    );
+    assert!(text.contains("; from a, bcargo xtask report 'a' 'b' --setting 'other scale, "), "{text}");
+    assert_eq!(page.contents().unwrap().folders, ["x".into(), "y".into()].into());
+    // What another setting has finished is still missing here.
+    let cells = ["small", "other"].map(|scale| of(scale, 0).cell.id);
+    let made = RecordedCommand { command: "reproduce".to_owned(), cells: cells.to_vec() };
+    let progress = page.with_commands(vec![made]).progress().unwrap();
+    let expected = format!("1 of 2 trainings are finished; {} is still missing.", cells[1]);
+    assert!(progress.starts_with(&expected), "{progress}");
+}
+
+/// Chance and the best place are means over all models and seeds of a figure.
+#[test]
+fn chance_is_the_mean_of_all_that_were_looked_at() {
+    let of = |seed: u64, chance: f64, ceiling: f64| {
+        let mut record = at("table1", None, "simclr", Some(0.05), seed);
+        record.scores = vec![Score { classifier: "converged".into(), ..scored(0.5, 0.5) }];
+        record.pointing = Some(crate::results::record::Pointing { images: 9, hit: 0.4, chance, ceiling });
+        record
+    };
+    let html = scores::pointing(&page(vec![of(0, 0.1, 0.6), of(1, 0.3, 0.9)])).into_string();
+    assert!(html.contains("probe, ResNet-18 (chance 0.20, best place 0.75)"), "{html}");
+    assert!(html.contains("(trained at 5 % defects)"), "{html}");
+}
