@@ -423,6 +423,7 @@ mod tests {
         let mut found: Vec<&str> = tables["label_free"].lines().skip(1).collect();
         found.sort_unstable();
         assert_eq!(found, expected);
+        assert!(tables["cost"].contains(arm) && tables["cost"].contains(floor), "{}", tables["cost"]);
         for name in ["figure6", "figure7"] {
             assert!(tables[name].contains(arm) && !tables[name].contains(floor), "{name}");
         }

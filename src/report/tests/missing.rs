@@ -51,12 +51,16 @@ fn without_records_every_section_says_so() {
     assert_eq!(banner, "No records could be read, so the page shows only the paper's own numbers.");
 }
 
-/// One model with nothing but scores of the classifier in training: there is no converged probe to compare by.
-#[test]
-fn a_single_record_has_no_more_sections_than_it_measured() {
+/// One model with nothing but scores of the classifier in training.
+fn single() -> Page {
     let mut record = record("table1", None, "simclr", 0, &[("in_training", scored(0.5, 0.5))]);
     record.data.source = "folder".to_owned();
-    let page = page(vec![record]);
+    page(vec![record])
+}
+
+#[test]
+fn without_a_converged_probe_nothing_can_be_chosen() {
+    let page = single();
     let decision = section(&page, "decision");
     let lines: Vec<&str> = decision.lines().collect();
     let expected = [
@@ -69,6 +73,11 @@ fn a_single_record_has_no_more_sections_than_it_measured() {
         "Missing: SimCLR on ResNet-18 has no AUROC of a converged probe; raw pixels not scored (--study floors --shares 5%).",
     ];
     assert_eq!(lines[..lines.len() - 1], expected);
+}
+
+#[test]
+fn a_single_record_has_no_more_sections_than_it_measured() {
+    let page = single();
     for (id, expected) in [
         (
             "ranking",
@@ -97,6 +106,11 @@ fn a_single_record_has_no_more_sections_than_it_measured() {
     ] {
         assert_eq!(section(&page, id), expected, "{id}");
     }
+}
+
+#[test]
+fn tables_and_figures_that_were_not_measured_are_named() {
+    let page = single();
     let protocol = section(&page, "protocol");
     let (_, below) = protocol.split_once("Figure 3: augmentation\n").unwrap();
     assert_eq!(
@@ -119,6 +133,11 @@ fn a_single_record_has_no_more_sections_than_it_measured() {
         let begins = line.starts_with("Not measured in these records: AUROC of ");
         assert!(begins && line.contains(detector), "{detector}: {line}");
     }
+}
+
+#[test]
+fn metrics_and_scores_that_were_not_measured_have_dashes_or_no_table() {
+    let page = single();
     let label_free = scores::label_free(&page).into_string();
     assert!(label_free.contains("<p>No label-free metrics in these records, or too few models.</p>"));
     let dash = "\u{2013}".to_owned();
