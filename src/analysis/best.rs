@@ -438,4 +438,24 @@ mod tests {
         assert_eq!([0.14, 0.16].map(|margin| found.is_settled(margin)), [false, true]);
         assert_eq!([0.14, 0.16].map(|margin| found.settled_within(margin)), [false, true]);
     }
+
+    #[test]
+    fn nobody_is_first_among_none() {
+        let (noise, mut stream) = (Noise::assumed(0.01), Seed::root(0).stream());
+        assert_eq!(chances_of_first(&noise, &Metric::Auroc.into(), &[], 10, &mut stream), None);
+    }
+
+    /// Two arms with a known deviation: the critical value of one side at 5 % is 1.645 errors, to within five standard
+    /// errors of 4,000 draws; at half of that level it would be 1.96.
+    #[test]
+    fn the_critical_value_is_of_one_side_at_the_level() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let arms = [(at(0), 0.70, 4), (at(1), 0.72, 4)];
+        let error = 0.01 / 2_f64.sqrt();
+        for (alpha, expected) in [(0.05, 1.644_854), (0.2, 0.841_621)] {
+            let found = Contest::compare(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, alpha).unwrap();
+            let critical = (found.0[1].above_leader + 0.02) / error;
+            assert!((critical - expected).abs() < 0.17, "{alpha}: {critical}");
+        }
+    }
 }

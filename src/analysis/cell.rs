@@ -234,4 +234,32 @@ mod tests {
         let half = Share::from_fraction(Some(0.005)).unwrap();
         assert_eq!([percent(half), percent(Share::percent(45))], ["0.5 %", "45 %"]);
     }
+
+    /// A floor has no method, whatever else is right about it.
+    #[test]
+    fn floors_with_a_method_are_refused() {
+        for study in ["random_weights", "given_weights", "pixels"] {
+            let cell = CellAxes { study: study.into(), id: "a/b".into(), ..example::record().cell };
+            let error = Axes::from_record(&cell).unwrap_err().to_string();
+            assert_eq!(error, "cell 'a/b': only floors have no method", "{study}");
+        }
+    }
+
+    #[test]
+    fn a_study_that_is_not_known_is_named_with_its_cell() {
+        for (study, variant, expected) in [
+            ("table9", None, "no study called 'table9'"),
+            ("table1", Some("side128"), "study 'table1' has no variant 'side128'"),
+            ("table2", None, "expected 'side' and a number, found ''"),
+        ] {
+            let cell = CellAxes {
+                study: study.into(),
+                variant: variant.map(str::to_owned),
+                id: "a/b".into(),
+                ..example::record().cell
+            };
+            let error = format!("{:#}", Axes::from_record(&cell).unwrap_err());
+            assert_eq!(error, format!("cell 'a/b': {expected}"));
+        }
+    }
 }

@@ -282,4 +282,15 @@ mod tests {
         // Two share ranks 1 and 2, two share 3 and 4, one has 5.
         assert_eq!(ranks(&[1, 0, 1, 2, 0]), [3.5, 1.5, 3.5, 5.0, 1.5]);
     }
+
+    /// No shuffle of twelve values is as ordered as the values themselves, but the values themselves count as one. A group
+    /// of one point has no order.
+    #[test]
+    fn the_smallest_p_value_counts_the_records_themselves() {
+        let rising: Vec<(f64, f64)> = (0..12).map(|x| (f64::from(x), f64::from(x * x))).collect();
+        let groups = [rising, vec![(3.0, 5.0)]];
+        let found = within_groups(&groups, Coefficient::Spearman, 99, Seed::root(4)).unwrap();
+        assert_eq!((found.p_value, found.points, found.groups), (0.01, 12, 1));
+        assert!((found.value.estimate - 1.0).abs() < 1e-12);
+    }
 }

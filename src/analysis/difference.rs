@@ -265,4 +265,27 @@ mod tests {
             .collect();
         assert_eq!(told, [(ResNet18, Metric::F1, 0.892, 0.5), (ViTTiny, Metric::F1, 0.885, 0.4)]);
     }
+
+    /// Both sets inform the noise, so there are two degrees of freedom: 19.207 deviations of 0.014142 for a difference of
+    /// two single seeds; with one set alone it would be 235.8 of them.
+    #[test]
+    fn noise_is_measured_on_both_sets() {
+        let set = |f1: f64, byol: f64| {
+            filed(&[record("byol", 0, byol), record("byol", 1, byol + 0.02), record("simclr", 0, f1)])
+        };
+        let found = between(&set(0.40, 0.60), &set(0.45, 0.70));
+        let simclr = |d: &&Difference| (d.scored.cell.method, d.metric) == (Some(SimClr), Metric::F1);
+        let noise = found.iter().find(simclr).unwrap().noise.unwrap();
+        assert!((noise - 19.207 * 0.0002_f64.sqrt() * 2_f64.sqrt()).abs() < 2e-3, "{noise}");
+    }
+
+    /// The mean did not change, but each seed did: that is not the same run.
+    #[test]
+    fn equal_means_of_other_scores_are_not_equal() {
+        let first = filed(&[record("byol", 0, 0.25), record("byol", 1, 0.75)]);
+        let second = filed(&[record("byol", 0, 0.375), record("byol", 1, 0.625)]);
+        let found = between(&first, &second);
+        let byol = found.iter().find(|difference| difference.metric == Metric::F1).unwrap();
+        assert_eq!((byol.before, byol.after, byol.change), (0.5, 0.5, Change::WithinNoise));
+    }
 }

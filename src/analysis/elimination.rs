@@ -391,4 +391,54 @@ mod tests {
         let (coarse, fine) = (race(0.02).unwrap(), race(0.002).unwrap());
         assert!(coarse > 2.0 && (fine / coarse / 100.0 - 1.0).abs() < 0.01, "{coarse} {fine}");
     }
+
+    /// Before the first look nothing is known of the seeds that an arm needs. Each look is judged at the rule's level: an
+    /// arm that is beaten at 5 % in one look alone stays.
+    #[test]
+    fn one_look_of_many_beats_less_than_a_single_one() {
+        let arms = ARMS.map(at);
+        let scores = [0.80, 0.70, 0.83, 0.72];
+        let dropped = |most: usize| {
+            let mut race = Elimination::new(&arms[..2], Rule::new(2, most, 0.0).unwrap());
+            let arm = Arm {
+                scored: arms[0],
+                mean: 0.5,
+                seeds: 2,
+                may_be_best: true,
+                above_leader: 0.1,
+                may_lose: 0.1,
+            };
+            assert_eq!(race.seeds_to_settle(&arm), None);
+            let look = race.judge_scores(&scores).unwrap();
+            let bound = look.contest.0[1].above_leader;
+            let expected = {
+                let noise = race.noise();
+                let left = [(arms[0], 0.815, 2), (arms[1], 0.71, 2)];
+                let level = Rule::new(2, most, 0.0).unwrap().level();
+                Contest::pairwise(&noise, &Metric::Auroc.into(), &left, level).unwrap().0[1].above_leader
+            };
+            assert!((bound - expected).abs() < 1e-12, "{bound} {expected}");
+            bound
+        };
+        // The more looks there are, the wider is the bound of each.
+        assert!(dropped(2) < dropped(3) && dropped(3) < dropped(12), "{} {}", dropped(2), dropped(12));
+    }
+
+    /// Equals were given up early, DINO is clearly beaten at the last look: that is still no decision between equals.
+    #[test]
+    fn a_last_arm_that_is_beaten_does_not_decide_between_equals() {
+        let found = run(12, |method, seed| match method {
+            Name::SimClr | Name::Byol => 0.9 + 0.002 * wave(method, seed),
+            Name::Dino => 0.75 + 0.05 * wave(method, seed),
+            _ => 0.5 + 0.002 * wave(method, seed),
+        });
+        let [earlier @ .., last] = found.looks() else { panic!("no look") };
+        let equals = [at(Name::SimClr), at(Name::Byol)];
+        let given_up = earlier.iter().flat_map(|look| &look.dropped).find(|arm| equals.contains(&arm.scored));
+        assert!(given_up.is_some_and(|arm| arm.may_be_best), "{found:?}");
+        let told: Vec<(Scored, bool)> =
+            last.dropped.iter().map(|arm| (arm.scored, arm.may_be_best)).collect();
+        assert_eq!(told, [(at(Name::Dino), false)]);
+        assert_eq!(found.end(), Some(End::Equivalent));
+    }
 }

@@ -336,4 +336,32 @@ mod tests {
             assert!((part - LEVEL).abs() < 0.015, "{seeds} seeds: {part}");
         }
     }
+
+    /// Without any spread, a difference is certain and no difference is none.
+    #[test]
+    fn what_has_no_error_is_sure() {
+        let spread = Uncertainty { deviation: 0.0, freedom: 3.0 };
+        assert_eq!([0.0, 0.1, -0.1].map(|estimate| spread.p_value(estimate, 0.0)), [1.0, 0.0, 0.0]);
+    }
+
+    /// Scales are drawn with a whole number of degrees of freedom, at least one: medians of 2.6 degrees over those of
+    /// chi-square with three (2.366), and of 0.3 over one degree (0.4549); scipy 1.17.1, `chi2.median`.
+    #[test]
+    fn scales_are_drawn_with_the_nearest_whole_freedom() {
+        for (freedom, median) in [(2.6, 2.365_974), (0.3, 0.454_936)] {
+            let mut stream = Seed::root(11).stream();
+            let spread = Uncertainty { deviation: 1.0, freedom };
+            let mut squares: Vec<f64> = (0..8_001).map(|_| spread.drawn_scale(&mut stream).powi(2)).collect();
+            squares.sort_by(f64::total_cmp);
+            let expected = freedom / median;
+            assert!(squares.iter().all(|square| square.is_finite()), "{freedom}");
+            assert!(
+                (squares[4_000] / expected - 1.0).abs() < 0.08,
+                "{freedom}: {} {expected}",
+                squares[4_000]
+            );
+        }
+        let mut stream = Seed::root(11).stream();
+        assert_eq!(Uncertainty::known(0.5).drawn_scale(&mut stream), 1.0);
+    }
 }

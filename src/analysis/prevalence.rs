@@ -206,4 +206,44 @@ mod tests {
             None
         );
     }
+
+    /// Scores that only more than all defects could have are fitted by all of them, and so are normal images.
+    #[test]
+    fn rates_stay_between_none_and_all() {
+        let row = |rates: Rates| {
+            [0.45, 0.15].map(|share| ScoresAtShare {
+                share,
+                f1: Some(rates.f1(share)),
+                f1_normal: Some(rates.f1_normal(share)),
+            })
+        };
+        let fit = |true_positive, false_positive| {
+            Fit::least_squares(&row(Rates { true_positive, false_positive })).unwrap().rates
+        };
+        let more = fit(1.02, 0.1);
+        assert_eq!(more.true_positive, 1.0);
+        assert!((more.false_positive - 0.1).abs() < 0.03, "{more:?}");
+        let less = fit(0.7, -0.01);
+        assert_eq!(less.false_positive, 0.0);
+        assert!((less.true_positive - 0.7).abs() < 0.03, "{less:?}");
+    }
+
+    /// The largest residual is of either score and either sign; of one score nothing is explained.
+    #[test]
+    fn residuals_of_both_scores_count() {
+        let rates = Rates { true_positive: 0.5, false_positive: 0.25 };
+        let fit = |f1: &[f64], normal: &[f64]| Fit {
+            rates,
+            residuals: f1.iter().map(|x| Some(*x)).collect(),
+            residuals_normal: normal.iter().map(|x| Some(*x)).chain([None]).collect(),
+        };
+        assert_eq!(fit(&[0.1, -0.2], &[0.05]).largest_residual(), 0.2);
+        assert_eq!(fit(&[0.1], &[0.05, -0.4]).largest_residual(), 0.4);
+        let at = |share: f64, f1: Option<f64>| ScoresAtShare { share, f1, f1_normal: None };
+        // Around their mean 0.5 the scores vary by 0.02; 0.0025 of it is left.
+        let explained =
+            fit(&[0.05, 0.0], &[]).explained(&[at(0.1, Some(0.4)), at(0.2, Some(0.6)), at(0.3, None)]);
+        assert!((explained.unwrap() - 0.875).abs() < 1e-12, "{explained:?}");
+        assert_eq!(fit(&[0.05], &[]).explained(&[at(0.1, Some(0.4)), at(0.3, None)]), None);
+    }
 }

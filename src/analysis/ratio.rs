@@ -79,4 +79,14 @@ mod tests {
         assert_eq!(message(&[1.0, 0.0], &[1.0, 1.0]), "expected a positive time, found 0");
         assert!(message(&[1.0], &[f64::NAN]).contains("found NaN"));
     }
+
+    #[test]
+    fn no_time_is_infinite() {
+        for times in [[1.0, f64::INFINITY], [f64::INFINITY, 1.0]] {
+            for [ours, theirs] in [[times, [2.0, 3.0]], [[2.0, 3.0], times]] {
+                let error = Ratio::from_times(&ours, &theirs).unwrap_err().to_string();
+                assert_eq!(error, "expected a positive time, found inf");
+            }
+        }
+    }
 }

@@ -288,4 +288,43 @@ mod tests {
         assert_eq!(name(&record), "full scale, released recipe, csv");
         assert_eq!([short_digest("0123456789"), short_digest("0123")], ["01234567", "0123"]);
     }
+
+    /// A floor that lies in a folder of its own belongs to the only arms with its data, and is named after them; arms of
+    /// other precision are not Table 2's.
+    #[test]
+    fn what_is_incomplete_is_completed_from_other_folders_and_its_own_precision() {
+        let arm = |data: &str, epochs: u64| record("table1/a", "table1", data, (64, epochs));
+        let floor = record("random_weights/a", "random_weights", "c3d4", (64, 0));
+        let found = settings(&[("x", arm("a1b2", 5)), ("y", arm("c3d4", 9)), ("z", floor)]);
+        assert_eq!(found[2], found[1]);
+        assert!(found[2].ends_with(", 9 epochs") && found[2].contains("data c3d4c3d4"), "{found:?}");
+        let with = |precision: &str, mut record: Record| {
+            record.settings.values.insert("precision".to_owned(), precision.into());
+            record
+        };
+        let mut sized = with("bf16 with f32 weights", record("table2/a", "table2", "a1b2", (128, 3)));
+        sized.cell.variant = Some("side128".to_owned());
+        let mut other = with("bf16 with f32 weights", arm("a1b2", 9));
+        other.cell.id = "table1/b".to_owned();
+        let found = settings(&[("x", with("f32", arm("a1b2", 5))), ("x", other), ("x", sized)]);
+        assert_eq!(found[0], "small scale, short recipe, folder, 5 epochs");
+        assert_eq!(found[1..], ["small scale, short recipe, folder, mixed precision, 9 epochs"; 2]);
+    }
+
+    /// Other cells may have other images, in one folder as in two; the cell that both folders hold has the same.
+    #[test]
+    fn images_are_compared_cell_by_cell() {
+        let with = |id: &str, content: &str| {
+            let mut record = record(id, "table1", "a1b2", (64, 5));
+            record.data.content = Some(content.to_owned());
+            record
+        };
+        let found = settings(&[
+            ("x", with("table1/a", "1")),
+            ("x", with("table1/b", "2")),
+            ("y", with("table1/b", "2")),
+            ("y", with("table1/c", "3")),
+        ]);
+        assert_eq!(found, ["small scale, short recipe, folder"; 4]);
+    }
 }

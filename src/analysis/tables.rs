@@ -423,6 +423,7 @@ mod tests {
         let mut found: Vec<&str> = tables["label_free"].lines().skip(1).collect();
         found.sort_unstable();
         assert_eq!(found, expected);
+        assert!(tables["cost"].contains(arm) && tables["cost"].contains(floor), "{}", tables["cost"]);
         for name in ["figure6", "figure7"] {
             assert!(tables[name].contains(arm) && !tables[name].contains(floor), "{name}");
         }
@@ -496,5 +497,43 @@ mod tests {
         assert_eq!(pace(&all), ["3.000000", "200.000000"]);
         assert_eq!(pace(&all[2..]), ["", ""]);
         assert!(median_epoch(&records[2]).is_nan());
+    }
+
+    /// Every variant is a group of its own, named in its column.
+    #[test]
+    fn variants_stand_in_their_column() {
+        let one = |(study, variant, seed): (&str, Option<&str>, u64)| {
+            let mut record = example::record();
+            (record.cell.study, record.cell.seed) = (study.to_owned(), seed);
+            (record.cell.method, record.cell.backbone) = ("supervised".to_owned(), "vit_tiny".to_owned());
+            record.cell.variant = variant.map(str::to_owned);
+            record.cell.id = format!("{study}{variant:?}{seed}");
+            record.scores = vec![example::score("in_training", None)];
+            (record.cell.id.clone(), record)
+        };
+        let of = |study: &str, variants: [&str; 2], table: &str| {
+            let [first, second] = variants.map(Some);
+            let records = [(study, first, 0), (study, first, 1), (study, second, 0)].map(one);
+            let tables: BTreeMap<_, _> =
+                all(&reading::from_memory(records.into())).unwrap().into_iter().collect();
+            let begin = |line: &str| line.split(',').take(8).collect::<Vec<_>>().join(",");
+            tables[table].lines().skip(1).map(begin).collect::<Vec<_>>()
+        };
+        for (study, variants, table) in [
+            ("figure3", ["jitter0100-crop0500", "jitter0800-crop0080"], "figure3"),
+            ("label_budget", ["defects0005", "defects0020"], "label_budgets"),
+            ("unseen", ["class00", "class03"], "unseen"),
+            ("remedy", ["focal_loss", "oversampling"], "remedies"),
+            ("tuning", ["trial03", "trial12"], "tuning"),
+        ] {
+            let line = |variant: &str, seeds: usize| {
+                format!("{study},supervised,vit_tiny,{variant},5%,{seeds},in_training,natural")
+            };
+            let mut found = of(study, variants, table);
+            found.sort();
+            let mut expected = [line(variants[0], 2), line(variants[1], 1)];
+            expected.sort();
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -179,4 +179,17 @@ mod tests {
         let (shares, interactions, rest) = found.shares().unwrap();
         assert!(shares[0] > 0.6 && interactions < 0.02 && rest < 0.02, "{shares:?} {interactions} {rest}");
     }
+
+    /// Equal values have no variance, though their mean is rounded.
+    #[test]
+    fn rounding_is_no_variance() {
+        for rows in 2..12 {
+            for value in [0.1, 0.7, 1e6 / 3.0] {
+                let values = vec![value; rows];
+                let levels = vec![(0..rows).map(|row| (row % 2).to_string()).collect::<Vec<_>>()];
+                let found = Design::new(rows, &levels).decompose(&values);
+                assert_eq!((found.total, found.shares()), (0.0, None), "{rows} of {value}");
+            }
+        }
+    }
 }

@@ -180,11 +180,13 @@ mod tests {
             (CELL.converged(), 0, 0.8),
             (AUGMENTED.in_training(), 0, 0.7),
             (augmented, 0, 0.6),
+            (AUGMENTED.converged(), 0, 0.9),
         ]);
         let evidence = Evidence::measured("test", &rows);
         assert_eq!(evidence.scores(Metric::F1, &CELL.in_training()), [0.7]);
         assert_eq!(evidence.scores(Metric::F1, &AUGMENTED.in_training()), [0.6]);
         assert_eq!(evidence.scores(Metric::F1, &CELL.converged()), [0.8]);
+        assert_eq!(evidence.scores(Metric::F1, &AUGMENTED.converged()), [0.9], "only in training");
         assert_eq!(evidence.spread(Metric::F1, &CELL.in_training()), None, "one seed");
     }
 
@@ -255,5 +257,26 @@ mod tests {
         for (points, asked) in (10..).zip(questions) {
             assert_eq!(evidence.correlation(asked, || None), Some(found(points)));
         }
+    }
+
+    /// Each cell has its own cost, whatever else has its method and share.
+    #[test]
+    fn seconds_are_of_the_cell_alone() {
+        use crate::{analysis::frame::FrameBuilder, backbone::Name::ViTTiny};
+        let mut rows = FrameBuilder::default();
+        let other = Axes { backbone: Some(ViTTiny), ..CELL };
+        let tuned = CELL.in_study(Study::FineTuned);
+        for (cell, seconds) in [(CELL, 10.0), (other, 20.0), (tuned, 40.0)] {
+            for at in [cell.in_training(), cell.converged()] {
+                rows.begin("test", at, Some(0));
+                rows.number(Measure::TRAIN_SECONDS, Some(seconds));
+                rows.number(Measure::EVALUATE_SECONDS, Some(0.5));
+            }
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        assert_eq!(
+            [CELL, other, tuned].map(|cell| evidence.seconds(&cell)),
+            [Some(10.5), Some(20.5), Some(40.5)]
+        );
     }
 }

@@ -303,4 +303,25 @@ mod tests {
         let nothing = arithmetic(&Evidence::measured("test", &FrameBuilder::default().frame()));
         assert_eq!(nothing.missing, ["F1 and F1_Normal at several validation shares"]);
     }
+
+    /// One score of ten is a tenth off: most of the variance is explained, but not 99 %.
+    #[test]
+    fn nearly_arithmetic_is_not_arithmetic() {
+        use crate::analysis::prevalence::Rates;
+        let rates = Rates { true_positive: 0.8, false_positive: 0.1 };
+        let at = Axes::table_1(SimClr, backbone::Name::ResNet18, Share::percent(5)).in_training();
+        let mut rows = FrameBuilder::default();
+        for share in SHARES {
+            let part = share.fraction().unwrap();
+            let off = if share == Share::percent(15) { 0.1 } else { 0.0 };
+            rows.begin("test", at.on(share), Some(0));
+            rows.number(Metric::F1, Some(rates.f1(part) + off));
+            rows.number(Metric::F1Normal, Some(rates.f1_normal(part)));
+        }
+        let found = arithmetic(&Evidence::measured("test", &rows.frame()));
+        let line = &found.evidence[0];
+        let explained: f64 = line.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!((92.0..98.9).contains(&explained), "{line}");
+        assert_eq!(found.verdict, Verdict::Fails);
+    }
 }

@@ -312,4 +312,36 @@ mod tests {
         let whole = evidence.all_above(vec![equal(), equal(), gap("y", true)]);
         assert!(whole.open.is_some_and(|open| open.says == Assertion::Above && open.contrasts.len() == 2));
     }
+
+    /// A claim that a difference lies within a bound of 0 fails after correction for all comparisons, and holds on both
+    /// sides of 0 only.
+    #[test]
+    fn a_bound_counts_on_both_sides_and_fails_after_correction() {
+        let within = |estimates: &[f64]| {
+            let reaches = vec![Reach { alone: 0.02, among_all: 0.04 }; estimates.len()];
+            decide(Assertion::Within(0.05), estimates, &reaches, None, true)
+        };
+        assert_eq!(within(&[0.029, -0.029]), Verdict::Holds);
+        assert_eq!(within(&[0.0, 0.031]), Verdict::Undecided, "may be 0.051");
+        assert_eq!(
+            within(&[0.0, -0.06]),
+            Verdict::Undecided,
+            "below the bound, and no more than the other side"
+        );
+        assert_eq!(within(&[0.0, 0.08]), Verdict::Undecided, "beyond the bound alone, not among two");
+        assert_eq!((within(&[0.0, 0.091]), within(&[-0.091, 0.0])), (Verdict::Fails, Verdict::Fails));
+        assert_eq!(within(&[]), Verdict::Undecided);
+    }
+
+    /// Only scores have a margin: a difference of ranks that is smaller than 0.02 is not called the same.
+    #[test]
+    fn ranks_have_no_margin() {
+        let (at, rank) = (CELL.in_training(), crate::analysis::Measure::RANKME);
+        let found = |measure: crate::analysis::Measure| {
+            let evidence = Evidence::assumed("test", &frame(&[(at, 0, 0.5), (at, 1, 0.5)]), 0.001);
+            let term = |weight| Term { weight, scored: at, scores: vec![0.5; 2] };
+            evidence.all_above(vec![evidence.contrast("x", measure, &[term(1.0), term(-1.0)])]).verdict
+        };
+        assert_eq!((found(Metric::F1.into()), found(rank)), (Verdict::Same, Verdict::Undecided));
+    }
 }

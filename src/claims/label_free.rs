@@ -444,4 +444,48 @@ mod tests {
         let evidence = Evidence::measured("test", &rows.frame());
         assert_eq!(uncorrelated(&evidence, Yardstick::Paper, &RELEASED, false).verdict, Verdict::Holds);
     }
+
+    /// Sixty models with a weak negative order (57 x modulo 61): a correlation beyond -0.3 is possible, none beyond 0.3 is,
+    /// so neither answer is shown.
+    #[test]
+    fn what_may_correlate_on_one_side_is_undecided() {
+        let mut rows = FrameBuilder::default();
+        for seed in 0..60 {
+            let at = Axes::table_1(Byol, backbone::Name::ResNet18, Share::percent(5)).in_training();
+            rows.begin("test", at, Some(seed));
+            rows.number(Metric::F1, Some(0.01 * (seed + 1) as f64));
+            rows.number(RELEASED, Some((57 * (seed + 1) % 61) as f64));
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        let found = correlation(&evidence, Yardstick::Paper, &RELEASED, false).unwrap().value;
+        assert!(found.low < -NONE && found.estimate > -NONE && found.high < NONE, "{found:?}");
+        assert_eq!(uncorrelated(&evidence, Yardstick::Paper, &RELEASED, false).verdict, Verdict::Undecided);
+    }
+
+    /// A kind is a method on one backbone: on each, RankMe falls as F1 rises, and it rises from one to the other.
+    #[test]
+    fn backbones_of_a_method_are_kinds_of_their_own() {
+        let mut rows = FrameBuilder::default();
+        for (backbone, base) in [(backbone::Name::ResNet18, 0.2), (backbone::Name::ViTTiny, 0.7)] {
+            for seed in 0..12 {
+                let at = Axes::table_1(Byol, backbone, Share::percent(5)).in_training();
+                let step = seed as f64;
+                rows.begin("test", at, Some(seed));
+                rows.number(Metric::F1, Some(base + 0.01 * step));
+                rows.number(RELEASED, Some(100.0 * base - step));
+            }
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        let found = correlation(&evidence, Yardstick::Paper, &RELEASED, true).unwrap();
+        assert!((found.value.estimate + 1.0).abs() < 1e-9 && found.groups == 2, "{found:?}");
+    }
+
+    /// Metrics are ranked within kinds: of the two groups RankMe falls as F1 rises in each, and rises between them.
+    #[test]
+    fn the_ranking_of_metrics_is_within_kinds() {
+        let finding = leaderboard_claim(&two_groups(), Yardstick::Paper);
+        let [line] = &finding.evidence[..] else { panic!("{finding:?}") };
+        assert!(line.starts_with("monitor.rankme_released: Spearman -1.000 "), "{line}");
+        assert!(line.ends_with(" 24 models in 2 groups"), "{line}");
+    }
 }

@@ -330,6 +330,9 @@ mod tests {
             OpenComparisons { says: Assertion::Above, contrasts: vec![made.clone(), certain], margin: None };
         let outlook = Outlook::of(&evidence, &open).unwrap();
         assert_eq!(outlook.detectable_difference, detectable(&made));
+        let turned =
+            OpenComparisons { contrasts: open.contrasts.iter().rev().cloned().collect(), ..open.clone() };
+        assert_eq!(Outlook::of(&evidence, &turned).unwrap().detectable_difference, detectable(&made));
         let plan = outlook.plan.unwrap();
         assert_eq!(plan.cells, [(at(0).cell, 3), (at(1).cell, 3)]);
         let place = CONSIDERED.iter().position(|seeds| *seeds == plan.seeds).unwrap();

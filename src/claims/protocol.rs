@@ -405,4 +405,22 @@ mod tests {
             assert_eq!(found.open, wide.open);
         }
     }
+
+    /// 128 px is 0.01 above 224 px, and each mean of two seeds has a deviation of 0.01: 224 is the knee in about a
+    /// quarter of draws, which decides nothing.
+    #[test]
+    fn a_knee_that_is_not_sure_decides_nothing() {
+        let scores: [&[f64]; 5] = [&[0.1, 0.12], &[0.9, 0.92], &[0.89, 0.91], &[0.3, 0.32], &[0.4, 0.42]];
+        let rows: Vec<(Scored, &[f64])> =
+            Study::SIDES.into_iter().map(|side| sized(backbone::Name::ResNet18, side)).zip(scores).collect();
+        let found = knee_on(&table(&rows, Metric::F1), Yardstick::Paper, backbone::Name::ResNet18);
+        let line = &found.evidence[0];
+        let chance = |side: &str| -> f64 {
+            let rest = line.split(&format!("{side} px ")).nth(1).unwrap();
+            rest.split(' ').next().unwrap().parse().unwrap()
+        };
+        assert!((15.0..35.0).contains(&chance("224")), "{line}");
+        assert!((chance("128") + chance("224") - 100.0).abs() < 0.2, "{line}");
+        assert_eq!(found.verdict, Verdict::Undecided);
+    }
 }

@@ -516,3 +516,96 @@ fn claims_have_names_of_their_own() {
         ]
     );
 }
+
+/// The finding of a claim on these rows of one seed or more: axes, seed and measures.
+fn finding(id: &str, name: &str, rows: &[(Scored, u64, &[(Measure, f64)])]) -> Finding {
+    let mut frame = FrameBuilder::default();
+    for (at, seed, numbers) in rows {
+        frame.begin("found", *at, Some(*seed));
+        numbers.iter().for_each(|(measure, value)| frame.number(measure, Some(*value)));
+    }
+    let claim = all().into_iter().find(|claim| claim.id == id).expect(id);
+    claim.judge(&Evidence::measured(name, &frame.frame()))
+}
+
+/// Claims that are judged by their own means say what they lack.
+#[test]
+fn claims_say_what_they_lack() {
+    let f1 = |value: f64| [(Measure::from(Metric::F1), value)];
+    let told = |id: &str, rows: &[(Scored, u64, &[(Measure, f64)])]| {
+        let found = finding(id, "ours", rows);
+        assert_eq!((found.verdict, found.evidence.len()), (Verdict::Undecided, 0), "{id}");
+        found.missing
+    };
+    assert_eq!(told("method_matters_more_than_backbone", &[]), ["f1: these methods on both backbones"]);
+    // Three methods on both backbones at one share have six means, which is as many as are needed.
+    let numbers: Vec<[(Measure, f64); 1]> = (0..6).map(|place| f1(0.5 + 0.1 * f64::from(place))).collect();
+    let cells = [Byol, BarlowTwins, SimClr]
+        .into_iter()
+        .flat_map(|method| backbone::Name::STUDY.map(|backbone| cell(method, backbone).in_training()));
+    let rows: Vec<(Scored, u64, &[(Measure, f64)])> =
+        cells.zip(&numbers).map(|(at, numbers)| (at, 0, &numbers[..])).collect();
+    let without = "method_matters_more_than_backbone_without_dino";
+    assert_eq!(told(without, &rows[..5]), ["f1: these methods on both backbones"]);
+    assert_eq!(told(without, &rows), ["f1: more than one seed of any cell"]);
+    // Ranks of one self-supervised method: supervised training does not count as another.
+    let both = [(Measure::from(Metric::F1), 0.5), (Measure::RANKME_RELEASED, 20.0)];
+    let ranked: Vec<(Scored, u64, &[(Measure, f64)])> = [Byol, Supervised]
+        .into_iter()
+        .map(|method| (cell(method, ResNet18).in_training(), 0, &both[..]))
+        .collect();
+    assert_eq!(told("rankme_differs_by_method", &ranked), ["RankMe of several methods"]);
+    let sides = "f1 and seconds an epoch at five sides";
+    assert_eq!(told("best_trade_at_224", &[]), [sides, sides]);
+    let dino = Axes::table_1(Dino, ResNet18, LEAST).in_training();
+    let lacking = "f1, f1_normal and f2_ciw_oracle of DINO on ResNet-18 at 1 %";
+    let printed = [(Metric::F1, 0.049), (Metric::F1Normal, 0.689), (Metric::F2Oracle, 0.566)];
+    let printed = printed.map(|(metric, value)| (Measure::from(metric), value));
+    let id = "dino_at_1_percent_is_one_model";
+    assert_eq!(told(id, &[(dino, 0, &printed[..2])]), [lacking]);
+    assert_eq!(told(id, &[(dino, 0, &printed[..])]), ["asked of the paper's own numbers only"]);
+    let papers = finding(id, PAPER, &[(dino, 0, &printed[..])]);
+    assert_eq!((papers.verdict, papers.missing.len()), (Verdict::Fails, 0));
+    let line = &papers.evidence[0];
+    assert!(
+        line.starts_with("F1 and F1_Normal give a recall of 0.02") && line.ends_with("printed is 0.566"),
+        "{line}"
+    );
+    let smaller = [&printed[..2], &[(Measure::from(Metric::F2Oracle), 0.5)]].concat();
+    assert_eq!(finding(id, PAPER, &[(dino, 0, &smaller[..])]).verdict, Verdict::Holds);
+}
+
+/// If one backbone is better in every case, the claim fails, whichever it is.
+#[test]
+fn a_backbone_that_is_always_better_is_one_whichever_it_is() {
+    for (resnet, vit, wins) in [(0.6, 0.4, [25, 0]), (0.4, 0.6, [0, 25])] {
+        let mut world = World::new();
+        for method in [Supervised, Byol, BarlowTwins, Dino, SimClr] {
+            for share in Share::STUDY {
+                world.f1(Axes::table_1(method, ResNet18, share).in_training(), resnet);
+                world.f1(Axes::table_1(method, ViTTiny, share).in_training(), vit);
+            }
+        }
+        let claim = all().into_iter().find(|claim| claim.id == "no_backbone_is_always_better").unwrap();
+        let found = claim.judge(&Evidence::measured("world", &world.0.frame()));
+        let [first, second] = wins;
+        let line = format!("of 25 pairs, ResNet-18 is significantly higher in {first}, ViT-Tiny in {second}");
+        assert_eq!((found.verdict, found.evidence), (Verdict::Fails, vec![line]));
+    }
+    let nothing = finding("no_backbone_is_always_better", "ours", &[]);
+    assert_eq!(nothing.verdict, Verdict::Undecided);
+    assert_eq!(nothing.evidence, ["of 0 pairs, ResNet-18 is significantly higher in 0, ViT-Tiny in 0"]);
+}
+
+/// Ranks that are all equal have no variance for methods to make.
+#[test]
+fn equal_ranks_are_nobodys_making() {
+    let numbers = [(Measure::from(Metric::F1), 0.5), (Measure::RANKME_RELEASED, 20.0)];
+    let cells = [Byol, Dino, SimClr]
+        .into_iter()
+        .flat_map(|method| backbone::Name::STUDY.map(|backbone| cell(method, backbone).in_training()));
+    let rows: Vec<(Scored, u64, &[(Measure, f64)])> = cells.map(|at| (at, 0, &numbers[..])).collect();
+    let found = finding("rankme_differs_by_method", "ours", &rows);
+    assert_eq!(found.verdict, Verdict::Undecided);
+    assert_eq!(found.evidence, ["method makes 0 % of RankMe's variance, p 1.000"]);
+}

@@ -101,4 +101,20 @@ mod tests {
         let error = auroc_difference(&first[..2], &first).unwrap_err();
         assert!(error.to_string().contains("expected a column 'converged'"), "{error}");
     }
+
+    /// Images of one class cannot be ranked, and other images are other images though their labels agree.
+    #[test]
+    fn images_of_one_class_are_refused() {
+        let all = columns(&[0.5, 0.6, 0.7], &[1.0, 1.0, 1.0]);
+        let error = auroc_difference(&all, &all).unwrap_err().to_string();
+        assert!(!error.contains("column"), "{error}");
+        let of = |name: &str| auroc_difference(&all[1..], &all).unwrap_err().to_string().contains(name);
+        assert!(of(&all[0].0), "a column is missing");
+        let both = columns(&[0.5, 0.6], &[1.0, 0.0]);
+        let error =
+            |first: &Columns, second: &Columns| auroc_difference(first, second).unwrap_err().to_string();
+        for (second, name) in [(&both[..2], "converged"), (&both[1..], "position"), (&both[..1], "defect")] {
+            assert_eq!(error(&both, second), format!("expected a column '{name}', found none"));
+        }
+    }
 }

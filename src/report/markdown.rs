@@ -195,4 +195,22 @@ mod tests {
         let error = splice("<!-- begin x: c -->\n", &[("x", String::new())]).unwrap_err();
         assert!(error.to_string().contains("expected '<!-- end x -->'"), "{error}");
     }
+
+    /// A table that the document does not have is passed over, wherever it stands among the others; an end before the
+    /// beginning is none, and the line that begins a table must end.
+    #[test]
+    fn each_table_finds_its_own_place() {
+        let tables = [("x", "1\n".to_owned()), ("y", "2\n".to_owned()), ("z", "3\n".to_owned())];
+        let document = "<!-- begin z: c -->\n<!-- end z -->\n<!-- begin y: d -->\n<!-- end y -->\n";
+        let spliced = splice(document, &tables).unwrap();
+        assert_eq!(
+            spliced,
+            "<!-- begin z: c -->\n\n3\n\n<!-- end z -->\n<!-- begin y: d -->\n\n2\n\n<!-- end y -->\n"
+        );
+        let error = |document: &str| splice(document, &tables).unwrap_err().to_string();
+        let missing = "expected '<!-- end y -->' after the line that begins the table, found none";
+        assert_eq!(error("<!-- end y -->\n<!-- begin y: d -->\nold\n"), missing);
+        assert_eq!(error("<!-- begin y: d\n<!-- end y -->\n"), "expected '-->' at the end of the line");
+        assert_eq!(error("text"), "expected '<!-- begin NAME: COMMAND -->' for one of x, y, z, found none");
+    }
 }

@@ -1,6 +1,8 @@
 //! Records whose numbers are easy to compute by hand, and where the page must show them.
 
+mod elsewhere;
 mod everything;
+mod missing;
 mod sections;
 mod told;
 mod whole;

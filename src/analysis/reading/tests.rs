@@ -395,3 +395,47 @@ fn records_of_a_cell_are_together_whatever_their_setting() {
         Share::percent(5)
     )));
 }
+
+/// A record that is left out, since a newer one holds its cell, does not count among versions of the code.
+#[test]
+fn what_is_left_out_has_no_version() {
+    let (mut old, mut new) = (scored(), scored());
+    old.provenance.code = Some("fedcba9876543210".into());
+    new.provenance.started_unix = 9;
+    let reading = from_memory(vec![("old".into(), old), ("new".into(), new)]);
+    assert_eq!(kinds(&reading), [ProblemKind::Repeated, ProblemKind::Missing]);
+    assert_eq!(reading.records[0].place, "new");
+}
+
+/// A share of validation images that is none leaves the whole record out.
+#[test]
+fn a_score_of_an_impossible_share_is_named() {
+    let mut record = scored();
+    record.scores.push(example::score("converged", Some(1.5)));
+    let reading = from_memory(vec![("a".into(), record)]);
+    assert_eq!((reading.records.len(), reading.frame.height()), (0, 0));
+    let [problem] = &reading.problems[..] else { panic!("{:?}", reading.problems) };
+    assert!((problem.kind, problem.place.as_str()) == (ProblemKind::Unreadable, "a"), "{problem}");
+    assert!(problem.description.contains("1.5"), "{problem}");
+}
+
+/// A file beside a record that cannot even be looked at, here a link to itself, is named; the record is kept.
+#[test]
+#[cfg(unix)]
+fn a_file_that_cannot_be_looked_at_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let mut record = scored();
+    record
+        .beside
+        .insert("weights".into(), results::record::FileDigest { bytes: 3, blake3: "00".into(), rows: None });
+    let file = folder.write(&record).unwrap();
+    let weights = results::Part::Weights.path_beside(&file);
+    std::os::unix::fs::symlink(&weights, &weights).unwrap();
+    let reading = read(&[root.path().to_owned()]);
+    assert_eq!(reading.records.len(), 1);
+    let foreign = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Foreign).unwrap();
+    assert_eq!(foreign.place, file.display().to_string());
+    let expected = format!("{}: cannot be read: ", weights.display());
+    assert!(foreign.description.starts_with(&expected), "{foreign}");
+}

@@ -533,3 +533,46 @@ fn every_floor_must_be_beaten() {
     }
     assert_eq!(arms().card().worth, BeatsFloors::Unknown);
 }
+
+/// Both numbers of images are needed, and both must count some.
+#[test]
+fn images_that_are_not_counted_say_nothing() {
+    let missing = "numbers of validation images not recorded";
+    for (defects, normals, known) in [
+        (Some(40.0), Some(60.0), true),
+        (Some(40.0), None, false),
+        (None, Some(60.0), false),
+        (Some(0.0), Some(60.0), false),
+    ] {
+        let mut rows = FrameBuilder::default();
+        for (seed, auroc) in [(0, 0.7), (1, 0.72)] {
+            rows.begin("x", at(Supervised).converged(), Some(seed));
+            rows.number(Metric::Auroc, Some(auroc));
+            rows.number(Measure::DEFECTS, defects);
+            rows.number(Measure::NORMALS, normals);
+        }
+        let card = cards(&Evidence::measured("x", &rows.frame())).remove(0);
+        assert_eq!(card.images.is_some(), known, "{defects:?} {normals:?}");
+        assert_eq!(card.missing.iter().any(|line| line == missing), !known, "{:?}", card.missing);
+        assert_eq!(card.evidence().join(" ").contains("40 defects and 60 normal images"), known);
+    }
+}
+
+/// A method that was trained here on one backbone and elsewhere on another is missing here on that one.
+#[test]
+fn what_was_trained_elsewhere_is_told_backbone_by_backbone() {
+    let one = Share::percent(1);
+    let cards = planted(3)
+        .about(Axes::trained(Byol, ViTTiny, one), 0.8, 0.005, 3)
+        .about(Axes::trained(Byol, ResNet18, one).in_study(Study::FineTuned), 0.8, 0.005, 3)
+        .about(Axes::trained(SimClr, ResNet18, one), 0.8, 0.005, 3)
+        .cards();
+    let [_, five] = &cards[..] else { panic!("two shares") };
+    assert_eq!(
+        five.missing,
+        [
+            "BYOL on ViT-Tiny was trained at other shares only",
+            "BYOL, fine-tuned, on ResNet-18 was trained at other shares only"
+        ]
+    );
+}

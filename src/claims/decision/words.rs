@@ -612,4 +612,41 @@ mod tests {
         assert_eq!(number(&Interval { estimate: 0.99, low: 0.95, high: 1.03 }), "0.990 [0.950, 1.000]");
         assert_eq!(number(&Interval { estimate: 0.02, low: -0.01, high: 0.05 }), "0.020 [0.000, 0.050]");
     }
+
+    /// Which arms count as the same follows from the card's own margin, which the sentence states.
+    #[test]
+    fn the_same_is_what_the_cards_own_margin_says() {
+        let of = |margin: f64| {
+            let arms =
+                [(at(Byol), 0.80, true, 0.03), (at(SimClr), 0.79, true, 0.04), (at(Dino), 0.78, true, 0.06)];
+            let card = Card { margin, ..card(&arms) };
+            let sentence = card.sentence();
+            (
+                sentence.split("3 seeds)").nth(1).unwrap().to_owned(),
+                card.how_sure(),
+                card.evidence()[0].clone(),
+            )
+        };
+        let may = |beside: &str| {
+            format!(
+                "Another method may really be better by up to 0.030 AUROC (95 %), {beside} that count as the same."
+            )
+        };
+        assert_eq!(
+            of(0.05),
+            (
+                ". SimCLR on ResNet-18 is the same within 0.05; DINO on ResNet-18 cannot be told apart from it.".to_owned(),
+                "settled, no other is better by more than 0.05".to_owned(),
+                may("no more than the 0.05")
+            )
+        );
+        assert_eq!(
+            of(0.01),
+            (
+                ". SimCLR on ResNet-18 and DINO on ResNet-18 cannot be told apart from it.".to_owned(),
+                "undecided: SimCLR on ResNet-18 and DINO on ResNet-18 may be as good".to_owned(),
+                may("more than the 0.01")
+            )
+        );
+    }
 }

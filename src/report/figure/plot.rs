@@ -357,4 +357,44 @@ mod tests {
             PlotAxis::spanning("", [], 0).labels().into_iter().map(|(_, name)| name).collect();
         assert_eq!(none, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"], "as many decimals as tell ticks apart");
     }
+
+    /// An interval that reaches beyond the axis is cut at the frame, and so is a mark; one without an end has no line.
+    #[test]
+    fn intervals_are_cut_by_the_frame() {
+        let row = |name: &str, estimate: f64, low: f64, high: f64| NamedInterval {
+            method: None,
+            name: name.to_owned(),
+            value: Interval { estimate, low, high },
+        };
+        let rows = [
+            row("a", 0.5, -2.0, 3.0),
+            row("longest", 4.0, 0.5, f64::INFINITY),
+            row("b", -1.0, f64::NEG_INFINITY, 0.5),
+        ];
+        let drawn = intervals("c", &axis(1.0), None, &rows).into_string();
+        // Seven letters and their margin take 65.6; the frame is 288 wide.
+        let lines: Vec<&str> =
+            drawn.split("<line x1=").skip(1).map(|line| line.split(" stroke=").next().unwrap()).collect();
+        assert_eq!(lines, ["\"65.6\" x2=\"353.6\" y1=\"21\" y2=\"21\""]);
+        for place in ["translate(209.6 21)", "translate(353.6 43)", "translate(65.6 65)"] {
+            assert!(drawn.contains(place), "{place}: {drawn}");
+        }
+        let names = ["a", "longest", "b"].map(|name| {
+            drawn.find(&format!(
+                "x=\"55.6\" y=\"{}\" text-anchor=\"end\" class=\"tick\">{name}<",
+                match name {
+                    "a" => 25,
+                    "b" => 69,
+                    _ => 47,
+                }
+            ))
+        });
+        assert!(names.iter().all(Option::is_some), "{names:?}: {drawn}");
+        // One infinite end of a bar leaves it out, too.
+        let mut series = with_bars("a", false);
+        series.bars = vec![(5.0, [0.25, f64::INFINITY]), (2.5, [f64::NEG_INFINITY, 0.5])];
+        let plot =
+            Plot { caption: "c".into(), x: axis(10.0), y: axis(1.0), series: vec![series], legend: false };
+        assert!(!plot.draw().into_string().contains("<line x1="), "no bar");
+    }
 }

@@ -205,3 +205,31 @@ fn by_epoch(page: &Page, backbone: backbone::Name, share: Share, monitor: &str) 
     };
     methods.iter().enumerate().map(one).filter(|series| !series.points.is_empty()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_told_in_words_with_what_they_are_of() {
+        for (id, expected) in [
+            ("features.rankme", "RankMe (features)"),
+            ("monitor.rankme", "RankMe (last epoch)"),
+            ("monitor.rankme_released", "RankMe as released (last epoch)"),
+            ("features.nesum", "NESum (features)"),
+            ("embeddings.alpha_req", "alpha-ReQ (embeddings)"),
+            ("features.alpha_req_all", "alpha-ReQ of all eigenvalues (features)"),
+            ("views.lidar", "LiDAR (views)"),
+            ("features.self_cluster", "self-clustering (features)"),
+            ("embeddings.mean", "mean value (embeddings)"),
+            ("features.deviation", "standard deviation (features)"),
+            ("features.unit_mean", "mean direction (features)"),
+            ("features.unit_deviation", "spread of directions (features)"),
+            ("views.some_other_name", "some other name (views)"),
+            ("rankme", "RankMe"),
+            ("no_dot", "no dot"),
+        ] {
+            assert_eq!(in_words(id), expected, "{id}");
+        }
+    }
+}

@@ -298,3 +298,43 @@ fn images_of_training_stand_before_those_of_validation() {
     assert_eq!(other[1], "1", "records");
     assert_eq!(other[2..4], ["600 normal images and 200 defects", "30 normal images and 40 defects"]);
 }
+
+/// Where all records are Table 2's, the labels are those of the first of them.
+#[test]
+fn a_setting_of_table_2_alone_states_its_own_labels() {
+    let sized = |side: &str, digest: &str| {
+        let mut record = at_share("supervised", None);
+        (record.cell.study, record.cell.variant) = ("table2".to_owned(), Some(side.to_owned()));
+        record.cell.id = side.to_owned();
+        (record.data.train_digest, record.data.validation_digest) =
+            (format!("{digest}aaaa0123"), format!("{digest}bbbb0123"));
+        record
+    };
+    let page = page(vec![sized("side064", "1111"), sized("side128", "2222")]);
+    let contents = page.contents().unwrap();
+    assert_eq!(
+        (contents.records, contents.digests.clone()),
+        (2, ["1111aaaa", "1111bbbb"].map(str::to_owned))
+    );
+}
+
+/// Our own questions have no quote, but they have notes; what has no note has no head for one.
+#[test]
+fn our_own_questions_have_their_notes() {
+    let html = findings::verdicts(&page(Vec::new())).into_string();
+    for claim in claims::all() {
+        let begin = format!("<details id=\"claim-{}\">", claim.id);
+        let own = html.split(&begin).nth(1).unwrap().split("</details>").next().unwrap();
+        let told = texts(own);
+        let said = if claim.quote.is_empty() { claim.predicate } else { claim.quote };
+        let section = if claim.quote.is_empty() { "our own question" } else { claim.section };
+        assert_eq!(
+            (told[0].trim(), told[told.iter().position(|text| *text == section).unwrap()]),
+            (said, section)
+        );
+        let after = |head: &str| told.iter().position(|text| *text == head).map(|place| told[place + 1]);
+        let [judged, note] = ["Judged as", "Note"].map(after);
+        assert_eq!(judged, Some(claim.predicate).filter(|_| !claim.quote.is_empty()), "{}", claim.id);
+        assert_eq!(note, Some(claim.note).filter(|note| !note.is_empty()), "{}", claim.id);
+    }
+}

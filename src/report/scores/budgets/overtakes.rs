@@ -161,4 +161,37 @@ mod tests {
         let one = known(&[f64::INFINITY]).sentence("X");
         assert!(one.ends_with("does not overtake X with all 1000 labelled defects (one seed)."), "{one}");
     }
+
+    /// Behind, ahead, behind and ahead again: from the last crossing on it stays ahead. Counts that one curve lacks are
+    /// left out, and so are seeds.
+    #[test]
+    fn the_last_crossing_counts() {
+        let flat = curve(&[(10, [0.7, 0.7]), (100, [0.7, 0.7]), (1_000, [0.7, 0.7]), (10_000, [0.7, 0.7])]);
+        let waves = curve(&[(10, [0.6, 0.6]), (100, [0.8, 0.8]), (1_000, [0.6, 0.6]), (10_000, [0.8, 0.8])]);
+        let found = overtakes(&waves, &flat).unwrap();
+        // The logarithm's middle of 1,000 and 10,000.
+        assert!(found.seeds.iter().all(|place| (place / 10_f64.powf(3.5) - 1.0).abs() < 1e-9), "{found:?}");
+        let mut fewer = flat.clone();
+        fewer.remove(&10_000);
+        fewer.remove(&10);
+        let found = overtakes(&waves, &fewer).unwrap();
+        assert_eq!((found.between, found.seeds), ([100, 1_000], vec![f64::INFINITY; 2]));
+        let mut seedless = flat;
+        seedless.get_mut(&100).unwrap().remove(&1);
+        assert_eq!(overtakes(&waves, &seedless).unwrap().seeds.len(), 1);
+    }
+
+    /// No seed is ahead from the start, so the fewest labels are the lower end.
+    #[test]
+    fn seeds_that_cross_or_never_do_are_told_from_the_fewest_labels_on() {
+        let flat = curve(&[(10, [0.7, 0.7]), (1_000, [0.7, 0.7])]);
+        let some = curve(&[(10, [0.6, 0.6]), (1_000, [0.8, 0.65])]);
+        assert_eq!(
+            overtakes(&some, &flat).unwrap().sentence("X"),
+            "Supervised training from scratch overtakes X somewhere between 10 and more than 1000 labelled defects: in 1 of 2 \
+             seeds it is not ahead even with all of them."
+        );
+        assert_eq!(overtakes(&some, &curve(&[(20, [0.7, 0.7])])), None, "no count in common");
+        assert_eq!(overtakes(&some, &curve(&[])), None);
+    }
 }
