@@ -505,3 +505,38 @@ fn of_two_copies_that_agree_the_first_is_taken() {
         "of several encoders, 'ema.' is used, the closest to one trained by gradients; not 'student.'";
     assert!(told.contains(expected), "{told}");
 }
+
+/// Every encoder of the same rank is compared with the one that is taken, number by number and type by type.
+#[test]
+fn a_third_encoder_must_agree_too() {
+    let with = |third: Tensors| {
+        let mut file = tensors(&vit(1), |name| format!("net_a.{name}"));
+        file.extend(tensors(&vit(1), |name| format!("net_b.{name}")));
+        file.extend(third);
+        file
+    };
+    let named = |encoder: &Parameters| tensors(encoder, |name| format!("net_c.{name}"));
+    let told = fills(&with(named(&vit(1))), &vit(2), &vit(1));
+    assert!(
+        told.contains("'net_a.' is used, the one trained by gradients; not 'net_b.', 'net_c.'"),
+        "{told}"
+    );
+    let differ = "two encoders that differ, under 'net_a.' and 'net_c.'; it is unclear which is meant: save one of them \
+                  in a file of its own";
+    let mut wider = named(&vit(1));
+    let bias = wider["net_c.blocks.1.mlp.fc1.bias"].to_dtype(DType::F64).unwrap();
+    wider.insert("net_c.blocks.1.mlp.fc1.bias".to_owned(), bias);
+    for third in [named(&vit(3)), wider] {
+        let error = refuses(&with(third), &vit(2));
+        assert!(error.contains(differ), "{error}");
+    }
+    // An encoder of another rank may differ: a student beside two teachers that agree.
+    let mut file = tensors(&vit(1), |name| format!("teacher.{name}"));
+    file.extend(tensors(&vit(1), |name| format!("x.teacher.{name}")));
+    file.extend(tensors(&vit(3), |name| format!("student.{name}")));
+    let told = fills(&file, &vit(2), &vit(1));
+    assert!(
+        told.contains("'teacher.' is used, the teacher or moving average, which its method evaluates; not"),
+        "{told}"
+    );
+}

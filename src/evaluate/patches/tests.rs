@@ -105,3 +105,21 @@ fn gaussians_are_of_a_hundred_features() {
     });
     assert_eq!(counts.count(), DIMENSIONS);
 }
+
+/// Of 20,002 patches the bank is chosen from 20,000 that are drawn from all of them: a strange patch is in the bank if
+/// it is the last one drawn, and is not if it comes after.
+#[test]
+fn a_bank_is_chosen_from_patches_drawn_from_all() {
+    let (seed, count) = (Seed::root(8), CANDIDATES + 2);
+    let mut order: Vec<usize> = (0..count).collect();
+    seed.child("patches").stream().shuffle(&mut order);
+    let bank = |strange: usize| {
+        let value = |place: usize| if place == strange { 9.0 } else { 1.0 };
+        let image =
+            |places: std::ops::Range<usize>| Patches { values: places.map(value).collect(), width: 1 };
+        let core = PatchCore::fit(&[image(0..7), image(7..count)], &seed).unwrap();
+        core.rows().to_vec()
+    };
+    assert_eq!(bank(order[CANDIDATES - 1]), [1.0, 9.0]);
+    assert_eq!(bank(order[CANDIDATES]), [1.0]);
+}
