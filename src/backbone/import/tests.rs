@@ -540,3 +540,44 @@ fn a_third_encoder_must_agree_too() {
         "{told}"
     );
 }
+
+#[test]
+fn a_file_of_an_old_pytorch_is_read() {
+    let file = include_bytes!("../../../fixtures/torch/legacy.pt");
+    let weights = read(file).unwrap();
+    let found: Vec<(&str, &[usize])> =
+        weights.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())).collect();
+    let expected: [(&str, &[usize]); 6] = [
+        ("0.weight", &[3, 2, 3, 3]),
+        ("1.bias", &[3]),
+        ("1.num_batches_tracked", &[]),
+        ("1.running_mean", &[3]),
+        ("1.running_var", &[3]),
+        ("1.weight", &[3]),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(weights.tensors["1.running_var"].to_vec1::<f32>().unwrap(), [0.5, 1.5, 2.5]);
+    assert_eq!(weights.note("format"), None);
+    let error = line(&read(&file[..file.len() - 1]).unwrap_err());
+    let expected = "init.safetensors: PyTorch's format before 1.6: truncated: it ends within its data; copy or download \
+                    it again; ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+/// Copies may lie beside the parts of an encoder without a prefix, or among them.
+#[rstest]
+#[case::beside("momentum.")]
+#[case::among("blocks.ema.")]
+fn an_encoder_without_a_prefix_may_have_a_copy(#[case] other: &str) {
+    let source = vit(1);
+    let mut file = tensors(&source, str::to_owned);
+    file.extend(tensors(&vit(3), |name| format!("{other}{name}")));
+    let told = fills(&file, &vit(2), &source);
+    let count = source.all().len();
+    let expected = format!(
+        "all {count} tensors of the encoder found\nof several encoders, no prefix is used, the one trained by \
+         gradients; not '{other}'\nignored, not part of the encoder: {} ({count} tensors)",
+        other.trim_end_matches('.')
+    );
+    assert_eq!(told, expected);
+}

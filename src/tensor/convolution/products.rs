@@ -296,7 +296,7 @@ mod tests {
         let (a, b, c, d) = output.dims4()?;
         let slopes = whole([a, b, c, d], 2);
         let slope = Tensor::from_vec(slopes.clone(), output.dims(), &Device::Cpu)?;
-        let gradients = backward(&(&output * slope)?.sum_all()?)?;
+        let gradients = backward(&(&output * &slope)?.sum_all()?)?;
         let numbers = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
 
         let mut value = vec![0.0; slopes.len()];
@@ -309,6 +309,10 @@ mod tests {
         assert!(numbers(&output)? == value, "the value differs");
         assert!(numbers(gradients.get(&images).expect("by images"))? == by_images, "by images");
         assert!(numbers(gradients.get(&weights).expect("by weights"))? == by_weights, "by weights");
+        // Without a gradient of the images, that of the weights is the same.
+        let output = convolution(&images.as_detached_tensor(), &weights, geometry)?;
+        let gradients = backward(&(&output * slope)?.sum_all()?)?;
+        assert!(numbers(gradients.get(&weights).expect("by weights"))? == by_weights, "by weights alone");
         Ok(())
     }
 }
