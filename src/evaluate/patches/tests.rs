@@ -123,3 +123,14 @@ fn a_bank_is_chosen_from_patches_drawn_from_all() {
     assert_eq!(bank(order[CANDIDATES - 1]), [1.0, 9.0]);
     assert_eq!(bank(order[CANDIDATES]), [1.0]);
 }
+
+#[test]
+fn maps_that_do_not_fit_are_refused() {
+    let error = |fine: &Tensor, coarse: &Tensor| describe_patches(fine, coarse).err().unwrap().to_string();
+    let (fine, coarse) = (maps(2, 4, 4, 3, 0.0), maps(2, 2, 2, 5, 1.0));
+    assert_eq!(error(&fine, &maps(3, 2, 2, 5, 1.0)), "maps of 2 and of 3 images");
+    let mut values = coarse.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    *values.last_mut().unwrap() = f32::INFINITY;
+    let infinite = Tensor::from_vec(values, (2, 2, 2, 5), &Device::Cpu).unwrap();
+    assert_eq!(error(&fine, &infinite), "a middle feature is not finite");
+}

@@ -497,4 +497,11 @@ mod tests {
         refuses(&[b"ccollections\nOrderedDict\nK\x01\x85R"]);
         refuses(&[b"ccollections\nOrderedDict\nK\x01R"]);
     }
+
+    #[test]
+    fn numbers_of_two_bytes_have_no_sign() {
+        for (bytes, expected) in [(b"M\xff\xff", 65_535), (b"M\x00\x80", 32_768), (b"M\x01\x02", 513)] {
+            assert_eq!(read(bytes).unwrap().top(), Some(&Node::Number(expected)));
+        }
+    }
 }
