@@ -167,10 +167,11 @@ mod tests {
     #[case::pixels([2, 5, 5, 2], [2, 2, 1, 1], 1, 0)]
     fn weights_of_sixteen_bit_images_are_rounded(
         #[case] shape: [usize; 4],
-        #[case] [outputs, inputs, rows, columns]: [usize; 4],
+        #[case] weights: [usize; 4],
         #[case] stride: usize,
         #[case] padding: usize,
     ) -> Result<()> {
+        let [outputs, inputs, rows, columns] = weights;
         let taps = rows * columns;
         let value =
             |place: usize| match (place % taps == taps / 2, place / taps / inputs, place / taps % inputs) {
