@@ -581,3 +581,17 @@ fn an_encoder_without_a_prefix_may_have_a_copy(#[case] other: &str) {
     );
     assert_eq!(told, expected);
 }
+
+#[test]
+fn a_single_bad_number_is_counted() {
+    let mut file = tensors(&resnet(1), str::to_owned);
+    let shape = file["layer1.0.conv1.weight"].dims().to_vec();
+    let mut numbers = vec![0.5_f32; shape.iter().product()];
+    numbers[77] = f32::NEG_INFINITY;
+    let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap();
+    file.insert("layer1.0.conv1.weight".to_owned(), tensor);
+    let error = refuses(&file, &resnet(2));
+    let expected = "init.safetensors: 1 of 144 numbers of tensor 'layer1.0.conv1.weight' are NaN or infinite: training \
+                    diverged, or the file is damaged; take an earlier checkpoint";
+    assert_eq!(error, expected);
+}
