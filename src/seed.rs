@@ -175,4 +175,20 @@ mod tests {
     fn nothing_can_be_drawn_of_nothing() {
         Seed::root(1).stream().below(0);
     }
+
+    /// Draws beyond the last multiple of a bound are dropped: about half of all draws for the first, a quarter for the
+    /// second. The others are taken modulo the bound.
+    #[test]
+    fn draws_beyond_the_last_multiple_are_dropped() {
+        let half = (1_u64 << 63) + 1;
+        for (bound, limit) in [(half, half), (3 << 61, 3 << 62)] {
+            let (mut stream, mut plain) = (Seed::root(12).stream(), Seed::root(12).stream());
+            let raw: Vec<u64> = (0..60).map(|_| plain.0.next_u64()).collect();
+            let expected: Vec<u64> =
+                raw.iter().filter(|&&draw| draw < limit).map(|draw| draw % bound).collect();
+            assert!((10..55).contains(&expected.len()), "{} are kept", expected.len());
+            let found: Vec<u64> = expected.iter().map(|_| stream.below(bound as usize) as u64).collect();
+            assert_eq!(found, expected);
+        }
+    }
 }

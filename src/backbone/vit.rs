@@ -602,4 +602,18 @@ mod tests {
         assert!(error.contains("patches to keep are given for 1 of 2 images"), "{error}");
         assert!(vit.intermediate_maps(&images([1, 8, 8, 3])).unwrap().is_none() && !vit.mixes_images());
     }
+
+    /// Positions are interpolated for each grid by itself, whichever grids came before.
+    #[test]
+    fn every_grid_has_its_own_positions() -> Result<()> {
+        let vit = || vit(SMALL, 16, VitInitialisation::TIMM, DType::F64).map(|(_, vit)| vit);
+        let seen = vit()?;
+        for (height, width) in [(8, 16), (16, 8), (16, 16), (8, 12), (20, 16), (8, 16)] {
+            let images = normal("images", &[2, height, width, 3], DType::F64)?.as_detached_tensor();
+            let (found, fresh) = (seen.tokens(&images, None)?, vit()?.tokens(&images, None)?);
+            assert_eq!(found.dims(), [2, 1 + height * width / 16, 12]);
+            assert_eq!(distance(&found, &fresh)?, 0.0, "{height} x {width}");
+        }
+        Ok(())
+    }
 }

@@ -481,4 +481,14 @@ mod tests {
             [true, true, true, true, false, false, false, false, false, false, false, false, true, true];
         assert_eq!(Confusion::new(&logits, &defects).unwrap(), counts);
     }
+
+    /// A corner at an infinite logit is left out, and the others stay.
+    #[test]
+    fn a_threshold_is_finite() {
+        let scores = [f64::INFINITY, 1.0, 0.5, 0.0, -1.0];
+        let found = operating_points(&scores, &[true, false, true, false, false]).unwrap();
+        let expected =
+            OperatingPoint { threshold: 0.5, false_positive_rate: 1.0 / 3.0, true_positive_rate: 1.0 };
+        assert_eq!(found, [expected]);
+    }
 }

@@ -137,13 +137,13 @@ fn for_each_image(
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Tensor};
 
     use super::*;
     use crate::{
         augment::{Normalisation, ViewRecipe},
-        backbone::{Architecture, Name, Parameters, Stem, VitSize},
-        data::{OnBadImage, synthetic},
+        backbone::{Architecture, Mode, Name, Parameters, Stem, VitSize},
+        data::{ClassSet, Dataset, Image, Labels, OnBadImage, synthetic},
         loader::Sampling,
     };
 
@@ -228,5 +228,134 @@ mod tests {
         // Five neighbours need a sixth image.
         assert!(detect_by_features(&train, &[0, 2, 3, 4, 6], &[3.0], 1).unwrap().is_empty());
         assert_eq!(detect_by_features(&train, &[0, 2, 3, 4, 6, 7], &[3.0], 1).unwrap().len(), 2);
+    }
+
+    /// Middle features that are the pixels of an image, and their mean.
+    struct Plain;
+
+    impl Backbone for Plain {
+        fn embed(&self, images: &Tensor, _: Mode) -> candle_core::Result<Tensor> {
+            images.mean((1, 2))
+        }
+
+        fn intermediate_maps(&self, images: &Tensor) -> candle_core::Result<Option<[Tensor; 2]>> {
+            Ok(Some([images.clone(), images.mean_keepdim((1, 2))?]))
+        }
+
+        fn width(&self) -> usize {
+            3
+        }
+
+        fn mixes_images(&self) -> bool {
+            false
+        }
+    }
+
+    /// Images of 2 x 2 pixels that all differ.
+    struct Tiny(Vec<Labels>);
+
+    impl Dataset for Tiny {
+        fn labels(&self) -> &[Labels] {
+            &self.0
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            let mut stream = Seed::root(17).index(index).stream();
+            Ok(Image::new(2, 2, (0..12).map(|_| stream.below(256) as u8).collect()))
+        }
+
+        fn location(&self, index: usize) -> String {
+            index.to_string()
+        }
+
+        fn digest(&self) -> String {
+            "tiny".to_owned()
+        }
+    }
+
+    fn tiny() -> Tiny {
+        Tiny(vec![Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 }; 2_010])
+    }
+
+    fn loader<'a>(tiny: &'a Tiny, indices: &'a [usize], views: &'a [ViewRecipe]) -> Loader<'a> {
+        Loader {
+            dataset: tiny,
+            indices,
+            views,
+            normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
+            repeats: 1,
+            batch_size: 64,
+            on_bad_image: OnBadImage::Fail,
+            device: &Device::Cpu,
+            dtype: DType::F32,
+            seed: Seed::root(0),
+        }
+    }
+
+    /// Of 2,001 normal images a thousand are fitted, evenly spaced; every fifth of these sets logit 0. Other images are
+    /// scored.
+    #[test]
+    fn of_many_normal_images_a_thousand_are_fitted() {
+        let (tiny, views, seed) = (tiny(), [ViewRecipe::full_frame(2)], Seed::root(6));
+        let (normals, rows): (Vec<usize>, _) = ((5..2_006).collect(), [2_008, 1, 2_006, 0]);
+        let found =
+            detect_by_patches(&Plain, &loader(&tiny, &normals, &views), &loader(&tiny, &rows, &views), &seed)
+                .unwrap();
+
+        let patches = |indices: &[usize]| -> Vec<Patches> {
+            let mut all = Vec::new();
+            let take = |batch: crate::loader::Batch| {
+                let mean = batch.images.mean_keepdim((1, 2))?;
+                all.extend(describe_patches(&batch.images, &mean)?);
+                Ok(())
+            };
+            loader(&tiny, indices, &views).once(take).unwrap();
+            all
+        };
+        let kept: Vec<usize> = (0..1_000).map(|place| 5 + place * 2_001 / 1_000).collect();
+        let (fitted, others) = (patches(&kept), patches(&rows));
+        let (core, padim) = (PatchCore::fit(&fitted, &seed).unwrap(), Padim::fit(&fitted, &seed).unwrap());
+        let logits = |distance: &dyn Fn(&Patches) -> f64| -> Vec<f64> {
+            let usual = usual_distance(fitted.iter().step_by(5).map(distance).collect());
+            others.iter().map(|patches| distance(patches) - usual).collect()
+        };
+        let expected = [
+            ("normals_patchcore", logits(&|patches| core.distance(patches))),
+            ("normals_padim", logits(&|patches| padim.distance(patches))),
+        ];
+        let named: Vec<_> = found.iter().map(|found| (found.name, found.logits.clone())).collect();
+        assert_eq!(named, expected);
+        let Some(Scorer::PatchCore { core: kept, usual }) = &found[0].scorer else { panic!("it is kept") };
+        assert_eq!(kept.rows(), core.rows());
+        assert_eq!(core.distance(&others[1]) - usual, found[0].logits[1]);
+        assert!(found[1].scorer.is_none());
+    }
+
+    #[test]
+    fn without_middle_features_or_two_normal_images_there_is_no_patch_detector() {
+        let (tiny, views, seed) = (tiny(), [ViewRecipe::full_frame(8)], Seed::root(6));
+        let found = |encoder: &dyn Backbone, normals: &[usize]| {
+            let rows = loader(&tiny, &[7, 8, 9], &views);
+            detect_by_patches(encoder, &loader(&tiny, normals, &views), &rows, &seed).unwrap().len()
+        };
+        assert_eq!((found(&Plain, &[3, 4]), found(&Plain, &[3])), (2, 0));
+        assert_eq!(found(&crate::backbone::pixels::Pixels, &[3, 4]), 0);
+    }
+
+    /// More rows than are compared at once get the distances that they have alone.
+    #[test]
+    fn many_rows_are_scored_one_by_one() {
+        let train: Vec<f32> = (0..14).map(|n: i32| ((n * n) % 23) as f32).collect();
+        let rows: Vec<f32> = (0..2 * (TOGETHER + 3)).map(|n| (n % 1009) as f32 * 0.25).collect();
+        let of = |rows: &[f32]| {
+            let found = detect_by_features(&train, &[0, 1, 2, 3, 4, 6], rows, 2).unwrap();
+            found.into_iter().map(|found| found.logits).collect::<Vec<_>>()
+        };
+        let (all, last) = (of(&rows), of(&rows[2 * TOGETHER - 4..]));
+        for (all, last) in all.iter().zip(&last) {
+            assert_eq!((all.len(), last.len()), (TOGETHER + 3, 5));
+            assert_eq!(all[TOGETHER - 2..], last[..]);
+        }
     }
 }

@@ -115,4 +115,12 @@ mod tests {
         // Grouped the other way, the deviations within a group cancel, and the error is 0.
         assert!(error([0, 1, 1, 0]).abs() < 1e-12, "{}", error([0, 1, 1, 0]));
     }
+
+    /// By hand: defects score 2 and 1, normal images 1 and 0. Placements are 1 and 3/4 for either label, the area is 7/8;
+    /// each deviates by 1/8, so that each label's variance is 1/64.
+    #[test]
+    fn a_tie_counts_half() {
+        let error = auroc_error(&[2.0, 1.0, 1.0, 0.0], &[true, true, false, false], &[0, 1, 2, 3]).unwrap();
+        assert!((error - (2.0_f64 / 64.0).sqrt()).abs() < 1e-12, "{error}");
+    }
 }

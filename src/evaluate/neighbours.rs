@@ -105,4 +105,29 @@ mod tests {
         assert!(votes(&[1.0, 2.0], &[true], &[1.0, 2.0], 1).is_err());
         assert!(votes(&[f32::NAN], &[true], &[1.0], 1).is_err());
     }
+
+    #[test]
+    fn rows_that_do_not_fit_are_refused() {
+        let error = |train: &[f32], defects: &[bool], rows: &[f32], width: usize| {
+            votes(train, defects, rows, width).unwrap_err().to_string()
+        };
+        let two = [1.0, 0.0];
+        assert_eq!(
+            error(&two, &[true], &[1.0, 2.0, 3.0], 2),
+            "2 and 3 numbers are not 1 rows and whole rows of 2"
+        );
+        assert_eq!(error(&two, &[true; 2], &two, 2), "2 and 2 numbers are not 2 rows and whole rows of 2");
+        assert_eq!(error(&[], &[true], &[], 0), "0 and 0 numbers are not 1 rows and whole rows of 0");
+        assert_eq!(error(&[], &[], &two, 2), "no training image to be a neighbour");
+        assert_eq!(error(&two, &[true], &[f32::INFINITY, 0.0], 2), "a feature is not finite");
+    }
+
+    /// Of 25 images in the same direction, the first twenty vote: one defect less than there are.
+    #[test]
+    fn of_equal_neighbours_the_earlier_vote() {
+        let defects: Vec<bool> = (0..25).map(|image| image >= 4 && image != 7).collect();
+        let train: Vec<f32> = (0..25).flat_map(|image| [image as f32 + 1.0, 0.0]).collect();
+        let found = votes(&train, &defects, &[3.0, 0.0], 2).unwrap();
+        assert!((found[0] - (15.0 / 20.0 - 0.5)).abs() < 1e-12, "{found:?}");
+    }
 }

@@ -475,4 +475,27 @@ mod tests {
         let rows = Tensor::new(&[[1.0_f32, 2.0, 4.0], [0.0, -1.0, 2.0]], &Device::Cpu).unwrap();
         assert_eq!(probe.logits(&rows).unwrap(), [-1.75, 4.25]);
     }
+
+    /// From a start on the wrong side a whole step overshoots, and is halved until the objective falls.
+    #[test]
+    fn a_step_that_is_too_long_is_halved() {
+        let rows: [f64; 6] = [-1.0, -0.5, 0.5, 0.75, 1.5, 2.0];
+        let features = Tensor::from_slice(&rows, (6, 1), &Device::Cpu).unwrap();
+        let defects = [false, true, false, true, false, true];
+        let fit = Fit::new(rows_of(&features, &defects).unwrap(), &defects, options(10.0)).unwrap();
+        let start = vec![-6.0, 4.0];
+        let penalty = 1.0 / (10.0 * fit.importance);
+        let objective = |weights: &[f64]| fit.objective(penalty, weights, &fit.rows.times(weights).unwrap());
+        let (slopes, curvatures) = fit.derivatives(&fit.rows.times(&start).unwrap());
+        let mut gradient = fit.rows.transposed_times(&slopes).unwrap();
+        gradient[0] += penalty * start[0];
+        let step = fit.newton_step(penalty, &curvatures, &gradient).unwrap();
+        let whole: Vec<f64> = start.iter().zip(&step).map(|(from, step)| from - step).collect();
+        assert!(objective(&whole) > objective(&start), "a whole step would do");
+
+        let (expected, near) = fit.minimise(10.0, vec![0.0; 2], TOLERANCE).unwrap();
+        let (found, far) = fit.minimise(10.0, start, TOLERANCE).unwrap();
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-7), "{found:?} {expected:?}");
+        assert!((near.objective - far.objective).abs() < 1e-12 && far.steps < 30, "{near:?} {far:?}");
+    }
 }

@@ -409,6 +409,11 @@ mod tests {
             error("x", &[]),
             "no scorer 'x'; there is converged, normals_mahalanobis, normals_patchcore"
         );
+        for shape in [(0, 3), (2, 0)] {
+            let bank = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+            let empty = error("normals_patchcore", &[("bank", bank), ("usual", row(&[1.0]))]);
+            assert_eq!(empty, "'normals_patchcore.bank' is empty");
+        }
         let known = read("converged", &[("weight", row(&[3.0, -1.5])), ("bias", row(&[0.75]))]).unwrap();
         assert!(matches!(known, Scorer::Probe { weights, bias } if weights == [3.0, -1.5] && bias == 0.75));
     }

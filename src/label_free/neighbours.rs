@@ -338,4 +338,14 @@ mod tests {
             assert_eq!(cluster_learnability(rows, &seed), Some(expected), "{count} rows");
         }
     }
+
+    /// Beside its copy a row has no ratio: five rows with two pairs leave one ratio, too few for a slope.
+    #[test]
+    fn two_ratios_are_too_few_for_a_dimension() {
+        let of = |points: &[f64]| intrinsic_dimension(Rows::new(points, 2).unwrap(), &Seed::root(0));
+        assert_eq!(of(&[0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 5.0, 1.0]), None);
+        assert_eq!(of(&[0.0, 1.0, 0.0, 1.0, 2.0, 1.0, 5.0, 1.0]), None);
+        assert_eq!(of(&[0.0, 1.0, 3.0, 1.0]), None);
+        assert!(of(&[0.0, 1.0, 0.0, 1.0, 2.0, 1.0, 5.0, 1.0, 9.0, 1.0]).is_some());
+    }
 }

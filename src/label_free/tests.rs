@@ -334,3 +334,15 @@ fn each_metric_has_its_own_bound() {
         assert_eq!(of(rows, width), expected, "{rows} x {width}");
     }
 }
+
+/// Without any content each share is epsilon.
+#[test]
+fn rankme_of_zeros_is_that_of_epsilon() {
+    let epsilon: f64 = 1e-3;
+    close(spectrum::rankme(&[0.0; 4], epsilon), (-4.0 * epsilon * epsilon.ln()).exp(), 1e-14, "RankMe");
+    assert_eq!(effective_rank(&[0.0; 4]), 1.0);
+    // A share is renormalised before epsilon is added, and not after: 3/4 and 1/4.
+    let shares: [f64; 2] = [0.751, 0.251];
+    let expected = shares.iter().map(|share| -share * share.ln()).sum::<f64>().exp();
+    close(spectrum::rankme(&[6.0, 2.0], epsilon), expected, 1e-14, "RankMe");
+}

@@ -276,25 +276,31 @@ mod tests {
     /// With the backbone's number of attention heads, and the method's own number, if any.
     fn with_heads(supervision: Supervision, heads: usize, encoder_heads: Option<usize>) -> Mae {
         let constants = Reconstruction { visible: 0.5, normalise_pixels: true, encoder_heads, supervision };
+        Mae::new(constants, &foundation(heads, 0)).unwrap()
+    }
+
+    fn foundation(heads: usize, seed: u64) -> Foundation<'static> {
         let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
-        Mae::new(
-            constants,
-            &Foundation {
-                architecture: Architecture {
-                    name: backbone::Name::ViTTiny,
-                    side: SIDE,
-                    resnet_width: 8,
-                    resnet_stem: Stem::ImageNet,
-                    vit: VitSize { patch: 4, width: 8, depth: 1, heads },
-                },
-                heads: Heads { hidden: 8, output: 8, prototypes: 8, decoder },
-                defect_weight: 1.0,
-                seed: Some(Seed::root(0)),
-                dtype: DType::F64,
-                device: &Device::Cpu,
+        Foundation {
+            architecture: Architecture {
+                name: backbone::Name::ViTTiny,
+                side: SIDE,
+                resnet_width: 8,
+                resnet_stem: Stem::ImageNet,
+                vit: VitSize { patch: 4, width: 8, depth: 1, heads },
             },
-        )
-        .unwrap()
+            heads: Heads { hidden: 8, output: 8, prototypes: 8, decoder },
+            defect_weight: 1.0,
+            seed: Some(Seed::root(seed)),
+            dtype: DType::F64,
+            device: &Device::Cpu,
+        }
+    }
+
+    fn images(count: usize) -> Tensor {
+        let mut stream = Seed::root(1).stream();
+        let pixels: Vec<f64> = (0..count * SIDE * SIDE * 3).map(|_| stream.unit()).collect();
+        Tensor::from_vec(pixels, (count, SIDE, SIDE, 3), &Device::Cpu).unwrap()
     }
 
     /// Loss of views (view, image) drawn from these seeds. The mask depends on an image's position, not its pixels.
@@ -320,10 +326,8 @@ mod tests {
     #[test]
     fn every_step_hides_other_patches() {
         let model = model(Supervision::All);
-        let mut stream = Seed::root(1).stream();
-        let pixels: Vec<f64> = (0..IMAGES * SIDE * SIDE * 3).map(|_| stream.unit()).collect();
         let batch = Batch {
-            images: Tensor::from_vec(pixels, (IMAGES, SIDE, SIDE, 3), &Device::Cpu).unwrap(),
+            images: images(IMAGES),
             labels: Tensor::zeros(IMAGES, DType::F32, &Device::Cpu).unwrap(),
             views: 1,
             indices: (0..IMAGES).collect(),
@@ -409,5 +413,54 @@ mod tests {
             token.iter().any(|&value| value != 0.0) && token.iter().all(|value| value.abs() < 0.1),
             "{token:?}"
         );
+    }
+
+    /// Which patches are hidden depends on the seed, the step and the image, in this order; of sixteen patches, 4.8 are
+    /// seen, rounded down.
+    #[test]
+    fn masks_are_drawn_by_the_seed_for_each_step_and_image() {
+        let constants = Reconstruction {
+            visible: 0.3,
+            normalise_pixels: true,
+            encoder_heads: None,
+            supervision: Supervision::All,
+        };
+        let model = Mae::new(constants, &foundation(2, 5)).unwrap();
+        let batch = Batch {
+            images: images(IMAGES),
+            labels: Tensor::zeros(IMAGES, DType::F32, &Device::Cpu).unwrap(),
+            views: 1,
+            indices: (0..IMAGES).collect(),
+            skipped: Vec::new(),
+        };
+        let mut stream = Seed::root(5).child("masks").index(3).stream();
+        let noise: Vec<Vec<f64>> = (0..IMAGES).map(|_| (0..16).map(|_| stream.unit()).collect()).collect();
+        let at = Position { step: 3, steps: 8, epoch: 1, epochs: 2 };
+        let number = |step: Step| step.loss.to_scalar::<f64>().unwrap();
+        let found = number(model.step(&batch, at).unwrap());
+        assert_eq!(found, number(model.step_with_noise(&batch.images, 1, &noise).unwrap()));
+        // What is drawn for hidden patches makes no difference as long as they come after the four that are seen.
+        let noise_of = |seen: usize| -> Vec<Vec<f64>> {
+            let rank = |place: usize| if place < seen { place as f64 } else { 100.0 - place as f64 };
+            vec![(0..16).map(rank).collect(); IMAGES]
+        };
+        let loss = |seen| number(model.step_with_noise(&batch.images, 1, &noise_of(seen)).unwrap());
+        assert!((loss(4) - loss(16)).abs() < 1e-12 && (loss(3) - loss(16)).abs() > 1e-6);
+    }
+
+    /// A batch may be a single image, although two are predicted.
+    #[test]
+    fn a_single_image_is_enough() {
+        let noise = |rows: usize| -> Vec<Vec<f64>> {
+            vec![(0..16).map(|place| f64::from(place * 7 % 16)).collect(); rows]
+        };
+        let loss = |supervision, views: usize| {
+            let step = model(supervision).step_with_noise(&images(views), views, &noise(views)).unwrap();
+            step.loss.to_scalar::<f64>().unwrap()
+        };
+        assert_eq!(loss(Supervision::TwoPredictions, 1), loss(Supervision::All, 1));
+        // Its second view is the target: half of the loss of both, crossed.
+        let (one, both) = (loss(Supervision::AsReleased, 2), loss(Supervision::CrossedViews, 2));
+        assert!(one.is_finite() && one != both, "{one} {both}");
     }
 }

@@ -17,7 +17,7 @@ use super::{
     untrained::Untrained,
     *,
 };
-use crate::backbone::{Stem, VitSize, heads::DecoderSize};
+use crate::backbone::{Role, Stem, VitSize, heads::DecoderSize};
 
 const MOMENTUM: Momentum = Momentum { start: 0.75, end: 0.875 };
 const AT: Position = Position { step: 3, steps: 8, epoch: 1, epochs: 4 };
@@ -275,4 +275,134 @@ fn untrained_weights_are_those_that_training_begins_with() {
     let pixels = Untrained::pixels();
     assert_eq!((pixels.encoder().width(), pixels.parameters().all().len()), (192, 0));
     assert!(pixels.embed(&batch(1).images).is_none() && pixels.classify(&batch(1).images).is_none());
+}
+
+/// Names and numbers of a method's variables, and of its teacher's.
+fn variables(method: &dyn Method) -> Vec<(String, Role, Vec<f64>)> {
+    let of = |variable: &backbone::Parameter| {
+        let numbers = variable.variable.flatten_all().unwrap().to_vec1().unwrap();
+        (variable.name.clone(), variable.kind, numbers)
+    };
+    let teacher = method.teacher().map(Parameters::all).unwrap_or_default();
+    method.parameters().all().iter().chain(teacher).map(of).collect()
+}
+
+/// Whatever is drawn depends on the seed, and is 0 without one; all else is a constant.
+#[test]
+fn every_variable_is_drawn_by_the_seed_or_constant() {
+    for backbone in backbone::Name::STUDY {
+        for (name, objective) in objectives() {
+            if name.undefined_on(backbone).is_some() {
+                continue;
+            }
+            let with = |seed: Option<u64>| {
+                let on = Foundation { seed: seed.map(Seed::root), ..foundation(backbone) };
+                variables(&*objective.build(&on).unwrap())
+            };
+            let (all, again, other, without) = (with(Some(3)), with(Some(3)), with(Some(4)), with(None));
+            assert_eq!(all, again, "{name}");
+            for ((one, two), none) in all.iter().zip(&other).zip(&without) {
+                let all_are = |value: f64| one.2.iter().all(|number| *number == value);
+                let fixed = all_are(0.0) || all_are(1.0) || one.1 == Role::Buffer;
+                assert_eq!(one.2 == two.2, fixed, "{name} on {backbone}: {}", one.0);
+                let expected = if fixed { one.2.clone() } else { vec![0.0; one.2.len()] };
+                assert_eq!(none.2, expected, "{name} on {backbone}: {}", one.0);
+            }
+        }
+    }
+}
+
+/// Sizes of the matrices of all heads, for 12 features, 8 hidden numbers, 4 outputs and 6 prototypes; MAE's patches have
+/// 8 x 8 pixels.
+#[test]
+fn heads_have_the_sizes_of_their_layers() {
+    let matrices = |objective: &dyn Objective| -> Vec<String> {
+        let method = build(objective);
+        let heads = method.parameters().all().iter().filter(|variable| variable.name.starts_with("head."));
+        let of = |variable: &backbone::Parameter| match variable.variable.dims() {
+            &[rows, columns] => Some(format!("{} {rows} x {columns}", &variable.name["head.".len()..])),
+            _ => None,
+        };
+        heads.filter_map(of).collect()
+    };
+    let expected: [&[&str]; 7] = [
+        &["weight 1 x 12"],
+        &[
+            "projector.0.weight 8 x 12",
+            "projector.3.weight 4 x 8",
+            "predictor.0.weight 8 x 4",
+            "predictor.3.weight 4 x 8",
+        ],
+        &["projector.0.weight 8 x 12", "projector.3.weight 8 x 8", "projector.6.weight 4 x 8"],
+        &[
+            "mlp.0.weight 8 x 12",
+            "mlp.2.weight 8 x 8",
+            "mlp.4.weight 4 x 8",
+            "last_layer.weight_v 6 x 4",
+            "centre 1 x 6",
+        ],
+        &[
+            "decoder_embed.weight 8 x 12",
+            "decoder_blocks.0.attn.qkv.weight 24 x 8",
+            "decoder_blocks.0.attn.proj.weight 8 x 8",
+            "decoder_blocks.0.mlp.fc1.weight 32 x 8",
+            "decoder_blocks.0.mlp.fc2.weight 8 x 32",
+            "decoder_pred.weight 192 x 8",
+        ],
+        &["projector.0.weight 8 x 12", "projector.2.weight 4 x 8"],
+        &[
+            "projector.0.weight 8 x 12",
+            "projector.3.weight 8 x 8",
+            "projector.6.weight 4 x 8",
+            "predictor.0.weight 1 x 4",
+            "predictor.3.weight 4 x 1",
+        ],
+    ];
+    for ((name, objective), expected) in objectives().iter().zip(expected) {
+        assert_eq!(matrices(&**objective), expected, "{name}");
+    }
+}
+
+/// The constants reach the losses: Barlow Twins' is scaled, SimCLR's has the temperature.
+#[test]
+fn losses_have_their_constants() {
+    let number = |tensor: &Tensor| tensor.to_scalar::<f64>().unwrap();
+    let twins = |off_diagonal_weight: f64, scale: f64| {
+        let step = build(&Decorrelation { off_diagonal_weight, scale }).step(&batch(2), AT).unwrap();
+        (number(&step.loss), [number(&step.parts[0].1), number(&step.parts[1].1)])
+    };
+    let (plain, [on, off]) = twins(0.005, 1.0);
+    assert!((plain - (on + off)).abs() < 1e-12 * plain, "{plain} is not {on} and {off}");
+    let (scaled, parts) = twins(0.02, 0.25);
+    assert!(
+        (parts[0] - on).abs() < 1e-12 * on && (parts[1] - 4.0 * off).abs() < 1e-12,
+        "{parts:?}, {on}, {off}"
+    );
+    assert!((scaled - 0.25 * (on + 4.0 * off)).abs() < 1e-12, "{scaled}");
+    for temperature in [0.2, 0.7] {
+        let step = build(&Contrast { temperature }).step(&batch(2), AT).unwrap();
+        let embeddings = step.embeddings.unwrap();
+        let views = [0, 1].map(|view| embeddings.narrow(0, view * IMAGES, IMAGES).unwrap());
+        let expected = crate::loss::contrastive::nt_xent(&views[0], &views[1], temperature).unwrap();
+        assert_eq!(number(&step.loss), number(&expected), "{temperature}");
+    }
+}
+
+/// DINO's centre follows what the teacher says, whatever the student says.
+#[test]
+fn the_centre_is_of_the_teacher() {
+    let centre_after = |spoil: bool| -> Vec<f64> {
+        let method = build(&DINO);
+        let variable = |name: &str| &method.parameters().get(name).unwrap().variable;
+        if spoil {
+            let directions = variable("head.last_layer.weight_v");
+            directions.set(&normal("directions", directions.dims(), DType::F64).unwrap()).unwrap();
+        }
+        method.step(&batch(2), AT).unwrap();
+        variable("head.centre").flatten_all().unwrap().to_vec1().unwrap()
+    };
+    let (expected, found) = (centre_after(false), centre_after(true));
+    assert_eq!(found, expected);
+    // A tenth of a mean of cosines.
+    assert!(found.iter().all(|number| *number != 0.0 && number.abs() < 0.1), "{found:?}");
 }

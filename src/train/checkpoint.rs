@@ -585,4 +585,25 @@ mod tests {
         let error = without.restore(&*other.0, Some(&mut other.2), &mut other.1).err().unwrap().to_string();
         assert!(error.contains("no tensor named 'online_probe.weight'"), "{error}");
     }
+
+    #[test]
+    fn a_state_without_its_tally_is_refused() {
+        let whole = state();
+        for name in ["tally/step", "tally/images", "tally/loss", "tally/probe_loss", "monitor_count/a/b"] {
+            let mut state = State { tensors: whole.tensors.clone() };
+            assert!(state.tensors.remove(name).is_some(), "{name}");
+            for error in [state.position().unwrap_err(), state.images().unwrap_err()] {
+                assert_eq!(error.to_string(), "an empty tensor", "{name}");
+            }
+        }
+        for name in ["curve/loss", "curve/images", "curve_monitor/rankme"] {
+            let mut state = State { tensors: whole.tensors.clone() };
+            state.tensors.insert(name.to_owned(), state.tensors[name].narrow(0, 0, 1).unwrap());
+            let error = state.position().unwrap_err().to_string();
+            assert_eq!(error, "columns of the curve differ in length", "{name}");
+        }
+        let mut state = whole;
+        state.tensors.insert("tally/step".to_owned(), Tensor::new(&[-1_i64], &Device::Cpu).unwrap());
+        assert!(state.position().is_err(), "steps below zero");
+    }
 }

@@ -604,4 +604,24 @@ mod tests {
             assert_eq!(run(9, Some(state), &mut Vec::new()), whole, "state {place}");
         }
     }
+
+    /// Training ends at once with the error of whoever listens, at whatever it is told.
+    #[test]
+    fn an_error_of_the_listener_ends_training() {
+        let (source, views) = (synthetic::source(Seed::root(4), 8, 4, 8), [ViewRecipe::full_frame(8)]);
+        let indices: Vec<usize> = (0..8).collect();
+        let loader = by_fours(&source, &indices, &views);
+        // Two epochs of two steps: data, update and the step itself, then the epoch.
+        for last in 0..14 {
+            let mut told = 0;
+            let listen = |_: Progress| {
+                told += 1;
+                ensure!(told <= last, "stopped at {last}");
+                Ok(())
+            };
+            let error =
+                pretrain(&Falling::new(), None, &loader, &loader, &even(2), None, listen).err().unwrap();
+            assert_eq!((format!("{error:#}"), told), (format!("stopped at {last}"), last + 1));
+        }
+    }
 }

@@ -691,4 +691,35 @@ mod tests {
         let error = optimiser.step(&store, |base| base).unwrap_err().to_string();
         assert!(error.contains("gradient of 'w' is F32 [3, 4], expected F64 [3, 4]"), "{error}");
     }
+
+    /// Variables of two groups that have been updated three times, twice and once.
+    #[test]
+    fn every_variable_gets_its_own_state_back() {
+        let parameters = [weights("w", Role::Weight), weights("b", Role::Bias), weights("v", Role::Weight)];
+        let new = || Optimiser::new(Rule::ADAMW, Group::by_kind(&parameters, 0.1, 0.05).to_vec()).unwrap();
+        let mut optimiser = new();
+        let frozen: [&[&str]; 3] = [&["v", "b"], &["b"], &[]];
+        for (frozen, scale) in frozen.into_iter().zip([1.0, 2.0, 4.0]) {
+            let store = gradients(&parameters, scale);
+            optimiser.step_all_but(|name| frozen.contains(&name), &store, |base| base).unwrap();
+        }
+        let state: HashMap<String, Tensor> = optimiser.state().unwrap().into_iter().collect();
+        // The first moment takes a tenth of each gradient and keeps nine tenths; slopes begin with 0.1.
+        let moments = [("w", 3, 0.81 + 2.0 * 0.9 + 4.0), ("v", 2, 2.0 * 0.9 + 4.0), ("b", 1, 4.0)];
+        let read = |state: &HashMap<String, Tensor>, name: &str| {
+            let moment =
+                state[&format!("{name}.first_moment")].flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            (state[&format!("{name}.updates")].to_scalar::<u32>().unwrap(), moment)
+        };
+        let mut restored = new();
+        restored.restore(&state).unwrap();
+        let again: HashMap<String, Tensor> = restored.state().unwrap().into_iter().collect();
+        assert_eq!((state.len(), again.len()), (9, 9));
+        for (name, updates, moment) in moments {
+            let found = read(&state, name);
+            assert_eq!(found.0, updates, "{name}");
+            assert!((found.1[0] - 0.01 * moment).abs() < 1e-12, "{name}: {found:?}");
+            assert_eq!(read(&again, name), found, "{name}");
+        }
+    }
 }

@@ -175,6 +175,11 @@ mod tests {
         tensors.swap(0, 6);
         let error = assign_by_order(tensors).err().unwrap().to_string();
         assert!(error.contains("does not fit 'features.0.0.weight'"), "{error}");
+        // Weight and bias have the same shape.
+        let mut tensors = renamed(&encoder);
+        tensors.swap(1, 2);
+        let error = assign_by_order(tensors).err().unwrap().to_string();
+        assert_eq!(error, "'net.features.0.1.bias' [32] does not fit 'features.0.1.weight' [32]");
         let error = assign_by_order(renamed(&encoder)[1..].to_vec()).err().unwrap().to_string();
         assert!(error.contains("expected 260 tensors, found 259"), "{error}");
     }

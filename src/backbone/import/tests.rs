@@ -505,3 +505,93 @@ fn of_two_copies_that_agree_the_first_is_taken() {
         "of several encoders, 'ema.' is used, the closest to one trained by gradients; not 'student.'";
     assert!(told.contains(expected), "{told}");
 }
+
+/// Every encoder of the same rank is compared with the one that is taken, number by number and type by type.
+#[test]
+fn a_third_encoder_must_agree_too() {
+    let with = |third: Tensors| {
+        let mut file = tensors(&vit(1), |name| format!("net_a.{name}"));
+        file.extend(tensors(&vit(1), |name| format!("net_b.{name}")));
+        file.extend(third);
+        file
+    };
+    let named = |encoder: &Parameters| tensors(encoder, |name| format!("net_c.{name}"));
+    let told = fills(&with(named(&vit(1))), &vit(2), &vit(1));
+    assert!(
+        told.contains("'net_a.' is used, the one trained by gradients; not 'net_b.', 'net_c.'"),
+        "{told}"
+    );
+    let differ = "two encoders that differ, under 'net_a.' and 'net_c.'; it is unclear which is meant: save one of them \
+                  in a file of its own";
+    let mut wider = named(&vit(1));
+    let bias = wider["net_c.blocks.1.mlp.fc1.bias"].to_dtype(DType::F64).unwrap();
+    wider.insert("net_c.blocks.1.mlp.fc1.bias".to_owned(), bias);
+    for third in [named(&vit(3)), wider] {
+        let error = refuses(&with(third), &vit(2));
+        assert!(error.contains(differ), "{error}");
+    }
+    // An encoder of another rank may differ: a student beside two teachers that agree.
+    let mut file = tensors(&vit(1), |name| format!("teacher.{name}"));
+    file.extend(tensors(&vit(1), |name| format!("x.teacher.{name}")));
+    file.extend(tensors(&vit(3), |name| format!("student.{name}")));
+    let told = fills(&file, &vit(2), &vit(1));
+    assert!(
+        told.contains("'teacher.' is used, the teacher or moving average, which its method evaluates; not"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_of_an_old_pytorch_is_read() {
+    let file = include_bytes!("../../../fixtures/torch/legacy.pt");
+    let weights = read(file).unwrap();
+    let found: Vec<(&str, &[usize])> =
+        weights.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())).collect();
+    let expected: [(&str, &[usize]); 6] = [
+        ("0.weight", &[3, 2, 3, 3]),
+        ("1.bias", &[3]),
+        ("1.num_batches_tracked", &[]),
+        ("1.running_mean", &[3]),
+        ("1.running_var", &[3]),
+        ("1.weight", &[3]),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(weights.tensors["1.running_var"].to_vec1::<f32>().unwrap(), [0.5, 1.5, 2.5]);
+    assert_eq!(weights.note("format"), None);
+    let error = line(&read(&file[..file.len() - 1]).unwrap_err());
+    let expected = "init.safetensors: PyTorch's format before 1.6: truncated: it ends within its data; copy or download \
+                    it again; ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+/// Copies may lie beside the parts of an encoder without a prefix, or among them.
+#[rstest]
+#[case::beside("momentum.")]
+#[case::among("blocks.ema.")]
+fn an_encoder_without_a_prefix_may_have_a_copy(#[case] other: &str) {
+    let source = vit(1);
+    let mut file = tensors(&source, str::to_owned);
+    file.extend(tensors(&vit(3), |name| format!("{other}{name}")));
+    let told = fills(&file, &vit(2), &source);
+    let count = source.all().len();
+    let expected = format!(
+        "all {count} tensors of the encoder found\nof several encoders, no prefix is used, the one trained by \
+         gradients; not '{other}'\nignored, not part of the encoder: {} ({count} tensors)",
+        other.trim_end_matches('.')
+    );
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_single_bad_number_is_counted() {
+    let mut file = tensors(&resnet(1), str::to_owned);
+    let shape = file["layer1.0.conv1.weight"].dims().to_vec();
+    let mut numbers = vec![0.5_f32; shape.iter().product()];
+    numbers[77] = f32::NEG_INFINITY;
+    let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap();
+    file.insert("layer1.0.conv1.weight".to_owned(), tensor);
+    let error = refuses(&file, &resnet(2));
+    let expected = "init.safetensors: 1 of 144 numbers of tensor 'layer1.0.conv1.weight' are NaN or infinite: training \
+                    diverged, or the file is damaged; take an earlier checkpoint";
+    assert_eq!(error, expected);
+}

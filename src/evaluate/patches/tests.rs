@@ -105,3 +105,32 @@ fn gaussians_are_of_a_hundred_features() {
     });
     assert_eq!(counts.count(), DIMENSIONS);
 }
+
+/// Of 20,002 patches the bank is chosen from 20,000 that are drawn from all of them: a strange patch is in the bank if
+/// it is the last one drawn, and is not if it comes after.
+#[test]
+fn a_bank_is_chosen_from_patches_drawn_from_all() {
+    let (seed, count) = (Seed::root(8), CANDIDATES + 2);
+    let mut order: Vec<usize> = (0..count).collect();
+    seed.child("patches").stream().shuffle(&mut order);
+    let bank = |strange: usize| {
+        let value = |place: usize| if place == strange { 9.0 } else { 1.0 };
+        let image =
+            |places: std::ops::Range<usize>| Patches { values: places.map(value).collect(), width: 1 };
+        let core = PatchCore::fit(&[image(0..7), image(7..count)], &seed).unwrap();
+        core.rows().to_vec()
+    };
+    assert_eq!(bank(order[CANDIDATES - 1]), [1.0, 9.0]);
+    assert_eq!(bank(order[CANDIDATES]), [1.0]);
+}
+
+#[test]
+fn maps_that_do_not_fit_are_refused() {
+    let error = |fine: &Tensor, coarse: &Tensor| describe_patches(fine, coarse).err().unwrap().to_string();
+    let (fine, coarse) = (maps(2, 4, 4, 3, 0.0), maps(2, 2, 2, 5, 1.0));
+    assert_eq!(error(&fine, &maps(3, 2, 2, 5, 1.0)), "maps of 2 and of 3 images");
+    let mut values = coarse.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    *values.last_mut().unwrap() = f32::INFINITY;
+    let infinite = Tensor::from_vec(values, (2, 2, 2, 5), &Device::Cpu).unwrap();
+    assert_eq!(error(&fine, &infinite), "a middle feature is not finite");
+}

@@ -223,4 +223,20 @@ mod tests {
             |groups: Option<&[u32]>| Probe::cross_validated(&twice, &labels, groups, OPTIONS).unwrap().1;
         assert!(chosen(None) > chosen(Some(&groups)), "{} {}", chosen(None), chosen(Some(&groups)));
     }
+
+    /// Of twice as many images as are compared, every second one decides: with its own features and label.
+    #[test]
+    fn of_too_many_images_every_second_one_decides() {
+        let (noise, defects) = drawn(MOST_IMAGES, 2, 0, 0.0);
+        let (plain, _) = drawn(MOST_IMAGES, 2, 2, 2.0);
+        let labels: Vec<bool> = defects.iter().flat_map(|&defect| [defect, defect]).collect();
+        let mixed = |first: &Tensor, second: &Tensor| {
+            let both = Tensor::stack(&[first, second], 1).unwrap().reshape((2 * MOST_IMAGES, 2)).unwrap();
+            Probe::cross_validated(&both, &labels, None, OPTIONS).unwrap().1
+        };
+        let alone = |features: &Tensor| Probe::cross_validated(features, &defects, None, OPTIONS).unwrap().1;
+        let expected = (alone(&noise), alone(&plain));
+        assert!(expected.0 < expected.1, "{expected:?}");
+        assert_eq!((mixed(&noise, &plain), mixed(&plain, &noise)), expected);
+    }
 }

@@ -345,4 +345,14 @@ mod tests {
         assert_eq!(solve(&mut [1.0, 1.0, 1.0, 1.0], vec![1.0, 1.0]), None);
         assert_eq!(solve(&mut [f64::NAN], vec![1.0]), None);
     }
+
+    /// Rows of a selection are counted within it.
+    #[test]
+    fn a_selection_can_be_made_of_a_selection() {
+        let features =
+            Tensor::from_vec((0..7).map(f64::from).collect::<Vec<_>>(), (7, 1), &Device::Cpu).unwrap();
+        let some = DesignMatrix::new(&features).unwrap().select(&[6, 4, 1, 3]);
+        let fewer = some.select(&[2, 0, 0]);
+        assert_eq!((fewer.count(), fewer.times(&[1.0, 0.5]).unwrap()), (3, vec![1.5, 6.5, 6.5]));
+    }
 }

@@ -57,7 +57,7 @@ pub fn convolution_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) 
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Device, Var};
     use checks::{assert_thread_independent, assert_twins, differentiate, normal};
     use rstest::rstest;
 
@@ -155,6 +155,40 @@ mod tests {
             let gradients = convolution(&of, &weights, geometry)?.sum_all()?.backward()?;
             assert_eq!(gradients.get(&of).is_some(), count == 2);
             assert!(gradients.get(&weights).is_some());
+        }
+        Ok(())
+    }
+
+    /// bf16 cannot represent 1 + 2^-9, so adding -1 leaves nothing, forwards as backwards.
+    #[rstest]
+    #[case::winograd([2, 5, 5, 16], [17, 16, 3, 3], 1, 1)]
+    #[case::strided([2, 5, 5, 2], [2, 2, 3, 3], 2, 1)]
+    #[case::gathered([2, 5, 5, 2], [2, 2, 3, 3], 1, 1)]
+    #[case::pixels([2, 5, 5, 2], [2, 2, 1, 1], 1, 0)]
+    fn weights_of_sixteen_bit_images_are_rounded(
+        #[case] shape: [usize; 4],
+        #[case] weights: [usize; 4],
+        #[case] stride: usize,
+        #[case] padding: usize,
+    ) -> Result<()> {
+        let [outputs, inputs, rows, columns] = weights;
+        let taps = rows * columns;
+        let value =
+            |place: usize| match (place % taps == taps / 2, place / taps / inputs, place / taps % inputs) {
+                (true, 0, 0) | (true, 1, 1) => 1.0 + 1.0 / 512.0,
+                (true, 0, 1) | (true, 1, 0) => -1.0,
+                _ => 0.0_f32,
+            };
+        let numbers: Vec<f32> = (0..outputs * inputs * taps).map(value).collect();
+        let weights = Var::from_vec(numbers, (outputs, inputs, rows, columns), &Device::Cpu)?;
+        for (dtype, expected) in [(DType::F32, 1.0 / 512.0), (DType::BF16, 0.0)] {
+            let images = Var::ones(&shape, dtype, &Device::Cpu)?;
+            let output = convolution(&images, &weights, Geometry { stride, padding })?;
+            let gradients = output.to_dtype(DType::F32)?.sum_all()?.backward()?;
+            for tensor in [&output, gradients.get(&images).expect("a gradient")] {
+                let largest = tensor.to_dtype(DType::F32)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!((largest - expected).abs() < 1e-4, "{dtype:?}: {largest}");
+            }
         }
         Ok(())
     }

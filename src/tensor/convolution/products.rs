@@ -231,3 +231,88 @@ fn gather_parallel<N: Number>(
         windows.gather(images, first + index..first + index + 1, rows);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Result, Tensor, Var};
+    use rstest::rstest;
+
+    use crate::tensor::{Geometry, backward, convolution};
+
+    /// Whole numbers, whose sums f32 holds exactly, however they are added up.
+    fn whole(shape: [usize; 4], step: usize) -> Vec<f32> {
+        let count: usize = shape.iter().product();
+        (0..count).map(|n| ((n * step + n * n % 1009) % 5) as f32 - 2.0).collect()
+    }
+
+    /// Adds up a convolution number by number; `each` gets the places in the output, in the images and in the weights.
+    fn each_product(
+        [batch, height, width, channels]: [usize; 4],
+        [outputs, _, rows, columns]: [usize; 4],
+        Geometry { stride, padding }: Geometry,
+        mut each: impl FnMut(usize, usize, usize),
+    ) {
+        let size = |length: usize, kernel: usize| (length + 2 * padding - kernel) / stride + 1;
+        let (down, across) = (size(height, rows), size(width, columns));
+        let places = (0..batch * down * across).map(|place| {
+            (place, place / (down * across), place / across % down * stride, place % across * stride)
+        });
+        for (place, image, top, left) in places {
+            for tap in 0..rows * columns {
+                let (row, column) = (top + tap / columns, left + tap % columns);
+                if !(padding..height + padding).contains(&row)
+                    || !(padding..width + padding).contains(&column)
+                {
+                    continue;
+                }
+                let pixel = ((image * height + row - padding) * width + column - padding) * channels;
+                for output in 0..outputs {
+                    for channel in 0..channels {
+                        let weight = (output * channels + channel) * rows * columns + tap;
+                        each(place * outputs + output, pixel + channel, weight);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Windows of so many numbers that they are gathered in several rounds: for a task's pixels, or for all tasks.
+    #[rstest]
+    #[case::pixels_strided([9, 96, 96, 3], [2, 3, 7, 7], 2, 3)]
+    #[case::pixels([9, 64, 64, 3], [2, 3, 5, 5], 1, 2)]
+    #[case::all_strided([65, 2, 2, 14_600], [2, 14_600, 3, 3], 2, 1)]
+    #[case::all([33, 2, 1, 2], [14_600, 2, 3, 3], 1, 1)]
+    fn several_rounds_are_the_definition(
+        #[case] shape: [usize; 4],
+        #[case] weights_shape: [usize; 4],
+        #[case] stride: usize,
+        #[case] padding: usize,
+    ) -> Result<()> {
+        let geometry = Geometry { stride, padding };
+        let (pixels, filters) = (whole(shape, 1), whole(weights_shape, 3));
+        let images = Var::from_vec(pixels.clone(), &shape, &Device::Cpu)?;
+        let weights = Var::from_vec(filters.clone(), &weights_shape, &Device::Cpu)?;
+        let output = convolution(&images, &weights, geometry)?;
+        let (a, b, c, d) = output.dims4()?;
+        let slopes = whole([a, b, c, d], 2);
+        let slope = Tensor::from_vec(slopes.clone(), output.dims(), &Device::Cpu)?;
+        let gradients = backward(&(&output * &slope)?.sum_all()?)?;
+        let numbers = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+
+        let mut value = vec![0.0; slopes.len()];
+        let (mut by_images, mut by_weights) = (vec![0.0; pixels.len()], vec![0.0; filters.len()]);
+        each_product(shape, weights_shape, geometry, |place, pixel, weight| {
+            value[place] += pixels[pixel] * filters[weight];
+            by_images[pixel] += slopes[place] * filters[weight];
+            by_weights[weight] += slopes[place] * pixels[pixel];
+        });
+        assert!(numbers(&output)? == value, "the value differs");
+        assert!(numbers(gradients.get(&images).expect("by images"))? == by_images, "by images");
+        assert!(numbers(gradients.get(&weights).expect("by weights"))? == by_weights, "by weights");
+        // Without a gradient of the images, that of the weights is the same.
+        let output = convolution(&images.as_detached_tensor(), &weights, geometry)?;
+        let gradients = backward(&(&output * slope)?.sum_all()?)?;
+        assert!(numbers(gradients.get(&weights).expect("by weights"))? == by_weights, "by weights alone");
+        Ok(())
+    }
+}

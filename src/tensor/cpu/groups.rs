@@ -59,3 +59,32 @@ struct Room<T>(*mut T);
 
 // SAFETY: tasks write disjoint rows.
 unsafe impl<T: Send> Sync for Room<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One more row than whole tasks have; then too few numbers for several tasks.
+    #[test]
+    fn every_row_of_every_group_is_filled() {
+        for (rows, count) in [(16 * ROWS + 1, 5), (ROWS + 3, 2)] {
+            let groups: Vec<Range<usize>> = (0..count).map(|group| 100 * group..100 * group + 16).collect();
+            assert_eq!(rows * count * STRIP >= MANY, count == 5);
+            let number = |row: usize, column: usize| (1_000 * row + column) as f64;
+            let filled = fill_groups(
+                rows,
+                &groups,
+                #[inline(always)]
+                |row, columns: &Range<usize>, slot: &mut [f64; STRIP]| {
+                    slot.iter_mut()
+                        .zip(columns.clone())
+                        .for_each(|(slot, column)| *slot = number(row, column));
+                },
+            );
+            let expected = groups.iter().flat_map(|columns| {
+                (0..rows).flat_map(move |row| columns.clone().map(move |column| number(row, column)))
+            });
+            assert!(filled.iter().copied().eq(expected), "{rows} rows of {count} groups");
+        }
+    }
+}

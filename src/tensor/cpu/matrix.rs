@@ -236,4 +236,13 @@ mod tests {
             }
         }
     }
+
+    /// Products that are shared in several pieces down and across.
+    #[test]
+    fn products_of_many_rows_and_columns_are_exact_sums() {
+        for (rows, steps, columns) in [(310, 2, 530), (530, 3, 310), (300, 1, 300)] {
+            check::<f32>(rows, steps, columns);
+            check::<f64>(rows, steps, columns);
+        }
+    }
 }

@@ -448,4 +448,28 @@ mod tests {
         assert!(!after_inner.track_op() && gelu(images)?.track_op());
         Ok(())
     }
+
+    /// A weight that Candle computes from a variable outside the chain, a constant one, and a result that nothing uses.
+    #[test]
+    fn a_chain_reaches_variables_through_candles_operations() -> Result<()> {
+        let (rows, variable) =
+            (normal("rows", &[4, 6], DType::F32)?, normal("variable", &[6, 6], DType::F32)?);
+        let constant = normal("constant", &[6, 6], DType::F32)?.as_detached_tensor();
+        // A power of two, so that it makes no difference whether gradients are added before or after.
+        let weight = (variable.as_tensor() * 2.0)?;
+        let network = |rows: &Tensor| -> Result<Tensor> {
+            let mapped = linear(rows, &weight, None)?;
+            drop(gelu(&linear(&mapped, &weight, None)?)?);
+            linear(&linear(&mapped, &constant, None)?, &weight, None)
+        };
+        let run = |output: Tensor| -> Result<[Vec<u32>; 3]> {
+            let gradients = backward(&(&output * 0.5)?.sum_all()?)?;
+            assert!(gradients.get(&constant).is_none());
+            let by = |of: &Var| bits(gradients.get(of).expect("a gradient"));
+            Ok([bits(&output)?, by(&rows)?, by(&variable)?])
+        };
+        let (found, expected) = (run(chain(&rows, network)?)?, run(network(&rows)?)?);
+        assert_eq!(found, expected);
+        Ok(())
+    }
 }

@@ -35,7 +35,7 @@ pub fn unit_rows_plain(rows: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
-    use checks::{assert_thread_independent, differentiate, normal};
+    use checks::{assert_thread_independent, assert_twins, differentiate, normal};
 
     use super::*;
 
@@ -61,5 +61,15 @@ mod tests {
             gradients.push(value);
             Ok(gradients)
         })
+    }
+
+    /// More rows than one task takes, the last task's fewer; and rows that are longer than a task's numbers.
+    #[test]
+    fn many_rows_and_long_ones_are_the_twins() -> Result<()> {
+        for shape in [[701, 70], [3, 20_000]] {
+            let arguments = [normal("rows", &shape, DType::F64)?];
+            assert_twins(&|x| unit_rows(&x[0]), &|x| unit_rows_plain(&x[0]), &arguments, 1e-12)?;
+        }
+        Ok(())
     }
 }

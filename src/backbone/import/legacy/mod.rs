@@ -291,4 +291,85 @@ mod tests {
         let nothing = [START, b"\x80\x02}.", b"\x80\x02}.", b"\x80\x02]."].concat();
         assert_eq!(error(&nothing), "written on a big-endian machine");
     }
+
+    /// A call of `_rebuild_tensor_v2` with these tuples of sizes and of strides, for the key 'a'.
+    fn shaped(sizes: &[u8], strides: &[u8]) -> Vec<u8> {
+        let tuple = |numbers: &[u8]| {
+            let numbers = numbers.iter().flat_map(|&number| [b'K', number]);
+            [b"(".to_vec(), numbers.collect(), b"t".to_vec()].concat()
+        };
+        [
+            &b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"[..],
+            b"X\x01\0\0\x007X\x03\0\0\0cpuK\x04NtQK\0",
+            &tuple(sizes),
+            &tuple(strides),
+            b"\x89ccollections\nOrderedDict\n)RtRs.",
+        ]
+        .concat()
+    }
+
+    /// PyTorch writes any stride for an axis of length 1, and as many strides as axes.
+    #[test]
+    fn strides_of_single_rows_do_not_matter() {
+        let numbers = [1.0, 2.0, 3.0, 4.0];
+        let read = |sizes: &[u8], strides: &[u8]| tensors(&of_one_storage(&shaped(sizes, strides), &numbers));
+        for (sizes, strides) in [([1, 4, 1], [9, 1, 7]), ([4, 1, 1], [1, 5, 3]), ([1, 1, 4], [1, 1, 1])] {
+            let found = read(&sizes, &strides).unwrap().remove(0).1;
+            assert_eq!(found.dims(), sizes.map(usize::from));
+            assert_eq!(found.flatten_all().unwrap().to_vec1::<f32>().unwrap(), numbers);
+        }
+        for (sizes, strides) in [(&[2, 2][..], &[2][..]), (&[4], &[4, 1]), (&[], &[1])] {
+            let error = read(sizes, strides).unwrap_err().to_string();
+            assert!(
+                error.contains("a pickle of something other than a dictionary of tensors"),
+                "{sizes:?}, {strides:?}: {error}"
+            );
+        }
+        // No axis: a single number.
+        let scalar = read(&[], &[]).unwrap().remove(0).1;
+        assert_eq!((scalar.dims().len(), scalar.to_scalar::<f32>().unwrap()), (0, 1.0));
+    }
+
+    /// Sizes, offsets and counts below zero, as 32-bit numbers, are no numbers of a tensor.
+    #[test]
+    fn numbers_below_zero_are_refused() {
+        let file = shaped(&[2, 2], &[2, 1]);
+        let with = |from: &[u8], to: &[u8]| {
+            let place =
+                file.windows(from.len()).position(|window| window == from).expect("it is in the file");
+            let changed = [&file[..place], to, &file[place + from.len()..]].concat();
+            error(&of_one_storage(&changed, &[1.0, 2.0, 3.0, 4.0]))
+        };
+        let minus = |number: i32| [&b"J"[..], &(-number).to_le_bytes()].concat();
+        for (from, to) in [
+            (&b"(K\x02K\x02t"[..], [&b"("[..], &minus(2), b"K\x02t"].concat()),
+            (b"(K\x02K\x01t", [&b"("[..], &minus(2), b"K\x01t"].concat()),
+            (b"QK\0", [&b"Q"[..], &minus(1)].concat()),
+            (b"cpuK\x04", [&b"cpu"[..], &minus(4)].concat()),
+        ] {
+            let found = with(from, &to);
+            assert!(found.contains("a pickle of something other than a dictionary of tensors"), "{found}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_storages_names_those_of_all_tensors() {
+        let machine = b"\x80\x02}X\x0d\0\0\0little_endian\x88s.";
+        let (dictionary, count) = (shaped(&[2, 2], &[2, 1]), 4_u64.to_le_bytes());
+        let numbers: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let with = |keys: &[u8], data: &[&[u8]]| {
+            let file = [&[START, machine, &dictionary, keys][..], data].concat().concat();
+            tensors(&file).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let whole: [&[u8]; 2] = [&count, &numbers];
+        assert_eq!(with(b"\x80\x02]X\x01\0\0\x007a.", &whole), Ok(()));
+        for (keys, data, expected) in [
+            (&b"\x80\x02}."[..], &whole[..], "no list of storages"),
+            (b"\x80\x02]K\x07a.", &whole, "a storage without a name"),
+            (b"\x80\x02].", &[], "tensor 'a' has no storage"),
+            (b"\x80\x02].", &whole, "24 bytes after the last storage"),
+        ] {
+            assert_eq!(with(keys, data), Err(expected.to_owned()));
+        }
+    }
 }

@@ -425,4 +425,83 @@ mod tests {
         assert_eq!(entries(&read(b"}X\x01\0\0\0aK\x01s}b").unwrap()).len(), 1);
         assert!(Pickle::read(&mut &b"\x80\x03}."[..]).is_err(), "another protocol");
     }
+
+    const STORAGE: &[u8] = b"X\x07\0\0\0storage";
+    const KIND: &[u8] = b"ctorch\nFloatStorage\n";
+    const KEY: &[u8] = b"X\x01\0\0\x007";
+
+    fn refuses(instructions: &[&[u8]]) {
+        let found = read(&instructions.concat()).err().map(|error| error.to_string());
+        let expected = "a pickle of something other than a dictionary of tensors";
+        assert_eq!(found.as_deref(), Some(expected), "{instructions:?}");
+    }
+
+    #[test]
+    fn a_storage_has_a_type_a_key_and_a_count() {
+        let place: &[u8] = b"X\x03\0\0\0cpu";
+        let whole: [&[u8]; 8] = [b"(", STORAGE, KIND, KEY, place, b"K\x04", b"N", b"tQ"];
+        let found = read(&whole.concat()).unwrap();
+        assert_eq!(found.storages, BTreeMap::from([("7".to_owned(), (DType::F32, 4))]));
+        assert!(found.entries().is_none() && found.list().is_none() && found.entry("7").is_none());
+        // Each part replaced by another, or left out.
+        for (part, other) in [
+            (1, &b"X\x07\0\0\0storaga"[..]),
+            (1, b"K\x01"),
+            (2, KEY),
+            (3, b"K\x07"),
+            (5, b"X\x01\0\0\0004"),
+            (6, b"\x89"),
+            (6, b"K\0"),
+            (6, b""),
+            (7, b"NtQ"),
+            (7, b"tK\x01Q"),
+        ] {
+            let mut parts = whole;
+            parts[part] = other;
+            refuses(&parts);
+        }
+    }
+
+    #[test]
+    fn only_tensors_and_empty_dictionaries_are_made() {
+        let storage = [b"(", STORAGE, KIND, KEY, b"X\x03\0\0\0cpuK\x04NtQ"].concat();
+        let rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n(";
+        let (sizes, strides) = (b"K\x02K\x03\x86", b"K\x05K\x01\x86");
+        let whole: [&[u8]; 8] = [rebuild, &storage, b"K\x06", sizes, strides, b"\x88", b"}", b"tR"];
+        let found = read(&whole.concat()).unwrap();
+        let expected =
+            StoredTensor { storage: "7".to_owned(), offset: 6, shape: vec![2, 3], strides: vec![5, 1] };
+        assert_eq!(found.top(), Some(&Node::Tensor(expected)));
+        for (part, other) in [
+            (0, &b"ccollections\nOrderedDict\n("[..]),
+            (0, b"K\x01("),
+            (1, KEY),
+            (2, b"N"),
+            (3, b"K\x02\x85"),
+            (3, b"]"),
+            (3, b"K\x02N\x86"),
+            (4, b"K\x05K\x01K\x01\x87"),
+            (4, b"K\x01"),
+            (5, b"K\x01"),
+            (6, b"N"),
+            (6, b"}X\x01\0\0\0aK\x01s"),
+            (7, b"NtR"),
+            (7, b"tK\x01R"),
+        ] {
+            let mut parts = whole;
+            parts[part] = other;
+            refuses(&parts);
+        }
+        let empty = read(b"ccollections\nOrderedDict\n)R").unwrap();
+        assert_eq!(entries(&empty), []);
+        refuses(&[b"ccollections\nOrderedDict\nK\x01\x85R"]);
+        refuses(&[b"ccollections\nOrderedDict\nK\x01R"]);
+    }
+
+    #[test]
+    fn numbers_of_two_bytes_have_no_sign() {
+        for (bytes, expected) in [(b"M\xff\xff", 65_535), (b"M\x00\x80", 32_768), (b"M\x01\x02", 513)] {
+            assert_eq!(read(bytes).unwrap().top(), Some(&Node::Number(expected)));
+        }
+    }
 }
