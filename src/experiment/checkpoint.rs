@@ -405,7 +405,7 @@ mod tests {
         });
     }
 
-    /// Times of training go on where they were, and the first of several machines is remembered.
+    /// Times of training go on where they were, and every machine is remembered.
     #[test]
     fn a_resumed_clock_goes_on_where_it_was() {
         with_state(|resolved, checkpoint| {
@@ -414,19 +414,24 @@ mod tests {
             state.set_numbers(ELAPSED, &[1_000.0]).unwrap();
             state.set_numbers(&format!("{PARTS}/data"), &[7.0]).unwrap();
             let first = notes[MACHINE].clone();
-            for (resumed, machine) in [(1, "second"), (2, "third")] {
+            let began = format!("training began on another machine: {first}");
+            let ran = "a part of the training ran on another machine: second".to_owned();
+            for (resumed, machine, limits) in
+                [(1, "second", vec![began.clone()]), (2, "third", vec![began.clone(), ran])]
+            {
                 let mut keeper = Keeper::new(Some(&checkpoint), resolved, machine).unwrap();
-                keeper.resume(&state, &notes, machine).unwrap();
+                keeper.resume(&state, &notes).unwrap();
                 assert_eq!((&keeper.epoch_ends[..], keeper.parts["data"]), (&[10.0, 30.0][..], 7.0));
                 keeper.start();
                 assert!((1_000.0..1_100.0).contains(&keeper.seconds()), "{}", keeper.seconds());
                 keeper.lap("data");
                 assert!(keeper.parts["data"] > 7.0);
                 assert_eq!(keeper.resumed, resumed);
-                assert_eq!(keeper.limits(), [format!("training began on another machine: {first}")]);
+                assert_eq!(keeper.limits(), limits);
                 notes.clone_from(&keeper.notes);
             }
-            assert_eq!((notes[MACHINE].as_str(), notes[RESUMED].as_str()), (first.as_str(), "2"));
+            let machines = format!("{first}\nsecond\nthird");
+            assert_eq!((notes[MACHINE].as_str(), notes[RESUMED].as_str()), (machines.as_str(), "2"));
             notes.remove(IDENTITY);
             let error = format!("{:#}", ensure_of(&state, &notes, resolved).unwrap_err());
             assert!(error.starts_with("written by another version of skewbench"), "{error}");

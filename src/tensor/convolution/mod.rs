@@ -109,9 +109,9 @@ mod tests {
         let at = |dtype: DType| -> Result<Vec<Tensor>> {
             let images = normal("images", &shape, DType::F32)?;
             // Feature maps in a network have passed a ReLU.
-            let images = candle_core::Var::from_tensor(&images.relu()?.to_dtype(dtype)?)?;
+            let images = Var::from_tensor(&images.relu()?.to_dtype(dtype)?)?;
             let weights = normal("weights", &[outputs, shape[3], 3, 3], DType::F32)?;
-            let weights = candle_core::Var::from_tensor(&weights.to_dtype(dtype)?)?;
+            let weights = Var::from_tensor(&weights.to_dtype(dtype)?)?;
             let output = convolution(&images, &weights, geometry)?;
             let factor = normal("weights of the sum", output.dims(), DType::F32)?;
             let gradients =
