@@ -423,22 +423,4 @@ mod tests {
         // The more looks there are, the wider is the bound of each.
         assert!(dropped(2) < dropped(3) && dropped(3) < dropped(12), "{} {}", dropped(2), dropped(12));
     }
-
-    /// Equals were given up early, DINO is clearly beaten at the last look: that is still no decision between equals.
-    #[test]
-    fn a_last_arm_that_is_beaten_does_not_decide_between_equals() {
-        let found = run(12, |method, seed| match method {
-            Name::SimClr | Name::Byol => 0.9 + 0.002 * wave(method, seed),
-            Name::Dino => 0.75 + 0.05 * wave(method, seed),
-            _ => 0.5 + 0.002 * wave(method, seed),
-        });
-        let [earlier @ .., last] = found.looks() else { panic!("no look") };
-        let equals = [at(Name::SimClr), at(Name::Byol)];
-        let given_up = earlier.iter().flat_map(|look| &look.dropped).find(|arm| equals.contains(&arm.scored));
-        assert!(given_up.is_some_and(|arm| arm.may_be_best), "{found:?}");
-        let told: Vec<(Scored, bool)> =
-            last.dropped.iter().map(|arm| (arm.scored, arm.may_be_best)).collect();
-        assert_eq!(told, [(at(Name::Dino), false)]);
-        assert_eq!(found.end(), Some(End::Equivalent));
-    }
 }
