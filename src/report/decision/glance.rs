@@ -13,7 +13,8 @@ use crate::{
 /// Table with one row per training share: the arm to take, its AUROC beside that of random weights and of the best
 /// detector that no labelled defect was used for, and how certain the choice is. Each row links to its card.
 pub fn table(page: &Page) -> Markup {
-    let known = page.cards.iter().filter_map(Card::pick).any(|pick| pick.auroc.low < pick.auroc.high);
+    let picks: Vec<_> = page.cards.iter().filter_map(Card::pick).collect();
+    let known = picks.is_empty() || picks.iter().any(|pick| pick.auroc.low < pick.auroc.high);
     let how = if known { "with 95 % intervals over seeds" } else { "one seed: no intervals" };
     html! { div.wide { table.glance {
         caption { "The answer at a glance: AUROC of the converged probe, " (how) }

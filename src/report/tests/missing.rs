@@ -65,7 +65,7 @@ fn without_a_converged_probe_nothing_can_be_chosen() {
     let lines: Vec<&str> = decision.lines().collect();
     let expected = [
         "The answer at a glance: AUROC of the converged probe, with 95 % intervals over seeds",
-        "Defects in training | Best so far | AUROC | Random weights | How sure",
+        "Defects in training | Best so far | AUROC | Random weights | No defect labelled | How sure",
         "[href #card-share05]5\u{a0}% | \u{2013} | \u{2013} | \u{2013} | nothing was trained",
         "[id card-share05]",
         "Trained at 5 % defects",
