@@ -66,7 +66,7 @@ fn without_a_converged_probe_nothing_can_be_chosen() {
     let expected = [
         "The answer at a glance: AUROC of the converged probe, with 95 % intervals over seeds",
         "Defects in training | Best so far | AUROC | Random weights | No defect labelled | How sure",
-        "[href #card-share05]5\u{a0}% | \u{2013} | \u{2013} | \u{2013} | nothing was trained",
+        "[href #card-share05]5\u{a0}% | \u{2013} | \u{2013} | \u{2013} | \u{2013} | nothing was trained",
         "[id card-share05]",
         "Trained at 5 % defects",
         "At 5\u{a0}% defects: no trained model has an AUROC, so there is nothing to choose between.",
