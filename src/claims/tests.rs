@@ -517,8 +517,11 @@ fn claims_have_names_of_their_own() {
     );
 }
 
+/// A cell, its seed and its scores.
+type Row<'a> = (Scored, u64, &'a [(Measure, f64)]);
+
 /// The finding of a claim on these rows of one seed or more: axes, seed and measures.
-fn finding(id: &str, name: &str, rows: &[(Scored, u64, &[(Measure, f64)])]) -> Finding {
+fn finding(id: &str, name: &str, rows: &[Row]) -> Finding {
     let mut frame = FrameBuilder::default();
     for (at, seed, numbers) in rows {
         frame.begin("found", *at, Some(*seed));
@@ -532,7 +535,7 @@ fn finding(id: &str, name: &str, rows: &[(Scored, u64, &[(Measure, f64)])]) -> F
 #[test]
 fn claims_say_what_they_lack() {
     let f1 = |value: f64| [(Measure::from(Metric::F1), value)];
-    let told = |id: &str, rows: &[(Scored, u64, &[(Measure, f64)])]| {
+    let told = |id: &str, rows: &[Row]| {
         let found = finding(id, "ours", rows);
         assert_eq!((found.verdict, found.evidence.len()), (Verdict::Undecided, 0), "{id}");
         found.missing
@@ -543,14 +546,13 @@ fn claims_say_what_they_lack() {
     let cells = [Byol, BarlowTwins, SimClr]
         .into_iter()
         .flat_map(|method| backbone::Name::STUDY.map(|backbone| cell(method, backbone).in_training()));
-    let rows: Vec<(Scored, u64, &[(Measure, f64)])> =
-        cells.zip(&numbers).map(|(at, numbers)| (at, 0, &numbers[..])).collect();
+    let rows: Vec<Row> = cells.zip(&numbers).map(|(at, numbers)| (at, 0, &numbers[..])).collect();
     let without = "method_matters_more_than_backbone_without_dino";
     assert_eq!(told(without, &rows[..5]), ["f1: these methods on both backbones"]);
     assert_eq!(told(without, &rows), ["f1: more than one seed of any cell"]);
     // Ranks of one self-supervised method: supervised training does not count as another.
     let both = [(Measure::from(Metric::F1), 0.5), (Measure::RANKME_RELEASED, 20.0)];
-    let ranked: Vec<(Scored, u64, &[(Measure, f64)])> = [Byol, Supervised]
+    let ranked: Vec<Row> = [Byol, Supervised]
         .into_iter()
         .map(|method| (cell(method, ResNet18).in_training(), 0, &both[..]))
         .collect();
@@ -604,7 +606,7 @@ fn equal_ranks_are_nobodys_making() {
     let cells = [Byol, Dino, SimClr]
         .into_iter()
         .flat_map(|method| backbone::Name::STUDY.map(|backbone| cell(method, backbone).in_training()));
-    let rows: Vec<(Scored, u64, &[(Measure, f64)])> = cells.map(|at| (at, 0, &numbers[..])).collect();
+    let rows: Vec<Row> = cells.map(|at| (at, 0, &numbers[..])).collect();
     let found = finding("rankme_differs_by_method", "ours", &rows);
     assert_eq!(found.verdict, Verdict::Undecided);
     assert_eq!(found.evidence, ["method makes 0 % of RankMe's variance, p 1.000"]);
