@@ -70,11 +70,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if kept {
         run.sources.write_lists(&Folder::open(&out)?)?;
     }
-    for note in notes::merge(&findings.notes) {
-        println!("note     {}", foreign::escape_message(&note));
+    let notes = notes::merge(&findings.notes);
+    for note in &notes {
+        println!("note     {}", foreign::escape_message(note));
     }
     if findings.troubles.is_empty() {
-        let notes = match findings.notes.len() {
+        let notes = match notes.len() {
             0 => String::new(),
             count => format!("; {} above", counted(count, "note", "notes")),
         };
@@ -315,7 +316,7 @@ mod tests {
             "images   train: 27 looked at, 0 bad; 27 of 32 x 32",
             "images   validation: 9 looked at, 0 bad; 9 of 32 x 32",
             "cells    6",
-            "nothing stops a run; 2 notes above",
+            "nothing stops a run; 5 notes above",
         ] {
             assert_eq!(told.lines().filter(|found| *found == line).count(), 1, "{line}: {told}");
         }
@@ -340,7 +341,7 @@ mod tests {
         let arguments = Standalone::<Arguments>::parse_from(line.split_whitespace()).arguments;
         let mut error = String::new();
         let told = captured::output(|| error = run(&arguments).unwrap_err().to_string());
-        assert_eq!(error, "1 problem found: each line above says what to change; then run doctor again");
+        assert_eq!(error, "1 problem found: change what the lines above name; then run doctor again");
         let problem = format!("\nPROBLEM  {out}: results cannot be written there: ");
         assert!(told.contains(&problem) && !told.contains("can be written\n"), "{told}");
         assert!(

@@ -370,6 +370,7 @@ mod tests {
              trained on 1001 normal images and 1002 defects of synthetic; AUROC 0.876 on 1003 normal images and 1004 defects\n  \
              flags images above logit 0.1234 (misses=5%): of these validation images 10.0 % (5.0 % to 20.0 %) of the normal \
              ones and 70.0 % (60.0 % to 80.0 %) of the defects\n  \
+             of 1 000 images with 2.5 % defects it would flag 115, 17.5 of them defects\n  \
              probabilities are calibrated for 2.5 % defects (expected calibration error 0.063, cross-validated)\n"
         );
         let told = captured::output(|| say(&manifest));
