@@ -39,8 +39,8 @@ fn tells_what_it_did(told: &str, out: &str, manifest: &Manifest, flags: &BTreeMa
         "36 scored, {flagged} flagged, 1 skipped\npredictions {out}/predictions.csv\ntriage      {out}/triage.html\n"
     );
     assert!(told.contains(&summary), "{told}");
-    let noted = told.contains("note: the page lists what to know about the detector's training data");
-    assert_eq!(noted, !manifest.limits.is_empty(), "{:?}", manifest.limits);
+    let limit = manifest.limits.first().unwrap();
+    assert!(told.contains(&format!("note: {limit}\n")), "{limit}: {told}");
 }
 
 #[test]
@@ -319,5 +319,8 @@ fn a_bundle_that_cannot_be_relied_on_is_refused() {
     assert!(message.contains("empty: no images"), "{message}");
     fs::remove_file(Path::new(&results).join(format!("{cell}.detector.safetensors"))).unwrap();
     let message = error(&skewbench(&["bundle", &results, cell, &bundle]));
+    assert!(message.contains("x.skewbench: already exists; --overwrite replaces it"), "{message}");
+    assert_eq!(fs::read(&bundle).unwrap(), whole);
+    let message = error(&skewbench(&["bundle", &results, cell, &bundle, "--overwrite"]));
     assert!(message.contains("trained with --no-weights"), "{message}");
 }
