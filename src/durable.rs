@@ -273,6 +273,23 @@ mod tests {
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
+    /// Two processes may write the same file at the same time; only the first to finish may, whoever looked first.
+    #[test]
+    fn a_file_that_appears_while_another_is_written_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        let writing = |file: &mut File| {
+            fs::write(&path, "first")?;
+            file.write_all(b"second")
+        };
+        let error = put(&path, IfExists::Fail, writing).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(names(root.path()), ["a"]);
+        put(&path, IfExists::Replace, writing).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+    }
+
     #[test]
     fn only_what_dead_processes_left_is_removed() {
         let root = tempfile::tempdir().unwrap();

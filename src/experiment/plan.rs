@@ -335,6 +335,8 @@ mod tests {
             let resolved = plan.resolve(&cell(study), &source).unwrap();
             let built = resolved.build(Seed::root(0)).unwrap();
             assert_eq!(first(&*built) == first(&*encoder), filled, "{study:?}");
+            let built = super::super::resolve::build(&cell(study), &plan, 1.0, Seed::root(0)).unwrap();
+            assert_eq!(first(&*built) == first(&*encoder), filled, "{study:?} without data");
             assert_eq!(resolved.weight_notes.is_empty(), !filled, "{study:?}");
             let settings = &resolved.identity.settings.values;
             assert_eq!(settings.contains_key("init.blake3"), filled, "{study:?}");

@@ -104,12 +104,22 @@ fn coefficients(ours: &Evidence) -> Markup {
         } }
         tbody { @for (metric, name) in RANKME { tr {
             th scope="row" { (name) }
-            @for inside in [false, true] {
-                (cell(claims::label_free::correlation(ours, Yardstick::Paper, &metric, inside)))
-                (cell(claims::label_free::kendall(ours, Yardstick::Paper, &metric, inside)))
-            }
+            @for found in with_f1(ours, &metric) { (cell(found)) }
         } } }
     } } }
+}
+
+/// Returns Spearman's and Kendall's coefficients of a metric and F1, over all models, then within one method and
+/// backbone.
+fn with_f1(ours: &Evidence, metric: &Measure) -> [Option<Correlation>; 4] {
+    let of = |inside| {
+        [
+            claims::label_free::correlation(ours, Yardstick::Paper, metric, inside),
+            claims::label_free::kendall(ours, Yardstick::Paper, metric, inside),
+        ]
+    };
+    let ([a, b], [c, d]) = (of(false), of(true));
+    [a, b, c, d]
 }
 
 fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Markup {
@@ -209,6 +219,7 @@ fn by_epoch(page: &Page, backbone: backbone::Name, share: Share, monitor: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::frame::FrameBuilder;
 
     #[test]
     fn metrics_are_told_in_words_with_what_they_are_of() {
@@ -231,5 +242,25 @@ mod tests {
         ] {
             assert_eq!(in_words(id), expected, "{id}");
         }
+    }
+
+    /// F1 of the classifier in training rises with RankMe, and AUROC of the converged probe falls.
+    #[test]
+    fn rankme_is_compared_with_f1_by_both_coefficients() {
+        let mut rows = FrameBuilder::default();
+        for (share, place) in Share::STUDY.into_iter().zip(0..) {
+            for seed in 0..3 {
+                let step = f64::from(3 * place) + seed as f64;
+                let cell = Axes::table_1(method::Name::Byol, backbone::Name::ResNet18, share);
+                rows.begin("test", cell.in_training(), Some(seed));
+                rows.number(Metric::F1, Some(0.01 * step));
+                rows.number(Measure::RANKME, Some(10.0 + step));
+                rows.begin("test", cell.converged(), Some(seed));
+                rows.number(Metric::Auroc, Some(1.0 - 0.01 * step));
+            }
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        let found = with_f1(&evidence, &Measure::RANKME).map(|found| found.unwrap().value.estimate);
+        assert_eq!(found, [1.0; 4]);
     }
 }
