@@ -121,6 +121,21 @@ mod tests {
                 "cargo xtask reproduce --study table1 --only byol-resnet18,dino-vit_tiny --shares 5% --seeds 7 {unknown}"
             )]
         );
+        // All eleven pairs of the paper (MAE has no ResNet) need no selection; ten do.
+        let pairs =
+            Name::PAPER.iter().flat_map(|&method| [ResNet18, ViTTiny].map(|backbone| (method, backbone)));
+        let pairs = pairs.filter(|pair| *pair != (Name::Mae, ResNet18));
+        let all: Vec<Axes> = pairs.map(|(method, backbone)| Axes::trained(method, backbone, FIVE)).collect();
+        assert_eq!(
+            commands(&card(FIVE, &all, 3)),
+            [format!("cargo xtask reproduce --study table1 --shares 5% --seeds 3 {unknown}")]
+        );
+        assert_eq!(all.len(), 11);
+        let most = commands(&card(FIVE, &all[1..], 3));
+        assert!(
+            most[0].contains("--study table1 --only ") && !most[0].contains(&words::short_name(&all[0])),
+            "{most:?}"
+        );
         // Methods that the paper does not have are asked for by their own study.
         let ours = Name::ALL.into_iter().find(|method| !method.is_from_paper()).unwrap();
         let natural = Axes::trained(ours, ResNet18, Share::NATURAL);

@@ -274,7 +274,8 @@ impl Run {
     }
 }
 
-/// Returns a warning if validation has too few images to tell methods apart, however many seeds are trained.
+/// Returns a warning if validation has too few images to measure an AUROC well. Differences between methods on the same
+/// images are known better, by how much depends on the methods.
 pub fn too_few_validation_images(source: &Source) -> Option<String> {
     /// The AUROC for which the interval is stated, and the widest half of an interval that goes without a warning. Ours.
     const AUROC: f64 = 0.8;
@@ -285,8 +286,8 @@ pub fn too_few_validation_images(source: &Source) -> Option<String> {
     let reach = 1.96 * auroc_error(AUROC, defects as f64, normals as f64)?;
     (reach > WIDEST).then(|| {
         format!(
-            "validation has {} and {}: an AUROC of {AUROC} is known to within {reach:.2} at best (95 %), and smaller \
-             differences between methods cannot be seen. Take more validation images",
+            "validation has {} and {}: an AUROC of {AUROC} is known to within {reach:.2} at best (95 %), however many seeds \
+             are trained. Take more validation images",
             counted(defects, "defect", "defects"),
             counted(normals, "normal image", "normal images")
         )

@@ -345,7 +345,7 @@ mod tests {
         let problem = format!("\nPROBLEM  {out}: results cannot be written there: ");
         assert!(told.contains(&problem) && !told.contains("can be written\n"), "{told}");
         assert!(
-            told.contains("images   train: 27 looked at, 0 bad") && !told.contains("no problems"),
+            told.contains("images   train: 27 looked at, 0 bad") && !told.contains("nothing stops"),
             "{told}"
         );
     }
