@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{
+    FormattedDuration, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState,
+    ProgressStyle,
+};
 use skewbench::{
     data::foreign,
     experiment::Event,
@@ -40,9 +43,15 @@ impl Display {
             // A progress bar that cannot be written is not an error.
             let _ = write!(text, "{:.0} images/s", state.per_sec());
         };
-        let all =
-            style("all cells  {wide_bar} {percent:>3} %  {pace}  {elapsed_precise}, {eta_precise} left");
-        let all = bars.add(ProgressBar::new(passes)).with_style(all.with_key("pace", pace));
+        let left = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = match time_left(state.pos(), state.len().unwrap_or(0), state.elapsed()) {
+                Some(left) => write!(text, ", {} left", FormattedDuration(left)),
+                None => Ok(()),
+            };
+        };
+        let all = style("all cells  {wide_bar} {percent:>3} %  {pace}  {elapsed_precise}{left}");
+        let all = all.with_key("pace", pace).with_key("left", left);
+        let all = bars.add(ProgressBar::new(passes)).with_style(all);
         let cell = bars
             .add(ProgressBar::new(1))
             .with_style(style("{prefix}\n           {wide_bar} {percent:>3} %  {msg}"));
@@ -94,9 +103,12 @@ impl Display {
             Event::Training(Progress::Epoch { epoch, .. }) => {
                 if !self.terminal && self.spoken.elapsed() >= Self::PLAIN_EVERY {
                     self.spoken = Instant::now();
-                    let left = indicatif::HumanDuration(self.all.eta());
+                    let (done, length) = (self.all.position(), self.all.length().unwrap_or(0));
+                    let left = time_left(done, length, self.all.elapsed()).map_or_else(String::new, |left| {
+                        format!("; about {:#} left in all", HumanDuration(left))
+                    });
                     eprintln!(
-                        "{}: epoch {} of {} done, loss {:.4}, {:.0} images/s; about {left:#} left in all",
+                        "{}: epoch {} of {} done, loss {:.4}, {:.0} images/s{left}",
                         self.title,
                         epoch.epoch + 1,
                         self.epochs,
@@ -149,6 +161,16 @@ impl Display {
     }
 }
 
+/// Returns the time that the rest of `length` image passes takes at the mean pace so far (`done` in `elapsed`), the
+/// evaluation of finished cells included; nothing before the first pass.
+///
+/// A smoothed pace, as `ProgressBar::eta` has it, swings by hours between training and evaluation, and a machine that
+/// slept for a night would be told of thousands of years.
+fn time_left(done: u64, length: u64, elapsed: Duration) -> Option<Duration> {
+    let left = length.saturating_sub(done) as f64;
+    (done > 0).then(|| Duration::from_secs_f64((elapsed.as_secs_f64() * (left / done as f64)).min(1e10)))
+}
+
 /// Returns the method of the cell called `id`; of a baseline, which has none, its study.
 fn short_name(id: &str) -> Option<&str> {
     let (study, rest) = id.split_once('/')?;
@@ -171,8 +193,7 @@ mod tests {
         assert_eq!((display.cell.length(), display.left()), (Some(400), 400));
         display.show(&Event::Resumed { epoch: 1, step: 0, images: 100 });
         assert_eq!((display.all.length(), display.left()), (Some(600), 300));
-        let state =
-            || -> anyhow::Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
+        let state = no_state;
         let (epoch, step, steps, images, loss) = (1, 1, 3, 50, 0.5);
         display.show(&Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state }));
         assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 50, 250));
@@ -222,25 +243,32 @@ mod tests {
         assert_eq!(told, "[2/2] b: AUROC of the probe 0.875; 120 s\n");
     }
 
-    #[test]
-    fn epochs_are_told_now_and_then_and_notes_at_once() {
-        use crate::support::print::captured;
-        let mut display = plain("[2/3] b");
-        let state =
-            || -> anyhow::Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
-        let epoch = skewbench::train::Epoch {
+    fn no_state() -> anyhow::Result<skewbench::train::checkpoint::State> {
+        anyhow::bail!("not asked for")
+    }
+
+    /// The second epoch of a cell.
+    fn epoch() -> skewbench::train::Epoch {
+        skewbench::train::Epoch {
             epoch: 1,
             loss: 0.25,
             probe_loss: Some(0.75),
             learning_rate: 0.1,
             images: 10,
             monitors: Default::default(),
-        };
-        let event = Event::Training(Progress::Epoch { epoch: &epoch, state: &state });
+        }
+    }
+
+    #[test]
+    fn epochs_are_told_now_and_then_and_notes_at_once() {
+        use crate::support::print::captured;
+        let mut display = plain("[2/3] b");
+        let epoch = epoch();
+        let event = Event::Training(Progress::Epoch { epoch: &epoch, state: &no_state });
         assert_eq!(captured::errors(|| display.show(&event)), "", "something was said just now");
         display.spoken = Instant::now().checked_sub(Display::PLAIN_EVERY).unwrap();
         let told = captured::errors(|| display.show(&event));
-        assert!(told.starts_with("[2/3] b: epoch 2 of 5 done, loss 0.2500, 0 images/s; about "), "{told}");
+        assert_eq!(told, "[2/3] b: epoch 2 of 5 done, loss 0.2500, 0 images/s\n", "no pace, no time left");
         assert_eq!(captured::errors(|| display.show(&event)), "", "once in twenty seconds");
         let told = captured::errors(|| {
             display.show(&Event::Resumed { epoch: 3, step: 4, images: 100 });
@@ -250,6 +278,27 @@ mod tests {
         let expected =
             "[2/3] b: resumes after 3 epochs and 4 steps\n[2/3] b: so it is\n[3/3] c: finished earlier\n";
         assert_eq!(told, expected);
+    }
+
+    /// 50 of 950 passes took ten minutes: the other 900 take three hours.
+    #[test]
+    fn the_time_left_follows_from_the_mean_pace() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(time_left(50, 950, minutes(10)), Some(minutes(180)));
+        assert_eq!(time_left(950, 950, minutes(10)), Some(Duration::ZERO));
+        assert_eq!(time_left(951, 950, minutes(10)), Some(Duration::ZERO), "more than was announced");
+        assert_eq!(time_left(0, 950, minutes(10)), None);
+        assert!(time_left(1, u64::MAX, Duration::MAX).is_some(), "no overflow");
+
+        use crate::support::print::captured;
+        let mut display = plain("[2/3] b");
+        display.all = ProgressBar::hidden().with_elapsed(minutes(10)).with_position(50);
+        display.all.set_length(950);
+        display.spoken = Instant::now().checked_sub(Display::PLAIN_EVERY).unwrap();
+        let told = captured::errors(|| {
+            display.show(&Event::Training(Progress::Epoch { epoch: &epoch(), state: &no_state }))
+        });
+        assert_eq!(told, "[2/3] b: epoch 2 of 5 done, loss 0.2500, 0 images/s; about 3h left in all\n");
     }
 
     /// The prefix has at most eighty columns: the title, followed by the next cell if that fits.
