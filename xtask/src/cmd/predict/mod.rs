@@ -2,6 +2,7 @@
 
 mod page;
 mod rows;
+mod unusual;
 mod worst;
 
 use std::{
@@ -25,6 +26,7 @@ use crate::support::notes;
 
 use self::{
     rows::{Row, Rows},
+    unusual::Unusual,
     worst::{ScoredImage, Worst},
 };
 
@@ -81,15 +83,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         foreign::escape_message(&bundle.manifest.title()),
         foreign::escape_name(&bundle.manifest.cell)
     );
-    let sizes = score(&bundle, &files, &left, rate, &mut rows)?;
+    let unusual = score(&bundle, &files, &left, rate, &mut rows)?;
     finish(arguments, &bundle, &files, rate, &rows)?;
-    if let (Some([width, height]), Some((other, count))) = (bundle.manifest.usual_size, sizes) {
-        println!(
-            "note: {} not {width} x {height} like most training images, for example {}; the scores there may be less \
-             reliable",
-            counted(count, "image is", "images are"),
-            foreign::escape_name(&other)
-        );
+    for note in unusual.notes() {
+        println!("note: {note}");
     }
     Ok(())
 }
@@ -104,19 +101,13 @@ fn open(images: &Path, bits: Option<u8>) -> Result<Files> {
     Ok(files)
 }
 
-/// Scores the remaining images, batch by batch. Returns an image whose size is unusual, and how many there are.
-fn score(
-    bundle: &Bundle,
-    files: &Files,
-    left: &[usize],
-    rate: f64,
-    rows: &mut Rows,
-) -> Result<Option<(String, usize)>> {
+/// Scores the remaining images, batch by batch, and counts those that are unlike the detector's own.
+fn score(bundle: &Bundle, files: &Files, left: &[usize], rate: f64, rows: &mut Rows) -> Result<Unusual> {
     let bar = ProgressBar::new(left.len() as u64).with_style(ProgressStyle::with_template(
         "predicting {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
     )?);
     let begun = Instant::now();
-    let mut others: Option<(String, usize)> = None;
+    let mut unusual = Unusual::new(bundle);
     for batch in left.chunks(BATCH) {
         let opened: Vec<Result<(Image, [usize; 2])>> =
             batch.par_iter().map(|&index| picture(files, index, bundle.manifest.side)).collect();
@@ -127,10 +118,8 @@ fn score(
             let path = files.name(index).to_owned();
             rows.push(match opened {
                 Err(error) => Row { path, score: None, skipped: format!("{error:#}") },
-                Ok((_, size)) => {
-                    if bundle.manifest.usual_size.is_some_and(|usual| usual != size) {
-                        others.get_or_insert((path.clone(), 0)).1 += 1;
-                    }
+                Ok((image, size)) => {
+                    unusual.count(&path, size, &image);
                     let logit = seen.next().context("a picture without a score")?.logit;
                     let probability = bundle.manifest.calibration.probability(logit, rate);
                     let flagged = logit > bundle.manifest.threshold.logit;
@@ -145,7 +134,7 @@ fn score(
     if !left.is_empty() {
         println!("{:.0} images a second", left.len() as f64 / begun.elapsed().as_secs_f64());
     }
-    Ok(others)
+    Ok(unusual)
 }
 
 /// Returns an image as the network sees it, and its original size.
