@@ -7,7 +7,7 @@
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::probe::dot;
+use super::probe::dots;
 
 /// Number of neighbours that vote: DINO's 20.
 pub const NEIGHBOURS: usize = 20;
@@ -34,21 +34,21 @@ pub fn votes(train: &[f32], defects: &[bool], rows: &[f32], width: usize) -> Res
     ensure!(!defects.is_empty(), "no training image to be a neighbour");
     ensure!(train.iter().chain(rows).all(|number| number.is_finite()), "a feature is not finite");
     let (all, kept) = (defects.len(), defects.len().min(MOST_IMAGES));
-    let known: Vec<(Vec<f64>, bool)> = (0..kept)
-        .map(|place| place * all / kept)
-        .map(|row| (direction(&train[row * width..(row + 1) * width]), defects[row]))
-        .collect();
+    let places: Vec<usize> = (0..kept).map(|place| place * all / kept).collect();
+    let known: Vec<f64> =
+        places.iter().flat_map(|row| direction(&train[row * width..(row + 1) * width])).collect();
     let vote = |row: &[f32]| {
         let row = direction(row);
-        let mut cosines: Vec<(f64, usize)> =
-            known.iter().enumerate().map(|(place, (other, _))| (dot(&row, other), place)).collect();
+        let mut cosines = vec![0.0; kept];
+        dots(&row, &known, &mut cosines);
+        let mut cosines: Vec<(f64, usize)> = cosines.into_iter().zip(0..).collect();
         let count = NEIGHBOURS.min(kept);
         // Of equal cosines the earlier image is taken, so that the result is deterministic.
         cosines.select_nth_unstable_by(count - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let nearest = &mut cosines[..count];
         nearest.sort_by_key(|(_, place)| *place);
         let weights =
-            nearest.iter().map(|(cosine, place)| (libm::exp(cosine / TEMPERATURE), known[*place].1));
+            nearest.iter().map(|(cosine, place)| (libm::exp(cosine / TEMPERATURE), defects[places[*place]]));
         let (defect, all) =
             weights.fold((0.0, 0.0), |(defect, all), (w, d)| (defect + if d { w } else { 0.0 }, all + w));
         defect / all - 0.5

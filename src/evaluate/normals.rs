@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
 use rayon::prelude::*;
 
-use super::distance::squared;
+use super::distance::squared_to_each;
 
 /// Number of neighbours whose distances are averaged. Ours.
 pub const NEIGHBOURS: usize = 5;
@@ -68,7 +68,7 @@ pub fn neighbour_distances(normals: &Rows, rows: &Rows, count: usize) -> Result<
         normals.len()
     );
     let mean = |row: &[f64]| {
-        let mut squares: Vec<f64> = normals.iter().map(|other| squared(row, other)).collect();
+        let mut squares = squared_to_each(row, &normals.values);
         squares.select_nth_unstable_by(count - 1, f64::total_cmp);
         squares[..count].iter().map(|square| square.sqrt()).sum::<f64>() / count as f64
     };

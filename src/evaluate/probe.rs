@@ -16,8 +16,8 @@ use candle_core::Tensor;
 pub use choice::{CANDIDATES, FEWEST_PER_LABEL, FOLDS, MOST_IMAGES};
 use rayon::prelude::*;
 
-pub(super) use self::rows::dot;
-use self::rows::{DesignMatrix, ROWS, solve};
+pub(super) use self::rows::dots;
+use self::rows::{DesignMatrix, ROWS, dot, solve};
 
 /// Largest gradient entry of a converged fit, relative to the largest that these features can give.
 pub const TOLERANCE: f64 = 1e-10;

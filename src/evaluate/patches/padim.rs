@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, prelude::Solve};
 use rayon::prelude::*;
 
-use super::{super::probe::dot, Patches};
+use super::{super::probe::dots, Patches};
 use crate::seed::Seed;
 
 /// Number of randomly drawn features that are used at each place: PaDiM's for ResNet-18.
@@ -67,8 +67,9 @@ impl Padim {
         let squares = patches.places().zip(&self.places).map(|(patch, cloud)| {
             let centred: Vec<f64> =
                 self.used.iter().zip(&cloud.mean).map(|(&at, mean)| f64::from(patch[at]) - mean).collect();
-            let rows = cloud.precision.chunks_exact(self.used.len());
-            rows.zip(&centred).map(|(row, own)| own * dot(row, &centred)).sum::<f64>()
+            let mut products = vec![0.0; centred.len()];
+            dots(&centred, &cloud.precision, &mut products);
+            products.iter().zip(&centred).map(|(product, own)| own * product).sum::<f64>()
         });
         squares.fold(0.0, f64::max).sqrt()
     }

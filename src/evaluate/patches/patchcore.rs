@@ -3,13 +3,18 @@
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::{super::distance::squared, Patches};
-use crate::seed::Seed;
+use super::{
+    super::distance::{squared, squared_to_each},
+    Patches,
+};
+use crate::{seed::Seed, tensor::cpu::vector::vectorised};
 
 /// Largest number of patches of normal images that the bank is chosen from. Ours.
 pub const CANDIDATES: usize = 20_000;
 /// Largest number of patches in the bank. Ours; PatchCore's is a tenth or a hundredth of all.
 pub const BANK: usize = 500;
+/// Candidates that a thread compares at once. Ours.
+const PIECE: usize = 1024;
 /// Number of neighbours within the bank that determine how usual a bank patch is: PatchCore's b.
 const SUPPORT: usize = 9;
 
@@ -85,10 +90,8 @@ impl PatchCore {
 
     /// Returns the squared distance to the nearest patch of the bank, and its index.
     fn nearest(&self, patch: &[f32]) -> (f32, usize) {
-        let rows = self.bank.chunks_exact(self.width).enumerate();
-        rows.map(|(place, row)| (squared(patch, row), place))
-            .min_by(|a, b| a.0.total_cmp(&b.0))
-            .unwrap_or((f32::INFINITY, 0))
+        let squares = squared_to_each(patch, &self.bank).into_iter().zip(0..);
+        squares.fold((f32::INFINITY, 0), |best, next| if next.0 < best.0 { next } else { best })
     }
 
     fn row(&self, place: usize) -> &[f32] {
@@ -103,10 +106,16 @@ pub(super) fn farthest_first<'a>(candidates: &[&'a [f32]], most: usize) -> Vec<&
     while taken.len() < most.min(candidates.len()) {
         let last = candidates[next];
         taken.push(last);
-        far.par_iter_mut()
-            .with_min_len(1024)
-            .zip(candidates)
-            .for_each(|(far, candidate)| *far = far.min(squared(candidate, last)));
+        far.par_chunks_mut(PIECE).zip(candidates.par_chunks(PIECE)).for_each(|(far, candidates)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (far, candidate) in far.iter_mut().zip(candidates) {
+                        *far = far.min(squared(candidate, last));
+                    }
+                },
+            );
+        });
         let (place, distance) = far
             .iter()
             .enumerate()

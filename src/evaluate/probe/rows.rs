@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 
+use crate::tensor::cpu::vector::vectorised;
+
 /// Rows per block of a sum.
 pub const ROWS: usize = 1024;
 
@@ -120,8 +122,7 @@ impl DesignMatrix {
         let mut products = vec![0.0; self.count()];
         let of_piece = |(piece, products): (usize, &mut [f64])| -> Result<()> {
             let rows = self.rows(piece * (ROWS / 4), products.len())?;
-            let rows = rows.chunks_exact(self.width);
-            products.iter_mut().zip(rows).for_each(|(product, row)| *product = dot(row, vector));
+            dots(vector, &rows, products);
             Ok(())
         };
         products.par_chunks_mut(ROWS / 4).enumerate().try_for_each(of_piece)?;
@@ -238,7 +239,20 @@ pub fn solve(matrix: &mut [f64], mut vector: Vec<f64>) -> Option<Vec<f64>> {
     Some(vector)
 }
 
+/// Writes the dot product of `row` with each of `others`, stored one after the other.
+pub fn dots(row: &[f64], others: &[f64], out: &mut [f64]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (product, other) in out.iter_mut().zip(others.chunks_exact(row.len())) {
+                *product = dot(other, row);
+            }
+        },
+    );
+}
+
 /// Dot product in eight lanes, which the compiler can keep in vector registers.
+#[inline(always)]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
