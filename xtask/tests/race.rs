@@ -121,13 +121,22 @@ fn loaders_read_what_their_case_names() {
     assert_eq!(started.len(), 3);
 }
 
+/// Lines of a script that note how many threads our side has, which the same process started before the script.
+fn note_our_threads(root: &Path) -> String {
+    let note = root.join("threads").display().to_string();
+    format!(
+        "for other in /proc/[0-9]*; do\n  grep -q \"^PPid:[[:space:]]*$PPID$\" $other/status &&\n  \
+         tr '\\0' '\\n' < $other/environ | grep ^RAYON_NUM_THREADS= >> {note}\ndone 2> /dev/null"
+    )
+}
+
 /// The other format is deleted when PyTorch's side starts, which ours must not notice.
 #[test]
 fn both_loaders_read_the_same_format() {
     let root = TempDir::new().unwrap();
     let then = "from=${line#*'\"loader\":\"'}; from=${from%%'\"'*}\n\
                 case \"$from\" in */png) mv \"$from/../jpeg\" \"$from/../hidden\" ;; esac\nseconds=10";
-    let python = python(root.path(), then);
+    let python = python(root.path(), &format!("{}\n{then}", note_our_threads(root.path())));
     let out = root.path().display().to_string();
     let race = |flags: &[&str]| skewbench(&[&["race", "--python", &python, "--loader"], flags].concat());
     let said = told(&race(&["--images", "5", "--pairs", "1", "--only", "png 720x576", "--out", &out]));
@@ -143,6 +152,10 @@ fn both_loaders_read_the_same_format() {
         serde_json::from_str(&fs::read_to_string(root.path().join("race.json")).unwrap()).unwrap();
     assert!(race["cases"][1]["memory_bytes"].is_null() && race["threads"] == 1, "{race}");
     assert_eq!(race["cases"][1]["seconds"]["pytorch"], json!([2.0]));
+    if cfg!(target_os = "linux") {
+        let threads = fs::read_to_string(root.path().join("threads")).unwrap();
+        assert_eq!(threads, "RAYON_NUM_THREADS=1\n".repeat(2), "ours have one thread, too");
+    }
 }
 
 #[test]

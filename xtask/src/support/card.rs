@@ -92,6 +92,13 @@ mod tests {
         );
     }
 
+    /// Only a sign behind a space begins a comment.
+    #[test]
+    fn a_sign_in_a_name_is_no_comment() {
+        let found = continued("cargo xtask reproduce --data folder=a#1 --out x # and more");
+        assert_eq!(found, ["    cargo xtask reproduce --data folder=a#1 --out x", "    # and more"]);
+    }
+
     /// With committed records: the lines contain everything that a card says, in order, and nothing else.
     #[test]
     fn a_card_is_shown_as_a_whole() {

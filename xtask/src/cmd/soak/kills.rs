@@ -227,14 +227,18 @@ mod tests {
         write("c.safetensors", "more");
         write("d.checkpoint", "");
         write("e.lock", "");
+        write(".f.tmp7", "");
+        write("g.json-torn", "");
         let mut told = found().unwrap();
         told.sort();
         let expected = [
+            ".f.tmp7 is left over",
             "a.safetensors differs",
             "b.logits.csv is missing",
             "c.safetensors is unexpected",
             "d.checkpoint is left over",
             "e.lock is left over",
+            "g.json-torn is left over",
         ];
         assert_eq!(told, expected.map(|fault| format!("table1/{fault}")));
     }
