@@ -90,9 +90,13 @@ fn a_race_reports_each_side_under_its_own_name() {
 #[test]
 fn loaders_read_what_their_case_names() {
     let root = TempDir::new().unwrap();
-    let then = "from=${line#*'\"loader\":\"'}; from=${from%%'\"'*}\n\
-                [ -d \"$from/../store-64\" ] && rm -r \"$from\"\nseconds=12";
-    let python = python(root.path(), then);
+    let store = root.path().join("store");
+    let then = format!(
+        "from=${{line#*'\"loader\":\"'}}; from=${{from%%'\"'*}}\n\
+         [ -d \"$from/../store-64\" ] && cp -r \"$from/../store-64\" {} && rm -r \"$from\"\nseconds=12",
+        store.display()
+    );
+    let python = python(root.path(), &then);
     let flags =
         ["--loader", "--pillow", "--images", "6", "--pairs", "3", "--threads", "7", "--only", "64 px"];
     let said = told(&skewbench(&[&["race", "--python", &python], &flags[..]].concat()));
@@ -119,6 +123,7 @@ fn loaders_read_what_their_case_names() {
         assert!(case["loader"].as_str().unwrap().ends_with(&format!("/{kind}")), "{case}");
     }
     assert_eq!(started.len(), 3);
+    assert_eq!(skewbench::data::store::shorter_side(&store).unwrap(), Some(96), "as the case says");
 }
 
 /// Lines of a script that note how many threads our side has, which the same process started before the script.

@@ -188,7 +188,9 @@ mod tests {
                     .arguments;
             captured::output(|| run(&arguments).unwrap())
         };
-        let all = difference::between(&read(&first).unwrap(), &read(&second).unwrap());
+        let mut all = Vec::new();
+        let read = || all = difference::between(&read(&first).unwrap(), &read(&second).unwrap());
+        assert_eq!(captured::errors(read), "", "cells that neither folder has do not matter");
         let natural = all.iter().filter(|one| one.scored.validation == Share::NATURAL).count();
         assert!(natural > 2 && all.len() > natural, "{natural} of {}", all.len());
         let end = |count: usize| {
@@ -212,6 +214,7 @@ mod tests {
             difference(1, [0.5, 0.625], Some(0.25), Change::WithinNoise),
             difference(2, [0.5, 0.75], Some(0.125), Change::MovedBeyondNoise),
             difference(5, [0.75, 0.25], Some(0.125), Change::MovedBeyondNoise),
+            difference(15, [0.5, 0.625], Some(0.015625), Change::MovedBeyondNoise),
             difference(45, [0.25, 0.375], None, Change::Undecided),
         ];
         let rows = |told: &str| -> Vec<Vec<String>> {
@@ -223,7 +226,11 @@ mod tests {
         let f1 = Metric::F1.to_string();
         let row = |share: &str, numbers: &str| format!("{} {f1} {numbers}", cells(share));
         let joined: Vec<String> = told[1..].iter().map(|row| row.join(" ")).collect();
-        let moved = [row("5%", "0.750 0.250 -0.500 0.125"), row("2%", "0.500 0.750 +0.250 0.125")];
+        let moved = [
+            row("15%", "0.500 0.625 +0.125 0.016"),
+            row("5%", "0.750 0.250 -0.500 0.125"),
+            row("2%", "0.500 0.750 +0.250 0.125"),
+        ];
         assert_eq!(joined, moved);
         let told = rows(&captured::output(|| print(&all, true)));
         let joined: Vec<String> = told[1..].iter().map(|row| row.join(" ")).collect();

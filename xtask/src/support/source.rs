@@ -377,6 +377,45 @@ mod tests {
         assert_eq!(leaks(Purpose::Tuning, OnLeak::Stop), (0, 0));
     }
 
+    /// Pictures of 32 pixels are enlarged 2.1 times to reach 68.
+    #[test]
+    fn what_an_examination_finds_is_a_limit_of_the_data() {
+        let root = tempfile::tempdir().unwrap();
+        let choice: Choice = super::super::committed::pictures(root.path(), [24, 12]).parse().unwrap();
+        let limits = |side| {
+            let scale = Scale { side, ..Scale::small() };
+            choice.open(&scale, Purpose::Study, &Reading::default()).unwrap().limits.join("\n")
+        };
+        let told = limits(68);
+        for split in ["27 of 27 training", "9 of 9 validation"] {
+            let expected = format!("{split} images are enlarged more than twice to reach 68 px");
+            assert!(told.contains(&expected), "{told}");
+        }
+        assert!(!limits(64).contains("enlarged"));
+    }
+
+    /// A column of groups is the user's own word.
+    #[test]
+    fn groups_of_a_table_are_not_found_again_by_names() {
+        let root = tempfile::tempdir().unwrap();
+        super::super::committed::pictures(root.path(), [24, 12]);
+        let rows: String = (0..36)
+            .map(|number| {
+                let kind = if number < 24 { "normal" } else { "defect" };
+                format!("{kind}/{number:03}.png,{kind},pipe{}\n", number / 3)
+            })
+            .collect();
+        std::fs::write(root.path().join("t.csv"), format!("path,label,group\n{rows}")).unwrap();
+        let choice = Choice::Csv(root.path().join("t.csv"));
+        let open = |group_by: Option<&str>| {
+            let group_by = group_by.map(|rule| rule.parse().unwrap());
+            choice.open(&Scale::small(), Purpose::Study, &Reading { group_by, ..Reading::default() })
+        };
+        assert!(open(None).unwrap().train.group(0).is_some_and(|group| group.starts_with("pipe")));
+        let error = open(Some("([0-9])")).map(drop).unwrap_err().to_string();
+        assert_eq!(error, "the table has a column of groups: leave out --group-by, or the column");
+    }
+
     /// In a given split groups are suggested by the names on both sides: most of these are in validation.
     #[test]
     fn groups_are_suggested_by_all_names() {
