@@ -167,6 +167,7 @@ fn a_process_that_fails_is_counted_and_its_reason_is_shown() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("[0] error: 1 of 3 cells failed; the others are finished"), "{said}");
     assert!(said.contains("none-resnet18-natural-seed0.logits.csv"), "{said}");
+    assert!(root.path().join("out/tables").is_dir(), "what there is, is written up");
     let message = error(&submit(&["--local", "2"], &asked, root.path()));
     assert!(message.ends_with(&expected.replace("1 of 1", "2 of 2")), "{message}");
     let few = submit_with_gpus("3", &asked);

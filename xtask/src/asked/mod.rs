@@ -651,6 +651,22 @@ mod tests {
         assert!(group(&grouped, 0).is_some());
         assert_eq!(group(&own(folder.path(), flags), 0), None);
 
+        // No sample is above 4,000, so twelve bits would do.
+        let deep = folder.path().join("deep");
+        for (kind, number) in (0..12_u32).map(|number| (if number < 8 { "normal" } else { "defect" }, number))
+        {
+            std::fs::create_dir_all(deep.join(kind)).unwrap();
+            let grey = |x: u32, y: u32| image::Luma([((x * 37 + y * 91 + 13) * (number + 7) % 4_000) as u16]);
+            let path = deep.join(kind).join(format!("{number:02}.png"));
+            image::ImageBuffer::from_fn(32, 32, grey).save(path).unwrap();
+        }
+        let bits = |more: &str| {
+            let run = run(&format!("--side 32 --data folder={} {flags} {more}", deep.display())).unwrap();
+            let source = run.sources.all().next().unwrap();
+            (source.sample_bits().map(|bits| bits.bits()), run.plan.sample_bits.map(|bits| bits.bits()))
+        };
+        assert_eq!([bits(""), bits("--sample-bits 14")], [(Some(12), None), (Some(14), Some(14))]);
+
         // One picture of validation is a copy of one of training.
         let [data, out] = ["given", "out"].map(|name| folder.path().join(name));
         for (split, counts) in [("train", [12, 6]), ("validation", [8, 5])] {
