@@ -137,11 +137,6 @@ mod tests {
             json!([{ "name": "results", "mountPath": "/results" }])
         );
         assert!(pod["containers"][0]["resources"].is_null(), "no GPU");
-        let elsewhere = of(&["--mount", "/data", "--tasks", "9", "--at-once", "4"]);
-        let spec = &elsewhere["spec"];
-        assert_eq!([&spec["completions"], &spec["parallelism"]], [&json!(9), &json!(4)]);
-        let container = &spec["template"]["spec"]["containers"][0];
-        assert_eq!(container["volumeMounts"], json!([{ "name": "results", "mountPath": "/data" }]));
         assert_eq!(pod["volumes"][0]["persistentVolumeClaim"]["claimName"], "c");
         let other = of(&["--tasks", "5", "--at-once", "2", "--mount", "/m"]);
         assert_eq!((&other["spec"]["completions"], &other["spec"]["parallelism"]), (&json!(5), &json!(2)));
