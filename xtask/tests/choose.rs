@@ -104,6 +104,26 @@ fn auroc(out: &Path, cell: &str) -> f64 {
     scores.iter().find(all).unwrap()["auroc"].as_f64().unwrap()
 }
 
+/// Checks that each cell has its scores for TensorBoard, and no weights.
+fn stores_what_was_asked_for(out: &Path, events: &Path) {
+    for cell in ["random_weights/none-resnet18-natural-seed2", "extension/supervised-vit_tiny-natural-seed1"]
+    {
+        assert_eq!(fs::read_dir(events.join(cell)).unwrap().count(), 1, "{cell}");
+        assert!(!out.join(cell).with_extension("safetensors").exists(), "{cell}");
+    }
+}
+
+/// Whatever the scores, no arm is 99 above another; of five seeds each look is judged more strictly.
+fn other_flags_judge_the_same_records(data: &str, out: &Path) {
+    for (seeds, margin) in [(5, 99.0), (2, 0.0)] {
+        let output = choose_of(&seeds.to_string(), data, out, &["--margin", &margin.to_string()]);
+        succeeds(&output);
+        is_judged_as_asked(&String::from_utf8_lossy(&output.stdout), out, seeds, margin);
+    }
+    let two = [judged(out, 2, 99.0), judged(out, 5, 99.0)].map(|(above, _)| above);
+    assert_ne!(two[0], two[1]);
+}
+
 #[test]
 fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
     let root = TempDir::new().unwrap();
@@ -149,11 +169,7 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
         6
     );
 
-    for cell in ["random_weights/none-resnet18-natural-seed2", "extension/supervised-vit_tiny-natural-seed1"]
-    {
-        assert_eq!(fs::read_dir(events.join(cell)).unwrap().count(), 1, "{cell}: its scores for TensorBoard");
-        assert!(!out.join(cell).with_extension("safetensors").exists(), "{cell}: no weights were asked for");
-    }
+    stores_what_was_asked_for(&out, &events);
     is_judged_as_asked(&told, &out, 2, 0.02);
 
     // `status` sees the floors and all rounds as one command.
@@ -165,15 +181,7 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
     assert_eq!(progress.matches("finished earlier").count(), 7 + 4, "{progress}");
     assert_eq!(verdict(&String::from_utf8_lossy(&again.stdout)), verdict(&told));
 
-    // Whatever the scores, no arm is 99 above another; of five seeds each look is judged more strictly.
-    for (seeds, margin) in [(5, 99.0), (2, 0.0)] {
-        let output = choose_of(&seeds.to_string(), &data, &out, &["--margin", &margin.to_string()]);
-        succeeds(&output);
-        is_judged_as_asked(&String::from_utf8_lossy(&output.stdout), &out, seeds, margin);
-    }
-    let two = [judged(&out, 2, 99.0), judged(&out, 5, 99.0)].map(|(above, _)| above);
-    assert_ne!(two[0], two[1]);
-
+    other_flags_judge_the_same_records(&data, &out);
     let message = error(&choose(&data, &root.path().join("never"), &["--hours", "0"]));
     assert!(message.contains("--hours must be above 0, found 0"), "{message}");
 
