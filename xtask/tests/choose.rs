@@ -9,7 +9,17 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
-use skewbench::results::Folder;
+use skewbench::{
+    analysis::{
+        Axes,
+        elimination::{Elimination, End, Rule},
+    },
+    backbone::Name::{ResNet18, ViTTiny},
+    data::Share,
+    method::Name::Supervised,
+    results::Folder,
+    study::Study,
+};
 use support::{SMALL, error, folder, skewbench, succeeds};
 use tempfile::TempDir;
 
@@ -32,10 +42,57 @@ fn noisy(root: &Path) -> String {
 }
 
 fn choose(data: &str, out: &Path, more: &[&str]) -> std::process::Output {
+    choose_of("2", data, out, more)
+}
+
+fn choose_of(seeds: &str, data: &str, out: &Path, more: &[&str]) -> std::process::Output {
     let out = out.to_string_lossy();
-    let own =
-        ["choose", "--only", "supervised", "--seeds", "2", "--epochs", "0", "--data", data, "--out", &out];
-    skewbench(&[&own[..], &SMALL, more].concat())
+    let own = ["choose", "--only", "supervised", "--seeds", seeds, "--no-weights", "--epochs", "0"];
+    skewbench(&[&own[..], &["--data", data, "--out", &out], &SMALL, more].concat())
+}
+
+/// Judges the first two seeds of both arms as a choice with these flags should. Returns how far each arm may be above
+/// the leader, as the table says it, and why the choice ends.
+fn judged(out: &Path, seeds: usize, margin: f64) -> (BTreeMap<String, String>, Option<End>) {
+    let arm = |backbone| {
+        let (method, share) = (Some(Supervised), Share::NATURAL);
+        Axes { study: Study::Extension, method, backbone: Some(backbone), share }.converged()
+    };
+    let mut race = Elimination::new(&[ResNet18, ViTTiny].map(arm), Rule::new(2, seeds, margin).unwrap());
+    let of = |(at, seed): &(skewbench::analysis::Scored, u64)| {
+        auroc(out, &format!("extension/supervised-{}-natural-seed{seed}", at.cell.backbone_id()))
+    };
+    let scores: Vec<f64> = race.pending().iter().map(of).collect();
+    let look = race.judge_scores(&scores).unwrap();
+    let leader = look.contest.leader().scored;
+    let above = look.contest.0.iter().map(|arm| {
+        let most =
+            if arm.scored == leader { "-".to_owned() } else { format!("at most {:+.3}", arm.above_leader) };
+        (format!("supervised on {}", arm.scored.cell.backbone_id()), most)
+    });
+    (above.collect(), look.end)
+}
+
+/// Checks that the table and the sentence follow from the records by the number of arms, `--seeds` and `--margin`.
+fn is_judged_as_asked(told: &str, out: &Path, seeds: usize, margin: f64) {
+    let (above, end) = judged(out, seeds, margin);
+    let table = told.split("lowest, highest").nth(1).unwrap();
+    for (arm, most) in above {
+        let row = table.lines().find(|line| line.starts_with(&format!("{arm} "))).unwrap();
+        assert!(row.contains(&format!(" {most} ")), "{seeds} {margin} {most}: {told}");
+    }
+    let begin = match end.unwrap() {
+        End::Decided => "Decided",
+        End::Equivalent => "Settled",
+        End::Seeds => "Not decided",
+    };
+    let all = 2 * seeds;
+    let sentence = format!("\n{begin} after 4 of the whole grid's {all} trainings");
+    assert!(told.contains(&sentence), "{seeds} {margin} {sentence}: {told}");
+    assert_eq!(
+        told.contains(&format!("No other arm is above it by more than {margin}.")),
+        begin == "Settled"
+    );
 }
 
 /// Returns the AUROC of the converged probe on all validation images.
@@ -47,11 +104,32 @@ fn auroc(out: &Path, cell: &str) -> f64 {
     scores.iter().find(all).unwrap()["auroc"].as_f64().unwrap()
 }
 
+/// Checks that each cell has its scores for TensorBoard, and no weights.
+fn stores_what_was_asked_for(out: &Path, events: &Path) {
+    for cell in ["random_weights/none-resnet18-natural-seed2", "extension/supervised-vit_tiny-natural-seed1"]
+    {
+        assert_eq!(fs::read_dir(events.join(cell)).unwrap().count(), 1, "{cell}");
+        assert!(!out.join(cell).with_extension("safetensors").exists(), "{cell}");
+    }
+}
+
+/// Whatever the scores, no arm is 99 above another; of five seeds each look is judged more strictly.
+fn other_flags_judge_the_same_records(data: &str, out: &Path) {
+    for (seeds, margin) in [(5, 99.0), (2, 0.0)] {
+        let output = choose_of(&seeds.to_string(), data, out, &["--margin", &margin.to_string()]);
+        succeeds(&output);
+        is_judged_as_asked(&String::from_utf8_lossy(&output.stdout), out, seeds, margin);
+    }
+    let two = [judged(out, 2, 99.0), judged(out, 5, 99.0)].map(|(above, _)| above);
+    assert_ne!(two[0], two[1]);
+}
+
 #[test]
 fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
     let root = TempDir::new().unwrap();
     let (data, out) = (noisy(root.path()), root.path().join("out"));
-    let first = choose(&data, &out, &[]);
+    let events = root.path().join("events");
+    let first = choose(&data, &out, &["--tensorboard", &events.to_string_lossy()]);
     succeeds(&first);
     let told = String::from_utf8_lossy(&first.stdout).into_owned();
     assert!(told.contains(
@@ -91,6 +169,9 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
         6
     );
 
+    stores_what_was_asked_for(&out, &events);
+    is_judged_as_asked(&told, &out, 2, 0.02);
+
     // `status` sees the floors and all rounds as one command.
     let runs = Folder::open(&out).unwrap().runs().unwrap();
     let [run] = &runs[..] else { panic!("{} commands", runs.len()) };
@@ -100,6 +181,7 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
     assert_eq!(progress.matches("finished earlier").count(), 7 + 4, "{progress}");
     assert_eq!(verdict(&String::from_utf8_lossy(&again.stdout)), verdict(&told));
 
+    other_flags_judge_the_same_records(&data, &out);
     let message = error(&choose(&data, &root.path().join("never"), &["--hours", "0"]));
     assert!(message.contains("--hours must be above 0, found 0"), "{message}");
 
@@ -140,8 +222,10 @@ fn what_does_not_fit_into_the_time_is_not_trained() {
     let in_the_way = out.join(format!("{cell}.logits.csv"));
     fs::create_dir_all(in_the_way.join("x")).unwrap();
     let flags: Vec<&str> = flags.iter().copied().filter(|word| !asked[..2].contains(word)).collect();
+    let page = fs::read(out.join("report.html")).unwrap();
     let message = error(&skewbench(&flags));
     let expected = "error: 1 of 4 trainings failed; the others are finished, and the same command tries these again:\n  ";
     assert!(message.contains(expected) && message.contains(&format!("{cell}.logits.csv")), "{message}");
     assert_eq!(Folder::open(&out).unwrap().records().unwrap().len(), 7 + 3);
+    assert!(fs::read(out.join("report.html")).unwrap() != page, "the page is renewed after each training");
 }

@@ -90,9 +90,13 @@ fn a_race_reports_each_side_under_its_own_name() {
 #[test]
 fn loaders_read_what_their_case_names() {
     let root = TempDir::new().unwrap();
-    let then = "from=${line#*'\"loader\":\"'}; from=${from%%'\"'*}\n\
-                [ -d \"$from/../store-64\" ] && rm -r \"$from\"\nseconds=12";
-    let python = python(root.path(), then);
+    let store = root.path().join("store");
+    let then = format!(
+        "from=${{line#*'\"loader\":\"'}}; from=${{from%%'\"'*}}\n\
+         [ -d \"$from/../store-64\" ] && cp -r \"$from/../store-64\" {} && rm -r \"$from\"\nseconds=12",
+        store.display()
+    );
+    let python = python(root.path(), &then);
     let flags =
         ["--loader", "--pillow", "--images", "6", "--pairs", "3", "--threads", "7", "--only", "64 px"];
     let said = told(&skewbench(&[&["race", "--python", &python], &flags[..]].concat()));
@@ -119,6 +123,16 @@ fn loaders_read_what_their_case_names() {
         assert!(case["loader"].as_str().unwrap().ends_with(&format!("/{kind}")), "{case}");
     }
     assert_eq!(started.len(), 3);
+    assert_eq!(skewbench::data::store::shorter_side(&store).unwrap(), Some(96), "as the case says");
+}
+
+/// Lines of a script that note how many threads our side has, which the same process started before the script.
+fn note_our_threads(root: &Path) -> String {
+    let note = root.join("threads").display().to_string();
+    format!(
+        "for other in /proc/[0-9]*; do\n  grep -q \"^PPid:[[:space:]]*$PPID$\" $other/status &&\n  \
+         tr '\\0' '\\n' < $other/environ | grep ^RAYON_NUM_THREADS= >> {note}\ndone 2> /dev/null"
+    )
 }
 
 /// The other format is deleted when PyTorch's side starts, which ours must not notice.
@@ -127,7 +141,7 @@ fn both_loaders_read_the_same_format() {
     let root = TempDir::new().unwrap();
     let then = "from=${line#*'\"loader\":\"'}; from=${from%%'\"'*}\n\
                 case \"$from\" in */png) mv \"$from/../jpeg\" \"$from/../hidden\" ;; esac\nseconds=10";
-    let python = python(root.path(), then);
+    let python = python(root.path(), &format!("{}\n{then}", note_our_threads(root.path())));
     let out = root.path().display().to_string();
     let race = |flags: &[&str]| skewbench(&[&["race", "--python", &python, "--loader"], flags].concat());
     let said = told(&race(&["--images", "5", "--pairs", "1", "--only", "png 720x576", "--out", &out]));
@@ -143,6 +157,10 @@ fn both_loaders_read_the_same_format() {
         serde_json::from_str(&fs::read_to_string(root.path().join("race.json")).unwrap()).unwrap();
     assert!(race["cases"][1]["memory_bytes"].is_null() && race["threads"] == 1, "{race}");
     assert_eq!(race["cases"][1]["seconds"]["pytorch"], json!([2.0]));
+    if cfg!(target_os = "linux") {
+        let threads = fs::read_to_string(root.path().join("threads")).unwrap();
+        assert_eq!(threads, "RAYON_NUM_THREADS=1\n".repeat(2), "ours have one thread, too");
+    }
 }
 
 #[test]

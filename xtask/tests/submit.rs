@@ -8,6 +8,7 @@ mod support;
 
 use std::{
     env, fs,
+    io::{BufRead, BufReader, Read},
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Output, Stdio},
@@ -166,6 +167,9 @@ fn a_process_that_fails_is_counted_and_its_reason_is_shown() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("[0] error: 1 of 3 cells failed; the others are finished"), "{said}");
     assert!(said.contains("none-resnet18-natural-seed0.logits.csv"), "{said}");
+    assert!(root.path().join("out/tables").is_dir(), "what there is, is written up");
+    let message = error(&submit(&["--local", "2"], &asked, root.path()));
+    assert!(message.ends_with(&expected.replace("1 of 1", "2 of 2")), "{message}");
     let few = submit_with_gpus("3", &asked);
     assert!(error(&few).contains("but the number of GPUs in CUDA_VISIBLE_DEVICES is 1"), "{}", error(&few));
 }
@@ -184,9 +188,14 @@ fn a_signal_reaches_the_processes_that_were_started() {
     let (data, out) = (folder(&camera(root.path(), "data", 0)), root.path().join("out"));
     let own = ["--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
     let mut submit = Command::new(env!("CARGO_BIN_EXE_skewbench"));
-    submit.args(["submit", "--local", "1", "--"]).args(own).args(SMALL);
+    submit.args(["submit", "--local", "2", "--"]).args(own).args(SMALL);
     submit.args(["--epochs", "100000", "--data", &data, "--out"]).arg(&out);
-    let submit = submit.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut submit = submit.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // One process trains the cell, the other waits for it.
+    let (mut output, mut said) = (BufReader::new(submit.stdout.take().unwrap()), String::new());
+    while !said.contains("] waiting for 1 cell in training by other processes\n") {
+        assert!(output.read_line(&mut said).unwrap() > 0, "{said}");
+    }
     let lock = out.join("extension/supervised-resnet18-natural-seed0.lock");
     let begun = Instant::now();
     while !fs::read_to_string(&lock).is_ok_and(|text| text.contains("\nloss = ")) {
@@ -194,13 +203,12 @@ fn a_signal_reaches_the_processes_that_were_started() {
         std::thread::sleep(Duration::from_millis(20));
     }
     Command::new("kill").args(["-TERM", &submit.id().to_string()]).status().unwrap();
-    let ended = submit.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-    assert_eq!(ended.status.signal(), Some(15), "{said}");
-    assert!(
-        said.lines().any(|line| line.starts_with("[0] ") && line.contains(" 0 of 1 cells are finished. ")),
-        "{said}"
-    );
+    output.read_to_string(&mut said).unwrap();
+    assert_eq!(submit.wait().unwrap().signal(), Some(15), "{said}");
+    for process in ["[0] ", "[1] "] {
+        let stopped = |line: &str| line.starts_with(process) && line.contains(" 0 of 1 cells are finished. ");
+        assert!(said.lines().any(stopped), "{process}: {said}");
+    }
     assert!(said.ends_with("stopped. Run the same command again to resume.\n"), "{said}");
     assert!(lock.with_extension("checkpoint").exists(), "its state is kept");
 }

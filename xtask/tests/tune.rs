@@ -127,6 +127,15 @@ fn trials_are_records_and_the_best_is_chosen() {
         String::from_utf8_lossy(&failed.stdout).contains("\nrecords and tuning.json: "),
         "it is summed up"
     );
+
+    // Records of another experiment in the second stage are found before anything is trained in the first.
+    (0..3).for_each(|trial| fs::remove_file(cell(trial, 0)).unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    command.args(["tune", "--images", "60", "--epochs", "2"]).args(asked);
+    let other = command.arg("--out").arg(&out).output().unwrap();
+    let message = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(!other.status.success() && message.contains("epochs: 1 stored, 2 requested"), "{message}");
+    assert!((0..3).all(|trial| !cell(trial, 0).exists()));
 }
 
 /// Four trials with one seed; with the other seed trial 0, and as many more as there are finalists.

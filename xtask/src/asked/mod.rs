@@ -540,6 +540,36 @@ mod tests {
         assert_eq!(told.lines().last(), Some(few));
     }
 
+    /// By hand: at 45 %, 9 defects go with 11 normal images, in five batches of four; all 27 images fill six.
+    #[test]
+    fn the_shortest_training_says_how_long_all_must_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags =
+            "--study table1 --only supervised-resnet18 --shares natural,45% --epochs 1 --batch-size 4";
+        let run = own(folder.path(), flags);
+        let told = run.too_few_steps(&run.resolve().unwrap()).unwrap();
+        let begin = "2 of 2 cells train for fewer than 100 steps, the shortest for 5. ";
+        assert!(told.starts_with(begin) && told.contains("--epochs 60 gives every cell 300 steps"), "{told}");
+    }
+
+    /// Nobody chose the numbers of labels and the classes, so those that the data do not have are left out, even at a
+    /// share that was asked for. Of 9 defects, budgets of 20 and 100 cannot be labelled; the pictures have no classes.
+    #[test]
+    fn budgets_and_classes_that_the_data_lack_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = own(
+            folder.path(),
+            "--study table1,label_budgets,unseen --only supervised-resnet18 --shares natural",
+        );
+        let Outcome { resolved, stopped, left_out } = run.resolve_each().unwrap();
+        let found: Vec<&str> = resolved.iter().map(|resolved| resolved.cell.study.id()).collect();
+        assert_eq!((found, stopped.len()), (vec!["extension", "label_budget"], 0), "{stopped:?}");
+        let told = left_out.join("\n");
+        for cell in ["label_budget/", "unseen/"] {
+            assert!(left_out.iter().any(|line| line.starts_with(cell)), "{cell}: {told}");
+        }
+    }
+
     /// One file for two purposes, another that nothing starts from.
     #[test]
     fn files_of_weights_are_told_with_what_becomes_of_them() {
@@ -596,12 +626,13 @@ mod tests {
         let scored = told(&format!("{cells} given_weights --init {path} --frozen {path}"));
         assert_eq!(scored, [&frozen[..], &unused].concat(), "a floor does not start from it");
         assert!(told(&format!("{cells} random_weights")).is_empty());
-        let flags = format!("{cells} simclr-resnet18 --init {path} --epochs 0");
         let data = crate::support::committed::pictures(&folder.path().join("data"), [24, 12]);
-        let error = run(&format!("--side 32 --data {data} {flags}")).map(drop).unwrap_err().to_string();
         let expected = "--epochs 0 with --init would show the file's weights under the names of methods; --frozen scores them \
                         under their own";
-        assert_eq!(error, expected);
+        for only in ["simclr-resnet18", "simclr-resnet18,random_weights"] {
+            let flags = format!("--side 32 --data {data} {cells} {only} --init {path} --epochs 0");
+            assert_eq!(run(&flags).map(drop).unwrap_err().to_string(), expected, "{only}");
+        }
         assert_eq!(
             told(&format!("{cells} random_weights --init {path} --epochs 0")).len(),
             1,
@@ -619,6 +650,22 @@ mod tests {
             |run: &Run, index| run.sources.all().next().unwrap().train.group(index).map(str::to_owned);
         assert!(group(&grouped, 0).is_some());
         assert_eq!(group(&own(folder.path(), flags), 0), None);
+
+        // No sample is above 4,000, so twelve bits would do.
+        let deep = folder.path().join("deep");
+        for (kind, number) in (0..12_u32).map(|number| (if number < 8 { "normal" } else { "defect" }, number))
+        {
+            std::fs::create_dir_all(deep.join(kind)).unwrap();
+            let grey = |x: u32, y: u32| image::Luma([((x * 37 + y * 91 + 13) * (number + 7) % 4_000) as u16]);
+            let path = deep.join(kind).join(format!("{number:02}.png"));
+            image::ImageBuffer::from_fn(32, 32, grey).save(path).unwrap();
+        }
+        let bits = |more: &str| {
+            let run = run(&format!("--side 32 --data folder={} {flags} {more}", deep.display())).unwrap();
+            let source = run.sources.all().next().unwrap();
+            (source.sample_bits().map(|bits| bits.bits()), run.plan.sample_bits.map(|bits| bits.bits()))
+        };
+        assert_eq!([bits(""), bits("--sample-bits 14")], [(Some(12), None), (Some(14), Some(14))]);
 
         // One picture of validation is a copy of one of training.
         let [data, out] = ["given", "out"].map(|name| folder.path().join(name));

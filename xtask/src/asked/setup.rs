@@ -257,8 +257,7 @@ mod tests {
 
     #[test]
     fn every_flag_changes_its_own_part_of_the_plan() {
-        let plain = told("");
-        assert_eq!(plain[5..], ["short", "own", "fail", "all", "false"]);
+        assert_eq!(told("")[5..], ["short", "own", "fail", "all", "false"]);
         for (flags, place, expected) in [
             ("--side 96", 1, "96"),
             ("--epochs 9", 2, "9"),
@@ -271,9 +270,11 @@ mod tests {
             ("--sample-bits 12", 8, "12"),
             ("--mixed-precision", 9, "true"),
         ] {
-            let mut changed = plain.clone();
-            changed[place] = expected.to_owned();
-            assert_eq!(told(flags), changed, "{flags}");
+            for scale in ["", "--quick", "--full"] {
+                let mut changed = told(scale);
+                changed[place] = expected.to_owned();
+                assert_eq!(told(&format!("{flags} {scale}")), changed, "{flags} {scale}");
+            }
         }
     }
 

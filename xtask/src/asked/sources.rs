@@ -134,15 +134,23 @@ mod tests {
     #[test]
     fn what_part_of_a_source_is_used_is_said_in_images() {
         let drawn = || synthetic::source(Seed::root(0), 31, 22, 32);
-        let source = Source { name: "sewer-ml".to_owned(), ..drawn() };
         let half = |dataset: &dyn Dataset| {
             let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
             defects / 2 + (dataset.labels().len() - defects) / 2
         };
-        let (train, validation) = (half(&*source.train), half(&*source.validation));
-        let told = sampled(&source, &Plan::new(Scale::full())).unwrap();
-        let expected = format!("1/2 of it is used, {train} training and {validation} validation images: ");
-        assert!(told.starts_with(&expected), "{told}");
+        let mut both_odd = 0;
+        for (train, validation) in [(31, 22), (36, 24), (38, 26), (40, 28), (42, 30)] {
+            let drawn = synthetic::source(Seed::root(0), train, validation, 32);
+            let source = Source { name: "sewer-ml".to_owned(), ..drawn };
+            let halves = [half(&*source.train), half(&*source.validation)];
+            let told = sampled(&source, &Plan::new(Scale::full())).unwrap();
+            let [first, second] = halves;
+            let expected = format!("1/2 of it is used, {first} training and {second} validation images: ");
+            assert!(told.starts_with(&expected), "{told}");
+            both_odd += usize::from(first != train / 2) + usize::from(second != validation / 2);
+        }
+        assert!(both_odd > 0, "an odd number of either kind loses an image each");
+        let source = Source { name: "sewer-ml".to_owned(), ..drawn() };
         assert_eq!(sampled(&drawn(), &Plan::new(Scale::full())), None);
         assert_eq!(sampled(&source, &Plan::new(Scale::small())), None);
     }
@@ -162,6 +170,11 @@ mod tests {
         let many = (30_000, 100);
         assert!(remembers(Scale { synthetic_images: many, ..Scale::small() }, true));
         assert!(!remembers(Scale { synthetic_images: many, ..Scale::full() }, true));
+        // Three bytes for each of 224 x 224 pixels: a GiB holds 7,133 images, whichever of them a cell trains on.
+        for (images, fit) in [(7_133, true), (7_134, false)] {
+            let scale = Scale { synthetic_images: (images, 100), ..Scale::full() };
+            assert_eq!(remembers(scale, true), fit, "{images}");
+        }
         assert!(!remembers(Scale::quick(), false));
     }
 
@@ -203,7 +216,7 @@ mod tests {
         let (train, validation) = (percent(&*source.train), percent(&*source.validation));
         let source = Source {
             leaks: vec!["a leak".to_owned(), "another".to_owned()],
-            interpretation: vec!["as understood".to_owned()],
+            interpretation: ["as understood", "and as suggested"].map(str::to_owned).to_vec(),
             ..source
         };
         let sources = |drawn, source| Sources { by_side: [(32, source)].into(), drawn };
@@ -211,7 +224,7 @@ mod tests {
         let told = captured::output(|| sources.describe(&Plan::new(Scale::small())));
         let expected = format!(
             "data    synthetic, 32 px: train 30 images, {train:.1} % defects; validation 20 images, {validation:.1} % defects\n        \
-             as understood\n"
+             as understood\n        and as suggested\n"
         );
         assert_eq!(told, expected);
         let way = "--on-leak accept continues, and notes it in the records and on the page";

@@ -221,7 +221,8 @@ mod tests {
     fn parts_are_whole_together_and_keep_what_begins_with_another() {
         let all = || {
             let shares = [Share::percent(5), Share::percent(45)];
-            cells(&[Study::Table1, Study::FineTuned, Study::Floors], &shares, 2, &[], None).unwrap()
+            let studies = [Study::Table1, Study::FineTuned, Study::LabelBudgets, Study::Floors];
+            cells(&studies, &shares, 2, &[], None).unwrap()
         };
         for of in [1, 2, 5, 1000] {
             let mut found = Vec::new();
@@ -272,6 +273,16 @@ mod tests {
                 "{name}"
             );
             assert!(cells.iter().all(|cell| cell.seed == 0), "{name}");
+            // Pixels and given weights have no randomness, and so one seed.
+            let later = name.parse::<Study>().unwrap().cells(&shares, 3, frozen);
+            let with_seeds =
+                cells.iter().filter(|cell| !["pixels", "given_weights"].contains(&cell.study.id()));
+            assert_eq!(later.len(), with_seeds.count(), "{name}");
+            assert!(later.iter().all(|cell| cell.seed == 3), "{name}");
+        }
+        for study in [Study::LabelBudgets, Study::Unseen] {
+            let cells = study.cells(&[Share::percent(5), Share::percent(15)], 0, None);
+            assert!(cells.iter().all(|cell| cell.share == Share::percent(15)), "the largest of these shares");
         }
         let ablations = Study::Ablations.cells(&shares, 3, None);
         assert!(ablations.len() == 9 && ablations.iter().all(|cell| cell.seed == 3));

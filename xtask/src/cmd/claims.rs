@@ -315,6 +315,29 @@ mod tests {
         assert!(heads.len() > 2 && heads[0].starts_with("(1) paper: "), "{output}");
     }
 
+    /// Records of two settings are two bodies of numbers beside the paper's.
+    #[test]
+    fn every_setting_is_judged_and_by_the_margin_that_was_given() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = skewbench::results::Folder::open(root.path()).unwrap();
+        for (scale, seeds) in [("small", 0..2), ("quick", 2..4)] {
+            for seed in seeds {
+                let mut record = crate::support::committed::record("table1", "simclr", seed);
+                record.settings.scale = scale.to_owned();
+                folder.write(&record).unwrap();
+            }
+        }
+        let reading = reading::read(&[root.path().to_owned()]);
+        let mut bodies = vec![claims::paper().with_margin(0.25)];
+        for (setting, _) in reading.frame.settings() {
+            bodies.push(Evidence::measured(&setting, &reading.frame.setting(&setting)).with_margin(0.25));
+        }
+        assert_eq!(bodies.len(), 3);
+        let judged: Judged = claims::all().into_iter().map(|claim| (claim, judge(claim, &bodies))).collect();
+        let found = told(&format!("{} --json --margin 0.25", root.path().display()));
+        assert_eq!(found, as_json(&judged, &bodies).unwrap() + "\n");
+    }
+
     /// JSON keeps all but the last bit of a number.
     fn assert_near(told: &serde_json::Value, name: &str, expected: Option<f64>) {
         let apart = told[name].as_f64().zip(expected).map(|(found, expected)| (found - expected).abs());

@@ -160,15 +160,19 @@ mod tests {
         Difference { scored: at, metric: Metric::F1, before, after, noise, change }
     }
 
-    /// Three seeds each: AUROC falls by far more than its spread, F1 rises by far less, and nothing else differs.
+    /// Three seeds each: AUROC of two methods falls by far more than its spread, F1 of one rises by far less, and
+    /// nothing else differs.
     #[test]
     fn changes_are_counted_by_their_kind() {
         let root = tempfile::tempdir().unwrap();
         let made = |name: &str, auroc: f64, f1: f64| {
             let path = root.path().join(name);
             let folder = skewbench::results::Folder::open(&path).unwrap();
-            for seed in 0..3 {
-                let mut record = committed::record("table1", "simclr", seed);
+            for (method, seed) in
+                ["simclr", "byol"].into_iter().flat_map(|of| (0..3).map(move |seed| (of, seed)))
+            {
+                let f1 = if method == "byol" { 0.25 } else { f1 };
+                let mut record = committed::record("table1", method, seed);
                 record.scores.retain(|score| score.classifier == "converged");
                 for score in record.scores.iter_mut().filter(|score| score.validation_share.is_none()) {
                     (score.auroc, score.f1) = (auroc + 0.001 * seed as f64, f1 + 0.1 * seed as f64);
@@ -184,18 +188,20 @@ mod tests {
                     .arguments;
             captured::output(|| run(&arguments).unwrap())
         };
-        let all = difference::between(&read(&first).unwrap(), &read(&second).unwrap());
+        let mut all = Vec::new();
+        let read = || all = difference::between(&read(&first).unwrap(), &read(&second).unwrap());
+        assert_eq!(captured::errors(read), "", "cells that neither folder has do not matter");
         let natural = all.iter().filter(|one| one.scored.validation == Share::NATURAL).count();
         assert!(natural > 2 && all.len() > natural, "{natural} of {}", all.len());
         let end = |count: usize| {
-            let equal = count - 2;
+            let equal = count - 3;
             format!(
-                "\n{count} scores: 1 changed beyond noise, 1 within noise, {equal} bit-identical, 0 undecided\n"
+                "\n{count} scores: 2 changed beyond noise, 1 within noise, {equal} bit-identical, 0 undecided\n"
             )
         };
         let plain = told(&[]);
         assert!(plain.ends_with(&end(natural)) && plain.contains("   0.901    0.601   -0.300"), "{plain}");
-        assert_eq!(plain.lines().count(), 2 + 2, "a head, what moved, an empty line and the counts: {plain}");
+        assert_eq!(plain.lines().count(), 3 + 2, "a head, what moved, an empty line and the counts: {plain}");
         let shares = told(&["--shares"]);
         assert!(shares.ends_with(&end(all.len())), "{shares}");
     }
@@ -208,6 +214,7 @@ mod tests {
             difference(1, [0.5, 0.625], Some(0.25), Change::WithinNoise),
             difference(2, [0.5, 0.75], Some(0.125), Change::MovedBeyondNoise),
             difference(5, [0.75, 0.25], Some(0.125), Change::MovedBeyondNoise),
+            difference(15, [0.5, 0.625], Some(0.015625), Change::MovedBeyondNoise),
             difference(45, [0.25, 0.375], None, Change::Undecided),
         ];
         let rows = |told: &str| -> Vec<Vec<String>> {
@@ -219,7 +226,11 @@ mod tests {
         let f1 = Metric::F1.to_string();
         let row = |share: &str, numbers: &str| format!("{} {f1} {numbers}", cells(share));
         let joined: Vec<String> = told[1..].iter().map(|row| row.join(" ")).collect();
-        let moved = [row("5%", "0.750 0.250 -0.500 0.125"), row("2%", "0.500 0.750 +0.250 0.125")];
+        let moved = [
+            row("15%", "0.500 0.625 +0.125 0.016"),
+            row("5%", "0.750 0.250 -0.500 0.125"),
+            row("2%", "0.500 0.750 +0.250 0.125"),
+        ];
         assert_eq!(joined, moved);
         let told = rows(&captured::output(|| print(&all, true)));
         let joined: Vec<String> = told[1..].iter().map(|row| row.join(" ")).collect();

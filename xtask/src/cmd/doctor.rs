@@ -350,6 +350,50 @@ mod tests {
         );
     }
 
+    /// Of a given split whose validation is the larger part: a bad image is a problem where a cell uses it.
+    #[test]
+    fn a_bad_image_is_a_problem_only_if_a_cell_uses_it() {
+        use clap::Parser;
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        for (split, counts) in [("train", [12, 3]), ("validation", [14, 8])] {
+            crate::support::committed::pictures(&data.join(split), counts);
+        }
+        let out = folder.path().join("out");
+        let line = format!(
+            "--data folder={} --out {} --side 32 --study floors --only pixels --shares 45% --headers",
+            data.display(),
+            out.display()
+        );
+        let arguments = Standalone::<Arguments>::parse_from(line.split_whitespace()).arguments;
+        let looked = arguments.asked.run(Lists::Read(&out)).unwrap();
+        let resolved = looked.resolve().unwrap();
+        let source = looked.sources.all().next().unwrap();
+        // At 45 % three defects go with three normal images, and nine are not used.
+        let used = &resolved[0].subset.indices;
+        let unused = (0..15).find(|index| !used.contains(index)).unwrap();
+        let last = source.validation.labels().len() - 1;
+        assert!(used.len() < 8 && last > 15 && resolved[0].validation.contains(&last));
+        let torn = |dataset: &dyn Dataset, index: usize| {
+            let name = dataset.files().unwrap().name(index).to_owned();
+            let known = ["", "train", "validation"].map(|split| data.join(split).join(&name));
+            let path = known.into_iter().find(|path| path.exists()).unwrap();
+            let before = std::fs::read(&path).unwrap();
+            std::fs::write(&path, "no image").unwrap();
+            let mut ended = Ok(());
+            let told = captured::output(|| ended = run(&arguments));
+            std::fs::write(&path, before).unwrap();
+            (ended.is_ok(), told)
+        };
+        let (sound, told) = torn(&*source.train, unused);
+        assert!(sound && told.contains("note     bad image in train: "), "{told}");
+        for (dataset, index) in [(&source.train, used[0]), (&source.validation, last)] {
+            let (sound, told) = torn(&**dataset, index);
+            let problems = told.lines().filter(|line| line.starts_with("PROBLEM  ")).count();
+            assert!(!sound && problems == 1, "{told}");
+        }
+    }
+
     #[test]
     fn headers_alone_find_what_is_missing_and_keep_nothing() {
         let folder = tempfile::tempdir().unwrap();

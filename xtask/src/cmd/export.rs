@@ -99,6 +99,54 @@ fn other_heads(notes: &BTreeMap<String, String>) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// A record of another side and normalisation than usual: both are noted in the file, which is used as it says.
+    #[test]
+    fn an_encoder_says_how_its_images_are_made() {
+        use serde_json::json;
+        use skewbench::{
+            backbone::Name::ResNet18,
+            data::Share,
+            experiment::{self, Cell, Init, Plan, Scale, Study},
+            method::Name::SimClr,
+            seed::Seed,
+        };
+
+        use crate::support::{committed, print::captured};
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let mut record = committed::record("table1", "simclr", 0);
+        let share = Share::percent(45);
+        let cell = Cell { study: Study::Table1, method: SimClr, backbone: ResNet18, share, seed: 0 };
+        let plan = Plan::new(Scale { resnet_width: 5, ..Scale::small() });
+        let model = experiment::build(&cell, &plan, 1.0, Seed::root(3)).unwrap();
+        let weights = folder.write_weights(&record.cell.id, model.parameters(), &BTreeMap::new()).unwrap();
+        record.beside = [("weights".to_owned(), weights)].into();
+        for (name, value) in [
+            ("side", json!(96)),
+            ("view1.side", json!(48)),
+            ("resnet.width", json!(5)),
+            ("normalisation.mean", json!([0.485, 0.456, 0.406])),
+            ("normalisation.deviation", json!([0.229, 0.224, 0.225])),
+        ] {
+            record.settings.values.insert(name.to_owned(), value);
+        }
+        folder.write(&record).unwrap();
+        let to = root.path().join("x.safetensors");
+        let arguments = Arguments {
+            folder: root.path().to_owned(),
+            cell: record.cell.id.clone(),
+            to: to.clone(),
+            overwrite: false,
+        };
+        let told = captured::output(|| run(&arguments).unwrap());
+        for note in ["input_side = 96", "resnet.width = 5", "backbone = resnet18", "method = simclr"] {
+            assert!(told.contains(&format!("\n  {note}\n")), "{note}: {told}");
+        }
+        let read = Init::new(&to, None).unwrap();
+        assert_eq!((read.normalisation, read.normalisation_from_header), (Normalisation::IMAGENET, true));
+        assert!(run(&arguments).is_err(), "nothing is overwritten");
+    }
+
     #[test]
     fn heads_that_timm_would_not_expect_are_told() {
         let told = |notes: &[(&str, &str)]| {

@@ -92,6 +92,13 @@ mod tests {
         );
     }
 
+    /// Only a sign behind a space begins a comment.
+    #[test]
+    fn a_sign_in_a_name_is_no_comment() {
+        let found = continued("cargo xtask reproduce --data folder=a#1 --out x # and more");
+        assert_eq!(found, ["    cargo xtask reproduce --data folder=a#1 --out x", "    # and more"]);
+    }
+
     /// With committed records: the lines contain everything that a card says, in order, and nothing else.
     #[test]
     fn a_card_is_shown_as_a_whole() {
@@ -102,7 +109,10 @@ mod tests {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-29-small-study");
         let reading = reading::read(&[root]);
         let (setting, _) = reading.frame.settings().into_iter().next().unwrap();
-        let cards = decision::cards(&Evidence::measured(&setting, &reading.frame.setting(&setting)));
+        let mut cards = decision::cards(&Evidence::measured(&setting, &reading.frame.setting(&setting)));
+        for (number, card) in cards.iter_mut().enumerate() {
+            card.missing = vec![format!("what card {number} lacks"), "more".to_owned()];
+        }
         let cells = reading.records.iter().map(|filed| filed.record.cell.id.clone()).collect();
         let made = [RecordedCommand { command: "cargo xtask reproduce --out x".to_owned(), cells }];
         let found = lines(&cards, Some(&setting), &made);

@@ -99,6 +99,8 @@ mod tests {
         assert_eq!(as_reproduce(command), "cargo xtask reproduce --data 'folder=my pipes' --out x");
         let command = "skewbench choose --data folder=choose --share natural --hours 8 --margin=0.01 --seeds 5 --side 96";
         assert_eq!(as_reproduce(command), "skewbench reproduce --data folder=choose --side 96");
+        let command = "skewbench choose --out choose --only a --margin 1 --share 5%";
+        assert_eq!(as_reproduce(command), "skewbench reproduce --out choose", "only the first is a verb");
     }
 
     /// Returns commands that train with their cells, folder by folder; other verbs are left out.

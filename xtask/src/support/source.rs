@@ -356,6 +356,89 @@ mod tests {
         assert!(error.contains("nowhere"), "{error}");
     }
 
+    /// A picture on both sides of a given split is a leak of a study; tuning sees the training side alone.
+    #[test]
+    fn tuning_does_not_mind_what_is_in_validation() {
+        let root = tempfile::tempdir().unwrap();
+        // The numbers of pictures begin anew, so those of validation are copies.
+        for (split, counts) in [("train", [12, 8]), ("validation", [3, 2])] {
+            super::super::committed::pictures(&root.path().join(split), counts);
+        }
+        let choice = Choice::Folder(root.path().to_owned());
+        let leaks = |purpose, on_leak| {
+            let reading = Reading { examine: true, on_leak, ..Reading::default() };
+            let source = choice.open(&Scale::small(), purpose, &reading).unwrap();
+            let accepted = source.limits.iter().filter(|limit| limit.starts_with("accepted: ")).count();
+            (source.leaks.len(), accepted)
+        };
+        let (found, accepted) = leaks(Purpose::Study, OnLeak::Stop);
+        assert!(found > 0 && accepted == 0);
+        assert_eq!(leaks(Purpose::Study, OnLeak::Accept), (0, found));
+        assert_eq!(leaks(Purpose::Tuning, OnLeak::Stop), (0, 0));
+    }
+
+    /// Pictures of 32 pixels are enlarged 2.1 times to reach 68.
+    #[test]
+    fn what_an_examination_finds_is_a_limit_of_the_data() {
+        let root = tempfile::tempdir().unwrap();
+        let choice: Choice = super::super::committed::pictures(root.path(), [24, 12]).parse().unwrap();
+        let limits = |side| {
+            let scale = Scale { side, ..Scale::small() };
+            choice.open(&scale, Purpose::Study, &Reading::default()).unwrap().limits.join("\n")
+        };
+        let told = limits(68);
+        for split in ["27 of 27 training", "9 of 9 validation"] {
+            let expected = format!("{split} images are enlarged more than twice to reach 68 px");
+            assert!(told.contains(&expected), "{told}");
+        }
+        assert!(!limits(64).contains("enlarged"));
+    }
+
+    /// A column of groups is the user's own word.
+    #[test]
+    fn groups_of_a_table_are_not_found_again_by_names() {
+        let root = tempfile::tempdir().unwrap();
+        super::super::committed::pictures(root.path(), [24, 12]);
+        let rows: String = (0..36)
+            .map(|number| {
+                let kind = if number < 24 { "normal" } else { "defect" };
+                format!("{kind}/{number:03}.png,{kind},pipe{}\n", number / 3)
+            })
+            .collect();
+        std::fs::write(root.path().join("t.csv"), format!("path,label,group\n{rows}")).unwrap();
+        let choice = Choice::Csv(root.path().join("t.csv"));
+        let open = |group_by: Option<&str>| {
+            let group_by = group_by.map(|rule| rule.parse().unwrap());
+            choice.open(&Scale::small(), Purpose::Study, &Reading { group_by, ..Reading::default() })
+        };
+        assert!(open(None).unwrap().train.group(0).is_some_and(|group| group.starts_with("pipe")));
+        let error = open(Some("([0-9])")).map(drop).unwrap_err().to_string();
+        assert_eq!(error, "the table has a column of groups: leave out --group-by, or the column");
+    }
+
+    /// In a given split groups are suggested by the names on both sides: most of these are in validation.
+    #[test]
+    fn groups_are_suggested_by_all_names() {
+        let root = tempfile::tempdir().unwrap();
+        for (split, kind, names) in [
+            ("train", "normal", ["a", "b"]),
+            ("train", "defect", ["c", "d"]),
+            ("validation", "normal", ["p1_1", "p1_2"]),
+            ("validation", "defect", ["p2_1", "p2_2"]),
+        ] {
+            let folder = root.path().join(split).join(kind);
+            std::fs::create_dir_all(&folder).unwrap();
+            for name in names {
+                image::RgbImage::new(8, 8).save(folder.join(format!("{name}.png"))).unwrap();
+            }
+        }
+        let source = Choice::Folder(root.path().to_owned())
+            .open(&Scale::small(), Purpose::Study, &Reading::default())
+            .unwrap();
+        let told = source.interpretation.join("\n");
+        assert!(told.contains("names suggest 2 groups, such as p1 with 2 images"), "{told}");
+    }
+
     /// A given split is not examined unless that is asked for, but what the results folder knows of it is known.
     #[test]
     fn a_split_that_is_not_examined_is_known_from_the_results_folder() {

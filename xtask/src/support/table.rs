@@ -151,6 +151,20 @@ mod tests {
         assert!(told.contains("trained at 45 % defects"), "{told}");
     }
 
+    /// The probe of BYOL has no scores, and that of the floor the lowest.
+    #[test]
+    fn what_has_no_auroc_comes_last() {
+        use crate::support::committed;
+        let mut unscored = committed::record("table1", "byol", 0);
+        unscored.scores.retain(|score| score.classifier == "in_training");
+        let mut floor = committed::record("random_weights", "none", 0);
+        floor.scores.iter_mut().for_each(|score| score.auroc = 0.125);
+        let told = render(&[unscored, floor, committed::scored()]);
+        let rows = told.lines().filter(|line| line.contains(", ResNet-18 "));
+        let names: Vec<&str> = rows.map(|line| line.trim().split(',').next().unwrap()).collect();
+        assert_eq!(names, ["SimCLR", "random weights", "BYOL"], "{told}");
+    }
+
     #[test]
     fn half_of_an_interval_stands_behind_its_number() {
         let interval = |low, high| Some(Interval { estimate: 0.5, low, high });

@@ -329,6 +329,7 @@ mod tests {
         for (flags, logits, rate, at) in [
             ("", &probe, 0.2, "own"),
             ("--rate 5%", &probe, 0.05, "own"),
+            ("--rate 5% --flag-at costs=20:3", &probe, 0.05, "costs=20:3"),
             ("--scorer mahalanobis --flag-at misses=25%", &distance, 0.2, "misses=25%"),
         ] {
             for with_groups in [false, true] {
@@ -338,7 +339,8 @@ mod tests {
                 let threshold =
                     Threshold::choose(at.parse().unwrap(), logits, &labels, &calibration, rate).unwrap();
                 assert!((found.0 - rate).abs() < 1e-12, "{flags}: {}", found.0);
-                assert_eq!((found.1.slope, found.1.error), (calibration.slope, calibration.error), "{flags}");
+                let told = |of: &Calibration| [of.slope, of.intercept, of.error];
+                assert_eq!(told(&found.1), told(&calibration), "{flags}");
                 assert_eq!((found.2.logit, &found.2.chosen), (threshold.logit, &threshold.chosen), "{flags}");
             }
         }

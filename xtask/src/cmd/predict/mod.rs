@@ -192,4 +192,18 @@ mod tests {
         assert_ne!(found(Some(12)), SampleBits::ALL);
         assert_eq!(found(None), SampleBits::ALL);
     }
+
+    /// The picture is wider than high; as in training, all of it is squeezed into a square.
+    #[test]
+    fn a_picture_has_the_size_that_it_came_with() {
+        let folder = tempfile::tempdir().unwrap();
+        image::RgbImage::new(48, 20).save(folder.path().join("a.png")).unwrap();
+        std::fs::write(folder.path().join("t.csv"), "path\na.png\n").unwrap();
+        for images in [folder.path().to_owned(), folder.path().join("t.csv")] {
+            let files = open(&images, Some(12)).unwrap();
+            assert_eq!(files.sample_bits(), "12".parse::<SampleBits>().unwrap());
+            let (seen, size) = picture(&files, 0, 16).unwrap();
+            assert_eq!(((seen.width, seen.height), size), ((16, 16), [48, 20]));
+        }
+    }
 }

@@ -193,7 +193,7 @@ mod tests {
         assert!(String::from_utf8_lossy(&whole).contains("\n'=d.png,1.5,"), "no formula");
         assert!(rows.read().unwrap().any(|row| row.unwrap().path == "=d.png"), "read back as it was");
         let ends: Vec<usize> = (0..whole.len()).filter(|&place| whole[place] == b'\n').collect();
-        for cut in 0..whole.len() {
+        for cut in 0..=whole.len() {
             fs::write(rows.path(), &whole[..cut]).unwrap();
             let mut again = open();
             for name in ["a, \"b\".png", "c.png", "=d.png"] {

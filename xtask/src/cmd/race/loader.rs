@@ -208,6 +208,10 @@ mod tests {
         assert!(written[0] == frame, "PNG loses nothing");
         let apart = written[1].iter().zip(frame.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(apart > 0 && apart < 40, "JPEG loses a little: {apart}");
+        // The first step of the table of quality 90 is a fifth of the standard's 16.
+        let bytes = fs::read(folder.path().join("b/x.jpeg")).unwrap();
+        let table = bytes.windows(2).position(|mark| mark == [0xff, 0xdb]).unwrap();
+        assert_eq!(bytes[table + 5], 3);
         let names = [name(("jpeg", 64)), name((PACKED, 64)), name((PACKED, 224))];
         let expected = [
             "jpeg 720x576, two views of 64 px",

@@ -359,6 +359,11 @@ mod tests {
         last.found.insert("z.safetensors".to_owned(), "9".to_owned());
         last.seconds = 12.34;
         let rows = [row("avx2 fma", "1"), row("avx2", "2"), last];
+        assert_eq!(
+            rows[0].differing(&rows[2]),
+            ["x.safetensors", "z.safetensors"],
+            "also what only the other has"
+        );
         let (records, weights) = (rows[2].digest(true), rows[2].digest(false));
         assert_eq!((records.len(), weights.len()), (12, 12));
         assert_ne!(records, weights);

@@ -227,16 +227,35 @@ mod tests {
         write("c.safetensors", "more");
         write("d.checkpoint", "");
         write("e.lock", "");
+        write(".f.tmp7", "");
+        write("g.json-torn", "");
         let mut told = found().unwrap();
         told.sort();
         let expected = [
+            ".f.tmp7 is left over",
             "a.safetensors differs",
             "b.logits.csv is missing",
             "c.safetensors is unexpected",
             "d.checkpoint is left over",
             "e.lock is left over",
+            "g.json-torn is left over",
         ];
         assert_eq!(told, expected.map(|fault| format!("table1/{fault}")));
+    }
+
+    /// A process that may save its state ends otherwise than one that may not.
+    #[cfg(unix)]
+    #[test]
+    fn a_process_gets_the_signal_that_was_drawn() {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(SIGNALS.map(|(name, _)| name), ["SIGKILL", "SIGTERM", "SIGINT"]);
+        assert_eq!(SIGNALS.map(|(_, number)| number), [libc::SIGKILL, libc::SIGTERM, libc::SIGINT]);
+        // The third may be ignored here, as in a shell's background job.
+        for (name, number) in &SIGNALS[..2] {
+            let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+            signal(&mut child, *number).unwrap();
+            assert_eq!(child.wait().unwrap().signal(), Some(*number), "{name}");
+        }
     }
 
     /// Times are ignored; everything that was computed is compared.

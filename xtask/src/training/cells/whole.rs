@@ -277,6 +277,105 @@ fn fine_tuning_starts_from_stored_weights_of_the_same_experiment() {
     let found = train(root, &both, true);
     assert_eq!((found.trained, found.records.len(), found.failed.len()), (2, 2, 0));
     assert_eq!(found.records[1].settings.text("pretraining.cell"), Some(first));
+    // What is finished needs its beginning no more.
+    fs::remove_file(&record).unwrap();
+    fs::remove_file(&weights).unwrap();
+    assert_eq!(refused(&tuned, true), None);
+}
+
+/// If the weights that a cell starts from are not made, it fails too, and nothing is waited for.
+#[test]
+fn a_cell_whose_beginning_fails_is_a_failure_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let [first, then] =
+        ["extension", "fine_tuned"].map(|study| format!("{study}/simclr-resnet18-natural-seed0"));
+    fs::create_dir_all(root.join(format!("out/{first}.logits.csv/x"))).unwrap();
+    let flags = "--study table1,fine_tuned --only simclr-resnet18 --batch-size 9 --epochs 1";
+    let found = train(root, &run(root, flags), true);
+    let failed: Vec<&str> = found.failed.iter().map(|(cell, _)| cell.as_str()).collect();
+    assert_eq!((failed, found.records.len(), found.trained), (vec![first.as_str(), &then], 0, 0));
+    let missing = format!("{}: not trained yet", root.join(format!("out/{first}.json")).display());
+    assert!(found.failed[1].1.contains(&missing), "{:?}", found.failed);
+    assert!(found.said.iter().all(|line| !line.starts_with("waiting")), "{:?}", found.said);
+}
+
+/// A cell that another process trains is waited for, even if there is no time to begin it here.
+#[test]
+fn a_cell_in_training_elsewhere_is_not_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (root, run) = (root.path(), run(root.path(), "--study floors --only pixels"));
+    with_cells(root, &run, false, |cells| {
+        let lock = cells.folder.lock(PIXELS).unwrap().unwrap();
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(800));
+            drop(lock);
+        });
+        let found = outcome(&Cells { may_begin: &|_| false, ..*cells });
+        other.join().unwrap();
+        assert_eq!(found.said, ["waiting for 1 cell in training by other processes"]);
+        assert_eq!((found.records.len(), found.failed.len(), found.trained), (0, 0, 0), "{:?}", found.failed);
+    });
+}
+
+/// Of a given split the content of a file is known once it has been read: training images after an epoch, validation
+/// images at the end. What cannot be noted is reported, but no result is lost by it.
+#[test]
+fn the_lists_know_every_file_that_was_read() {
+    for spoilt in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        for (split, counts) in [("train", [12, 6]), ("validation", [5, 4])] {
+            committed::pictures(&root.join("data").join(split), counts);
+        }
+        let flags = format!(
+            "--data folder={} --side 32 --width 2 --shares natural --study table1 --only supervised-resnet18 --epochs 1 \
+             --batch-size 9",
+            root.join("data").display()
+        );
+        let asked = Standalone::<Request>::parse_from(flags.split_whitespace()).arguments;
+        let run = asked.run(Lists::Read(&root.join("out"))).unwrap();
+        let source = run.sources.all().next().unwrap();
+        let folder = Folder::open(&root.join("out")).unwrap();
+        let lists = [("train", &source.train), ("validation", &source.validation)]
+            .map(|(split, dataset)| folder.images(split, &**dataset));
+        if spoilt {
+            fs::create_dir_all(lists[1].join("x")).unwrap();
+        }
+        let found = train(root, &run, false);
+        let cell = "extension/supervised-resnet18-natural-seed0";
+        assert!(folder.record_path(cell).exists() && !root.join(format!("out/{cell}.lock")).exists());
+        if spoilt {
+            assert_eq!((found.failed.len(), found.records.len()), (1, 0));
+            assert!(found.failed[0].1.contains("images-validation-"), "{:?}", found.failed);
+            continue;
+        }
+        assert_eq!((found.failed.len(), found.records.len()), (0, 1), "{:?}", found.failed);
+        for (list, count) in lists.iter().zip([18, 9]) {
+            let text = fs::read_to_string(list).unwrap();
+            let known = |line: &&str| line.split(',').nth(9).is_some_and(|digest| digest.len() == 32);
+            assert_eq!(text.lines().skip(1).filter(known).count(), count, "{}", list.display());
+        }
+    }
+}
+
+/// Weights that are written say how pixels were normalised for them.
+#[test]
+fn stored_weights_say_which_normalisation_they_were_trained_with() {
+    use skewbench::{augment::Normalisation, experiment::Init};
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let flags = "--study table1 --only supervised-resnet18 --batch-size 9";
+    train(root, &run(root, &format!("{flags} --epochs 0")), true);
+    let cell = "extension/supervised-resnet18-natural-seed0";
+    let first = root.join("first.safetensors");
+    fs::rename(root.join(format!("out/{cell}.safetensors")), &first).unwrap();
+    fs::remove_dir_all(root.join("out")).unwrap();
+    assert_eq!(Init::new(&first, None).unwrap().normalisation, Normalisation::SEWER_ML);
+    let init = format!("{flags} --epochs 1 --init {} --normalisation imagenet", first.display());
+    assert!(train(root, &run(root, &init), true).failed.is_empty());
+    let stored = Init::new(&root.join(format!("out/{cell}.safetensors")), None).unwrap();
+    assert_eq!((stored.normalisation, stored.normalisation_from_header), (Normalisation::IMAGENET, true));
 }
 
 /// A cell whose record is lost before the end has failed; one that may not begin is left as it is.
