@@ -8,13 +8,13 @@ use rstest::rstest;
 use super::{SampleBits, decode_bytes, read_header_from_bytes, tests::packed, tiff};
 
 const WIDTH: usize = 70;
-const HEIGHT: usize = 21;
 /// Three tiles across, two down.
 const TILE: [usize; 2] = [32, 16];
 
 /// A kind of file; `planes` means that each sample has tiles of its own.
 #[derive(Clone, Copy)]
 struct Kind {
+    height: usize,
     little: bool,
     bits: usize,
     samples: usize,
@@ -24,13 +24,15 @@ struct Kind {
 }
 
 /// Grey of 8 bits, uncompressed.
-const GREY: Kind = Kind { little: true, bits: 8, samples: 1, photometric: 1, compression: 1, planes: false };
+const GREY: Kind =
+    Kind { height: 21, little: true, bits: 8, samples: 1, photometric: 1, compression: 1, planes: false };
 const PALETTE: u16 = 3;
 
 impl Kind {
     /// A sample of the picture, or what is outside of it.
     fn sample(&self, x: usize, y: usize, channel: usize) -> u16 {
-        let value = if x < WIDTH && y < HEIGHT { 7 * x + 29 * y + 83 * channel + x * y / 5 } else { 90 + x };
+        let value =
+            if x < WIDTH && y < self.height { 7 * x + 29 * y + 83 * channel + x * y / 5 } else { 90 + x };
         (value % 241 % (1 << self.bits.min(8))) as u16 * if self.bits == 16 { 257 } else { 1 }
     }
 
@@ -61,7 +63,7 @@ impl Kind {
     fn tiles(&self) -> Vec<Vec<u8>> {
         let all: Vec<usize> = (0..self.samples).collect();
         let planes: Vec<&[usize]> = if self.planes { all.chunks(1).collect() } else { vec![&all[..]] };
-        let corners = (0..HEIGHT).step_by(TILE[1]);
+        let corners = (0..self.height).step_by(TILE[1]);
         let corners = corners.flat_map(|top| (0..WIDTH).step_by(TILE[0]).map(move |left| (left, top)));
         let corners: Vec<(usize, usize)> = corners.collect();
         planes
@@ -83,7 +85,7 @@ impl Kind {
         let map = map.map(|(number, channel)| 257 * u32::from(Self::colour(number, channel))).collect();
         let mut fields: Vec<(u16, u16, Vec<u32>)> = vec![
             (256, 3, short(WIDTH)),
-            (257, 3, short(HEIGHT)),
+            (257, 3, short(self.height)),
             (258, 3, vec![self.bits as u32; self.samples]),
             (259, 3, short(self.compression.into())),
             (262, 3, short(self.photometric.into())),
@@ -132,7 +134,7 @@ impl Kind {
 
     /// The picture as RGB.
     fn expected(&self) -> Vec<u8> {
-        let pixels = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
+        let pixels = (0..self.height).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
         let largest = (1_usize << self.bits) - 1;
         let channel_of = |x, y, channel| {
             let sample = usize::from(self.sample(x, y, if self.samples == 1 { 0 } else { channel }));
@@ -159,7 +161,7 @@ fn pixels(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
 #[case::grey_1(Kind { bits: 1, ..GREY })]
 #[case::colour(Kind { samples: 3, photometric: 2, ..GREY })]
 #[case::colour_16(Kind { samples: 3, photometric: 2, bits: 16, ..GREY })]
-#[case::colour_in_planes(Kind { samples: 3, photometric: 2, planes: true, ..GREY })]
+#[case::colour_in_planes(Kind { samples: 3, photometric: 2, planes: true, height: 32, ..GREY })]
 #[case::colour_compressed(Kind { samples: 3, photometric: 2, compression: 8, ..GREY })]
 #[case::palette(Kind { photometric: PALETTE, ..GREY })]
 #[case::palette_big_endian(Kind { photometric: PALETTE, little: false, ..GREY })]
@@ -171,10 +173,10 @@ fn tiles_are_put_together(#[case] kind: Kind) {
     assert_eq!(tiles.len(), if kind.planes { 18 } else { 6 });
     let bytes = kind.file(&tiles);
     let head = read_header_from_bytes(&bytes, Path::new("x")).unwrap();
-    assert_eq!((head.width, head.height, head.sixteen), (WIDTH, HEIGHT, kind.bits == 16));
+    assert_eq!((head.width, head.height, head.sixteen), (WIDTH, kind.height, kind.bits == 16));
     let found = pixels(&bytes).unwrap();
     let wrong = found.iter().zip(&kind.expected()).position(|(found, expected)| found != expected);
-    assert_eq!((found.len(), wrong), (3 * WIDTH * HEIGHT, None));
+    assert_eq!((found.len(), wrong), (3 * WIDTH * kind.height, None));
 }
 
 /// The first tile is the last in the file.
