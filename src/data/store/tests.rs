@@ -139,8 +139,7 @@ fn packing_goes_on_where_it_was_stopped() {
         };
         let packed = packing.pack(&count).unwrap();
         assert_eq!((packed.earlier, calls.load(Relaxed)), (kept * SHARD, packed.images));
-        let images = 2 * SHARD + 14;
-        assert_eq!((packed.images, packed.left_out, packed.bytes), (images, 1, bytes), "{kept} shards kept");
+        assert_eq!((packed.images, packed.left_out, packed.bytes), (2 * SHARD + 14, 1, bytes), "{kept}");
         for name in names() {
             assert!(fs::read(whole.join(&name)).unwrap() == fs::read(part.join(&name)).unwrap(), "{name:?}");
         }
