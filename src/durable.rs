@@ -388,6 +388,22 @@ mod tests {
         assert_eq!(names(root.path()), ["x.json"]);
     }
 
+    /// What is buffered may fail only at the end.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_device_is_noticed_by_every_way_to_write() {
+        let full = Path::new("/dev/full");
+        for error in [
+            write_by(full, &mut |file| Ok(file.write_all(b"a few bytes")?)).unwrap_err(),
+            write_whole(full, b"a few bytes").unwrap_err(),
+            write_new(full, b"a few bytes").unwrap_err(),
+        ] {
+            assert_eq!(error.to_string(), "/dev/full: cannot be written");
+            let cause = error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
+            assert_eq!(cause, Some(ErrorKind::StorageFull), "{error:#}");
+        }
+    }
+
     #[test]
     fn a_file_renamed_replaces_the_one_there() {
         let root = tempfile::tempdir().unwrap();

@@ -455,6 +455,32 @@ mod tests {
             assert!(high - near < most && most <= high, "{most} for {high}");
         }
     }
+
+    /// As in torchvision, a factor is never negative: strengths above 1 draw from 0 up to 1 + strength.
+    #[test]
+    fn factors_of_strong_jitter_begin_at_zero() {
+        let jitter = Jitter { probability: 1.0, brightness: 1.5, contrast: 2.0, saturation: 3.0, hue: 0.0 };
+        let mut stream = Seed::root(9).stream();
+        let mut found = [(f64::INFINITY, f64::NEG_INFINITY); 3];
+        for _ in 0..2000 {
+            let drawn = jitter.draw(&mut stream);
+            assert_eq!(drawn.len(), 3, "a strength of 0 is skipped");
+            for adjustment in drawn {
+                let (kind, x) = match adjustment {
+                    Adjustment::Brightness(x) => (0, x),
+                    Adjustment::Contrast(x) => (1, x),
+                    Adjustment::Saturation(x) => (2, x),
+                    Adjustment::Hue(_) => panic!("no hue was asked for"),
+                };
+                found[kind] = (found[kind].0.min(x), found[kind].1.max(x));
+            }
+        }
+        for ((least, most), high) in found.into_iter().zip([2.5, 3.0, 4.0]) {
+            assert!((0.0..0.02 * high).contains(&least), "{least} of {high}");
+            assert!((0.98 * high..=high).contains(&most), "{most} of {high}");
+        }
+    }
+
     #[test]
     fn flips_blurs_and_kernels_of_every_view() {
         for set in all() {

@@ -358,6 +358,8 @@ mod tests {
             ("a,b\nx,1\ny\n", "t.csv, row 3: expected 2 fields, found 1"),
             ("a,b\nx,2\n", "t.csv, row 2: column b: expected 0 or 1, found '2'"),
             ("a,b\n,1\n", "t.csv, row 2: column a is empty"),
+            ("c,b,a\nz,1,\n", "t.csv, row 2: column a is empty"),
+            ("c,b,a\n0,x,1\n", "t.csv, row 2: column b: expected 0 or 1, found 'x'"),
         ] {
             assert_eq!(read(text), Err(expected.to_owned()), "{text:?}");
         }
@@ -433,6 +435,15 @@ mod tests {
                 b"path,label\n\xff,1\n",
                 "t.csv, row 2: column path is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0",
             ),
+            (
+                b"camera,class,label,path\n0,a,1,\xff\n",
+                "t.csv, row 2: column path is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0",
+            ),
+            (
+                b"path,camera,class,label\nb,0,a\xfe,1\n",
+                "t.csv, row 2: column class is not UTF-8: invalid utf-8 sequence of 1 bytes from index 1",
+            ),
+            (b"class,camera,label,path\na,0,,b\n", "t.csv, row 2: column label is empty"),
             (b"\xff\xfea", "t.csv: UTF-16 by its first bytes, but of an odd length"),
             (
                 b"\xff\xfe\x00\xd8a\x00",

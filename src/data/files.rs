@@ -591,6 +591,31 @@ mod tests {
         assert_eq!(many.to_string(), "expected 1 to 254 image folders, found 255");
     }
 
+    /// The first file alone is in an archive: what follows it has no place there, in a selection of any order.
+    #[test]
+    fn a_selection_of_files_in_and_beside_archives_finds_them_all() {
+        let folder = TempDir::new().unwrap();
+        let archive = folder.path().join("some.zip");
+        let mut zip = zip::ZipWriter::new(fs::File::create(&archive).unwrap());
+        zip.start_file("a.png", zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, b"in the archive").unwrap();
+        zip.finish().unwrap();
+        let files = text_files(&folder, &["a.png", "b.png", "c.png", "d.png"]);
+        let mut found = Locations { archives: vec![archive.clone()], ..Locations::unknown(4) };
+        packed::list(&archive, &mut |_, packed| found.insert(0, 1, Some(packed))).unwrap();
+        let files = files.with_locations(found).unwrap();
+        for chosen in [&[0, 1, 2, 3][..], &[3, 0, 1], &[2, 1, 0], &[1, 3]] {
+            let selected = files.select(chosen).unwrap();
+            let bytes = (0..chosen.len()).map(|place| selected.bytes(place).unwrap());
+            let found: Vec<(PathBuf, Vec<u8>)> = bytes.map(|(path, bytes)| (path, bytes.unwrap())).collect();
+            let expected = chosen.iter().map(|&index| match index {
+                0 => (archive.join("a.png"), b"in the archive".to_vec()),
+                index => (folder.path().join(files.name(index)), files.name(index).as_bytes().to_vec()),
+            });
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{chosen:?}");
+        }
+    }
+
     /// Headers, and the number of significant bits if it is requested, are the same for plain files and for members of
     /// archives.
     #[test]

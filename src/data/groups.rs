@@ -134,6 +134,8 @@ mod tests {
     #[case("parent", "defect/pipe03/x1.png", "pipe03")]
     #[case("p[0-9]+", "normal/p12_f3.png", "p12")]
     #[case("^[^/]+/([a-z]+)", "normal/north_1.png", "north")]
+    #[case("([a-z]+)_([0-9]+)", "normal/north_17.png", "north")]
+    #[case("x(y)?", "ax.png", "x")]
     fn groups_are_found(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
         assert_eq!(rule.parse::<GroupBy>().unwrap().group_of(name).unwrap(), expected);
     }
@@ -146,6 +148,8 @@ mod tests {
         "--group-by parent: train/OK/a.png lies in no folder of its own, but in that of its label"
     )]
     #[case("x(y)?", "a.png", "--group-by 'x(y)?': no group found in 'a.png'")]
+    #[case("x(y*)", "ax.png", "--group-by 'x(y*)': no group found in 'ax.png'")]
+    #[case("z*", "ax.png", "--group-by 'z*': no group found in 'ax.png'")]
     fn images_without_a_group_are_named(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
         assert_eq!(rule.parse::<GroupBy>().unwrap().group_of(name).unwrap_err().to_string(), expected);
         assert!("(".parse::<GroupBy>().is_err());

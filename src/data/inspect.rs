@@ -204,6 +204,14 @@ mod tests {
         }
         files.examine(&[0, 1, 2, 3, 4, 5, 6], &|| ());
         assert_eq!(Inspection::from_examined(&files), inspect(&files, Depth::Pixels, &|_| ()));
+        // However few of the 16 bits are in use.
+        let fixtures = [Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels")];
+        let listing = crate::data::listing::Listing::of_normals(&["png-grey16-of-10.png", "png-grey8.png"]);
+        let few = Files::new(listing, &fixtures, None, String::new()).unwrap();
+        few.set_sample_bits("10".parse().unwrap());
+        few.examine(&[0, 1], &|| ());
+        let found = Inspection::from_examined(&few);
+        assert_eq!((found.sixteen, found.sizes), (1, BTreeMap::from([((29, 23), 2)])));
     }
 
     #[test]

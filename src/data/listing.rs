@@ -203,6 +203,8 @@ mod tests {
             with(["a", "b"], normal, None, &["p", "q"]),
             with(["a", "b"], normal, None, &["q", "p"]),
             with(["a", "b"], normal, None, &["p", "p"]),
+            with(["a", "b"], normal, None, &["pq", "r"]),
+            with(["a", "b"], normal, None, &["p", "qr"]),
         ];
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
         assert_eq!(with(["a", "b"], normal, Some(7), &[]), all[0], "rows are not");

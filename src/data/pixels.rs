@@ -160,6 +160,14 @@ mod tests {
         let source = folder::source(folder.path()).unwrap().with_sample_bits(None);
         let said = "turned as their EXIF orientation says: 2 of 24 training images looked at";
         assert!(source.interpretation.iter().any(|line| line == said), "{:?}", source.interpretation);
+        // Neither of these two has 16 bits.
+        let said = "16-bit samples with 12 bits in use, as 22 training images show: value * 255 / 4095, rounded; give \
+                    --sample-bits if that is wrong";
+        assert_eq!(source.interpretation.last().unwrap(), said);
+        std::fs::write(folder.path().join("train/normal/00.png"), "torn").unwrap();
+        let source = folder::source(folder.path()).unwrap().with_sample_bits(None);
+        let said = "turned as their EXIF orientation says: 2 of 23 training images looked at";
+        assert!(source.interpretation.iter().any(|line| line == said), "{:?}", source.interpretation);
         let (_folder, none) = self::source(4095, None);
         assert!(!none.interpretation.iter().any(|line| line.contains("turned")), "{:?}", none.interpretation);
     }

@@ -334,6 +334,14 @@ mod tests {
         "t.csv, row 2: column split: expected train, validation, valid, val, dev, test, testing, found ''"
     )]
     #[case::duplicate("path,label\na,0\nb,1\na,1\n", "t.csv: rows 2 and 4 name the same file, a")]
+    #[case::duplicate_in_a_split(
+        "path,label,split\na,0,val\nb,0,train\nc,1,val\nb,1,train\n",
+        "t.csv: rows 3 and 5 name the same file, b"
+    )]
+    #[case::both_splits(
+        "path,label,split\na,0,val\nb,0,train\nc,1,val\na,1,train\n",
+        "t.csv: rows 2 and 5 name the same file, a"
+    )]
     #[case::no_path("path,label\n,0\n", "t.csv, row 2: column path is empty")]
     #[case::one_sided("path,label,split\na,0,train\n", "t.csv: no validation images")]
     #[case::spelt_twice(
@@ -389,6 +397,7 @@ mod tests {
         table.for_each(&table.read_header(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
         assert_eq!(images.listing.names().collect::<Vec<_>>(), names);
         assert!(images.classes.iter().all(|class| class == "@a"), "{:?}", images.classes);
+        assert_eq!(images.groups, ["=1+1.png", "=2.png", "-3.png", "'4.png"]);
     }
 
     #[test]

@@ -128,4 +128,45 @@ mod tests {
             "expected 10, 12, 14 or 16 bits, found '8'"
         );
     }
+
+    /// Grey and colour, with and without alpha: alpha, which is at its maximum, counts for nothing.
+    #[test]
+    fn samples_of_every_kind_are_scaled_and_alpha_is_none() {
+        use image::{GrayAlphaImage, LumaA, Rgb, Rgba};
+
+        let deep = |samples: [u16; 3]| -> [DynamicImage; 4] {
+            let [r, g, b] = samples;
+            [
+                ImageBuffer::from_pixel(2, 1, Luma([g])).into(),
+                ImageBuffer::from_pixel(2, 1, LumaA([g, u16::MAX])).into(),
+                ImageBuffer::from_pixel(2, 1, Rgb([r, g, b])).into(),
+                ImageBuffer::from_pixel(2, 1, Rgba([r, g, b, u16::MAX])).into(),
+            ]
+        };
+        // 16, 2,048 and 4,095 of 4,095 are 1, 128 and 255 of 255.
+        let of_colours = [&[128; 3][..], &[128; 3], &[1, 128, 255], &[1, 128, 255]];
+        for (image, expected) in deep([16, 2048, 4095]).into_iter().zip(of_colours) {
+            assert!(is_sixteen(&image));
+            let color = image.color();
+            assert_eq!(largest(image.clone()), if color.has_color() { 4095 } else { 2048 }, "{color:?}");
+            let rgb = to_rgb8(image, "12".parse().unwrap()).unwrap();
+            assert_eq!((rgb.dimensions(), rgb.into_raw()), ((2, 1), expected.repeat(2)), "{color:?}");
+        }
+        for image in deep([5000, 5001, 5002]) {
+            let (color, found) = (image.color(), largest(image.clone()));
+            assert_eq!(found, if color.has_color() { 5002 } else { 5001 });
+            let error = to_rgb8(image, "12".parse().unwrap()).unwrap_err().to_string();
+            let first = if color.has_color() { 5000 } else { 5001 };
+            assert!(error.starts_with(&format!("a sample is {first}, but 12 bits")), "{color:?}: {error}");
+        }
+        // Samples of 8 bits are left alone.
+        let narrow: [DynamicImage; 2] = [
+            GrayAlphaImage::from_pixel(1, 1, LumaA([200, 9])).into(),
+            image::RgbaImage::from_pixel(1, 1, Rgba([3, 2, 1, 9])).into(),
+        ];
+        for (image, expected) in narrow.into_iter().zip([[200; 3], [3, 2, 1]]) {
+            assert!(!is_sixteen(&image));
+            assert_eq!(to_rgb8(image, "10".parse().unwrap()).unwrap().into_raw(), expected);
+        }
+    }
 }

@@ -19,6 +19,8 @@ mod orientation;
 mod png;
 mod room;
 mod tiff;
+#[cfg(test)]
+mod tiles;
 
 use std::{
     io::{BufRead, BufReader, Cursor, ErrorKind, Seek},

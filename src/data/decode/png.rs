@@ -53,3 +53,42 @@ pub fn chunk<R: Read + Seek>(mut reader: R, kind: [u8; 4]) -> Option<Vec<u8>> {
         reader.seek_relative(i64::from(length) + 4).ok()?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::decode::tests::{chunk as chunk_of, packed, png_of};
+
+    /// A profile of 1 MiB is unpacked; one of 40 MiB, in a small file, exceeds the decoder's memory and is skipped.
+    #[test]
+    fn the_decoder_has_its_own_limit_of_memory() {
+        for (size, is_kept) in [(1 << 20, true), (40 << 20, false)] {
+            let content = [&b"x\0\0"[..], &packed(&vec![7; size])].concat();
+            let bytes = png_of(64, &chunk_of(b"iCCP", &content));
+            assert!(bytes.len() < 1 << 20);
+            let profile = decoder(Cursor::new(&bytes)).unwrap().icc_profile().unwrap();
+            assert_eq!(profile.map(|profile| profile.len()), is_kept.then_some(size));
+            assert_eq!(read(&bytes).unwrap(), read(&png_of(64, b"")).unwrap(), "{size}");
+            let (room, wide) = head(Cursor::new(&bytes)).unwrap();
+            assert_eq!((room.width, room.height, room.given, wide), (64, 64, 1, false));
+        }
+    }
+
+    /// A chunk has exactly its content, wherever it is, and the first of two counts.
+    #[test]
+    fn a_chunk_is_found_before_and_behind_the_pixels() {
+        let two =
+            [chunk_of(b"tEXt", b"one"), chunk_of(b"eXIf", b"four"), chunk_of(b"eXIf", b"fifth")].concat();
+        let before = png_of(64, &two);
+        let mut behind = png_of(64, b"");
+        let end = behind.len() - 12;
+        behind.splice(end..end, two);
+        for bytes in [before, behind] {
+            let of = |kind: &[u8; 4]| chunk(Cursor::new(&bytes), *kind);
+            assert_eq!([of(b"eXIf"), of(b"tEXt")], [Some(b"four".to_vec()), Some(b"one".to_vec())]);
+            assert_eq!((of(b"IEND"), of(b"sBIT")), (Some(Vec::new()), None));
+            assert_eq!(of(b"IHDR").unwrap()[..8], [0, 0, 0, 64, 0, 0, 0, 64]);
+        }
+        assert_eq!(chunk(Cursor::new(b"\x89PNG\r\n\x1a\n"), *b"IEND"), None, "no chunk at all");
+    }
+}

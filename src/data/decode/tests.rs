@@ -242,7 +242,7 @@ fn errors_name_the_file_and_what_is_wrong() {
 }
 
 /// Builds a chunk of a PNG.
-fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub(super) fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let mut checksum = flate2::Crc::new();
     checksum.update(kind);
     checksum.update(content);
@@ -251,13 +251,13 @@ fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
 }
 
 /// Builds a black grey PNG of 64 x 64 pixels that has `rows` rows, with another chunk before them.
-fn png_of(rows: usize, before: &[u8]) -> Vec<u8> {
+pub(super) fn png_of(rows: usize, before: &[u8]) -> Vec<u8> {
     let head = [&64_u32.to_be_bytes()[..], &64_u32.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     let data = chunk(b"IDAT", &packed(&vec![0; 65 * rows]));
     [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &head), before, &data, &chunk(b"IEND", b"")].concat()
 }
 
-fn packed(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn packed(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packed, bytes).unwrap();
     packed.finish().unwrap()
@@ -449,7 +449,13 @@ fn stated_bits_are_believed_while_samples_fit() {
     let deep = |largest: u16, stated: &[u8]| {
         let picture: ImageBuffer<image::Luma<u16>, _> =
             ImageBuffer::from_fn(4, 2, |x, _| image::Luma([if x == 2 { largest } else { 3 }]));
-        let mut bytes = encode(&picture.into(), ImageFormat::Png);
+        // Colour states three numbers, grey one.
+        let coloured = |grey: &image::Luma<u16>| Rgb([grey.0[0], 1, 2]);
+        let picture: DynamicImage = match stated.len() {
+            3 => ImageBuffer::from_fn(4, 2, |x, y| coloured(picture.get_pixel(x, y))).into(),
+            _ => DynamicImage::from(picture),
+        };
+        let mut bytes = encode(&picture, ImageFormat::Png);
         if !stated.is_empty() {
             bytes.splice(33..33, chunk(b"sBIT", stated));
         }
@@ -458,6 +464,10 @@ fn stated_bits_are_believed_while_samples_fit() {
     assert_eq!([900, 1024, 4095, 5000, 60_000].map(|largest| deep(largest, &[])), [10, 12, 12, 14, 16]);
     assert_eq!([8, 10, 11, 13, 16].map(|stated| deep(200, &[stated])), [10, 10, 12, 14, 16]);
     assert_eq!((deep(1023, &[10]), deep(1024, &[10]), deep(900, &[0])), (10, 16, 10));
+    // The largest of the channels' numbers, whichever it is; what no sample can have is ignored.
+    let several = [&[13, 10, 9][..], &[9, 10, 13], &[9, 13, 10]].map(|stated| deep(4000, stated));
+    assert_eq!(several, [14; 3]);
+    assert_eq!((deep(200, &[17]), deep(5000, &[9, 12, 11])), (10, 16));
 }
 
 /// The bits in use are those of all samples, so the whole file is read.

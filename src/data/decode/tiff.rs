@@ -527,4 +527,57 @@ pub(super) mod tests {
             assert_eq!(rgb(&file(little)), [200, 100, 50, 0, 255, 128, 10, 20, 30], "{little}");
         }
     }
+
+    /// A part may state any number of bytes up to the largest size of a file, and take as many decoded: the decoder has
+    /// no lower limits. Its own are 128 and 256 MiB.
+    #[test]
+    fn the_decoder_has_no_limit_below_that_of_files() {
+        let mut bytes = page(3, 2, 1, &[(PHOTOMETRIC, 1)], &[9, 8, 7, 6, 5, 4]);
+        let place = bytes.windows(4).position(|four| four == [23, 1, 3, 0]).unwrap();
+        // Tag 279 as a number of 32 bits: 200 MiB.
+        bytes[place + 2] = 4;
+        bytes[place + 8..place + 12].copy_from_slice(&(200_u32 << 20).to_le_bytes());
+        assert_eq!(read(&bytes).unwrap().to_luma8().into_raw(), [9, 8, 7, 6, 5, 4]);
+        assert!(!is_complete(&bytes));
+        // More than 256 MiB of pixels, of which the file has none.
+        let error = read(&page(16_400, 16_400, 1, &[(PHOTOMETRIC, 1)], &[])).unwrap_err();
+        let met = error.downcast_ref::<TiffError>();
+        assert!(
+            matches!(met, Some(TiffError::IoError(met)) if met.kind() == ErrorKind::UnexpectedEof),
+            "{error:#}"
+        );
+    }
+
+    /// The largest of the samples' maxima counts, whichever is stated first.
+    #[test]
+    fn the_largest_possible_sample_is_that_of_all_channels() {
+        for largest in [[1000_u16, 4095, 300], [4095, 20, 1000], [7, 9, 4095]] {
+            let mut bytes = page(3, 2, 3, &[(PHOTOMETRIC, 2), (281, 7)], &[0; 18]);
+            let place = bytes.windows(4).position(|four| four == [25, 1, 3, 0]).unwrap();
+            let end = bytes.len() as u32;
+            bytes[place + 4..place + 8].copy_from_slice(&3_u32.to_le_bytes());
+            bytes[place + 8..place + 12].copy_from_slice(&end.to_le_bytes());
+            bytes.extend(largest.iter().flat_map(|value| value.to_le_bytes()));
+            let (found, room) = super::page(Cursor::new(&bytes)).unwrap();
+            assert_eq!((found.largest, found.bits, found.photometric), (Some(4095), 8, 2), "{largest:?}");
+            assert_eq!((room.given, room.beside), (3, 9));
+        }
+    }
+
+    /// By the decimals of ITU-R BT.601: 1.402 red, 0.344136 blue, 0.714136 red, 1.772 blue.
+    #[test]
+    fn colours_are_mixed_by_the_coefficients_of_the_standard() {
+        for (stored, expected) in [
+            ([10, 128, 255], [188, 0, 10]),
+            ([100, 255, 128], [100, 56, 255]),
+            ([10, 255, 128], [10, 0, 235]),
+            ([200, 128, 1], [22, 255, 200]),
+            ([150, 128, 255], [255, 59, 150]),
+            ([240, 1, 128], [240, 255, 15]),
+            ([100, 20, 220], [229, 71, 0]),
+            ([77, 128, 128], [77, 77, 77]),
+        ] {
+            assert_eq!(from_luma_and_chroma(stored), expected, "{stored:?}");
+        }
+    }
 }

@@ -87,6 +87,40 @@ fn small_and_empty_pictures_are_told() {
     }
 }
 
+/// What cannot be read is neither counted nor taken for a neighbour of what can.
+#[test]
+fn warnings_count_the_pictures_that_could_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut listing = Listing::default();
+    for (index, side) in [0, 64, 50, 0, 64, 20].into_iter().enumerate() {
+        let name = format!("{index}.png");
+        let colour = |x: u32, y: u32| if side == 64 { [7, 8, 9] } else { [x as u8, y as u8, (x * y) as u8] };
+        match side {
+            0 => std::fs::write(folder.path().join(&name), "torn").unwrap(),
+            side => RgbImage::from_fn(side, side, |x, y| image::Rgb(colour(x, y)))
+                .save(folder.path().join(&name))
+                .unwrap(),
+        }
+        listing.push(&name, Labels { defect: index % 2 == 0, ..NORMAL }, None);
+    }
+    let train = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+    train.examine(&[0, 1, 2, 3, 4, 5], &|| ());
+    assert_eq!(train.unreadable().into_keys().collect::<Vec<_>>(), [0, 3]);
+    let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).examination_warnings(64);
+    let place = |index: usize| folder.path().join(format!("{index}.png")).display().to_string();
+    let told: Vec<&String> = lines.iter().filter(|line| line.contains(", the first is ")).collect();
+    assert_eq!(
+        told,
+        [
+            &format!("2 of 4 training images are of one colour throughout, the first is {}", place(1)),
+            &format!(
+                "1 of 4 training images are enlarged more than twice to reach 64 px, the first is {}",
+                place(5)
+            ),
+        ]
+    );
+}
+
 /// Progress is reported for every file, including files that were examined before.
 #[test]
 fn every_file_is_counted() {

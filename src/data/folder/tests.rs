@@ -303,6 +303,12 @@ fn layouts_with_one_fault_are_named() {
         let found = source(folder.path()).err().unwrap().to_string();
         assert!(found.ends_with(expected), "{found}");
     }
+    // Pooled as in MVTec AD, but with no defect to score on either.
+    let pooled = folder_with(&["train/ok/1.png", "test/good/2.png", "test/good/3.png"]);
+    let found = open(pooled.path()).err().unwrap().to_string();
+    let expected = "only normal images; expected a folder of defects beside them (one of defect, defects, defective, \
+                    bad, or one for each kind)";
+    assert_eq!(found, format!("{}: {expected}", pooled.path().display()));
     let empty = folder_with(&["train/ok/1.png", "train/ng/2.png", "val/ok/notes.txt"]);
     let found = format!("{:#}", source(empty.path()).err().unwrap());
     assert_eq!(found, format!("{}: no validation images", empty.path().display()));

@@ -139,6 +139,7 @@ fn packing_goes_on_where_it_was_stopped() {
         };
         let packed = packing.pack(&count).unwrap();
         assert_eq!((packed.earlier, calls.load(Relaxed)), (kept * SHARD, packed.images));
+        assert_eq!((packed.images, packed.left_out, packed.bytes), (2 * SHARD + 14, 1, bytes), "{kept}");
         for name in names() {
             assert!(fs::read(whole.join(&name)).unwrap() == fs::read(part.join(&name)).unwrap(), "{name:?}");
         }
@@ -315,7 +316,24 @@ fn pixels_are_packed_at_a_side_that_is_told() {
     let refused = |source: &Source, form| pack(source, &to, form, OnBadImage::Fail).unwrap_err().to_string();
     let mut other = three(root.path(), "12");
     std::mem::swap(&mut other.train, &mut other.validation);
+    // Of other groups on one side alone.
+    let [mut of_train, mut of_validation] = [(); 2].map(|()| three(root.path(), "12"));
+    for dataset in [&mut of_train.train, &mut of_validation.validation] {
+        dataset.files_mut().unwrap().group_by(|name| Ok(format!("of {name}"))).unwrap();
+    }
+    // The note of this shard, but fewer images.
+    let shard = fs::read(shard_path(&to, 0)).unwrap();
+    let note = SafeTensors::read_metadata(&shard).unwrap().1.metadata().clone();
+    assert!(note.is_some());
+    let one = safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![1, 1, 3], b"rgb").unwrap();
+    let two = safetensors::serialize([("000", one.clone()), ("001", one)], note).unwrap();
+    fs::write(shard_path(&to, 0), two).unwrap();
+    let fewer = refused(&files, Form::Pixels(11));
+    fs::write(shard_path(&to, 0), shard).unwrap();
     for error in [
+        fewer,
+        refused(&of_train, Form::Pixels(11)),
+        refused(&of_validation, Form::Pixels(11)),
         refused(&three(root.path(), "16"), Form::Pixels(11)),
         refused(&other, Form::Pixels(11)),
         refused(&files, Form::Pixels(12)),

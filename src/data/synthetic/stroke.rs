@@ -113,3 +113,55 @@ impl Stroke {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIDE: usize = 20;
+
+    /// Red light after drawing a line through these places, one radius ahead (or behind) of a camera that looks along
+    /// the axis, before a surface at this distance.
+    fn drawn(points: &[Vec3], width: [f32; 2], distance: f32) -> Vec<f32> {
+        let camera = Camera::new([0.0; 3], 0.0, 0.0, 0.0, [1.0; 2]);
+        let mut light = [(); 3].map(|()| vec![0.0; SIDE * SIDE]);
+        let depth = vec![distance; SIDE * SIDE];
+        let mut canvas = Canvas { side: SIDE, light: &mut light, depth: &depth };
+        let (colour, shape) = ([1.0, 0.5, 0.25], Shape::Flat);
+        Stroke { points: points.to_vec(), width, colour, opacity: 1.0, shape }.draw(
+            &camera,
+            &mut canvas,
+            |_| 1.0,
+        );
+        let [red, green, blue] = light;
+        assert!(red.iter().zip(&green).all(|(red, green)| *green == 0.5 * red));
+        assert!(red.iter().zip(&blue).all(|(red, blue)| *blue == 0.25 * red));
+        red
+    }
+
+    /// The middle of the line is behind the camera: its ends are not joined.
+    #[test]
+    fn a_line_is_broken_where_it_is_behind_the_camera() {
+        let place = |x: f32, z: f32| [x, 0.0, z];
+        let points = [place(-0.8, 1.0), place(-0.4, 1.0), place(0.0, -1.0), place(0.4, 1.0), place(0.8, 1.0)];
+        let red = drawn(&points, [0.4; 2], 9.0);
+        let row = &red[10 * SIDE..11 * SIDE];
+        for column in [3, 4, 5, 14, 15, 16] {
+            assert_eq!(row[column], 1.0, "{column}: {row:?}");
+        }
+        assert_eq!(row[9..11], [0.0; 2], "{row:?}");
+        let joined = [&points[..2], &points[3..]].concat();
+        assert_eq!(drawn(&joined, [0.4; 2], 9.0)[10 * SIDE + 9], 1.0);
+        // What is behind the surface is hidden.
+        assert!(drawn(&points, [0.4; 2], 0.9).iter().all(|&red| red == 0.0));
+    }
+
+    #[test]
+    fn a_line_is_as_wide_at_each_end_as_stated() {
+        let red = drawn(&[[-0.8, 0.0, 1.0], [0.8, 0.0, 1.0]], [0.5, 0.1], 9.0);
+        let covered = |column: usize| -> f32 { (0..SIDE).map(|row| red[row * SIDE + column]).sum() };
+        // Widths over distance, in pixels of a tenth of a radius: nearly four, and less than one.
+        assert!((covered(2) - 3.7).abs() < 0.5, "{}", covered(2));
+        assert!((covered(17) - 0.9).abs() < 0.4, "{}", covered(17));
+    }
+}

@@ -305,4 +305,69 @@ mod tests {
         assert!(Huffman::new(&counts([3, 0, 0]), &[7, 8, 9]).is_none(), "two codes have one bit");
         assert!(Huffman::new(&counts([1, 1, 1]), &[7, 8]).is_none(), "a symbol lacks");
     }
+
+    #[test]
+    fn a_marker_byte_is_found_in_each_of_eight_places() {
+        for place in 0..8 {
+            for byte in 0..=u8::MAX {
+                for others in [0x00, 0x01, 0x7f, 0x80, 0xfe] {
+                    let mut eight = [others; 8];
+                    eight[place] = byte;
+                    assert_eq!(has_marker_byte(eight), byte == 0xff, "{byte:x} at {place} among {others:x}");
+                }
+            }
+        }
+        // Data of every length before a marker, and before an escape.
+        for length in 0..20 {
+            for (behind, marker) in [(&[0xff, 0xd9][..], Some(0xd9)), (&[0xff], None), (&[], None)] {
+                let bytes =
+                    [&vec![0x11; length][..], &[0xff, 0][..], &vec![0x22; 19 - length], behind].concat();
+                let mut data = Vec::new();
+                let found = stop(&bytes, 0, |part| data.extend_from_slice(part));
+                let behind = bytes.len();
+                assert_eq!(found, Stop { at: 21, marker, behind }, "{length}");
+                assert_eq!(data, [vec![0x11; length], vec![0xff], vec![0x22; 19 - length]].concat());
+            }
+        }
+    }
+
+    /// One code of one bit, two of twelve bits and three of sixteen: the longer ones are not in the quick table.
+    #[test]
+    fn codes_of_more_than_eleven_bits_are_read_with_the_number_behind_them() {
+        let mut counts = [0; 16];
+        (counts[0], counts[11], counts[15]) = (1, 2, 3);
+        let symbols = [0x05, 0x13, 0x24, 0x30, 0x4f, 0x51];
+        let mut table = Huffman::new(&counts, &symbols).unwrap();
+        table.prepare();
+        // 2,048 and 2,049 in twelve bits; 32,800 to 32,802 in sixteen; 32,803 is no code.
+        for (code, symbol) in [
+            ("1000 0000 0000", Some(0x13_u8)),
+            ("1000 0000 0001", Some(0x24)),
+            ("1000 0000 0010 0000", Some(0x30)),
+            ("1000 0000 0010 0001", Some(0x4f)),
+            ("1000 0000 0010 0010", Some(0x51)),
+            ("1000 0000 0010 0011", None),
+            ("0", Some(0x05)),
+        ] {
+            let digits: Vec<u8> =
+                code.bytes().filter(|digit| *digit != b' ').map(|digit| digit - b'0').collect();
+            // The code begins at the sixth bit; a number of the symbol's length follows, and then 101.
+            let behind = usize::from(symbol.unwrap_or(0) & 15);
+            let all = [&[0; 5][..], &digits, &vec![0; behind], &[1, 0, 1]].concat();
+            let mut bytes = vec![0_u8; 8];
+            all.iter().enumerate().for_each(|(place, digit)| bytes[place / 8] |= digit << (7 - place % 8));
+            for with_number in [false, true] {
+                let mut bits = Bits::default();
+                bits.fill(&bytes, 0);
+                bits.skip(5);
+                assert_eq!(bits.peek_coefficients(&table).bits == 0, symbol != Some(0x05), "{code}");
+                let found = if with_number { bits.symbol_and_number(&table) } else { bits.symbol(&table) };
+                assert_eq!(found, symbol, "{code}");
+                if symbol.is_some() {
+                    bits.skip(if with_number { 0 } else { behind });
+                    assert_eq!(bits.number(3), 0b101, "{code}");
+                }
+            }
+        }
+    }
 }

@@ -230,4 +230,129 @@ mod tests {
             assert_eq!(sizes.first(value).is_ok(), fits, "{value}");
         }
     }
+
+    /// These bits, then the end of the image.
+    fn bits_of(text: &str) -> Bits {
+        let digits: Vec<u8> = text.bytes().filter(|digit| *digit != b' ').collect();
+        let mut bytes = Vec::new();
+        for eight in digits.chunks(8) {
+            let ones = eight.iter().enumerate().filter(|(_, digit)| **digit == b'1');
+            let byte = ones.map(|(place, _)| 0x80 >> place).sum::<u8>();
+            bytes.push(byte);
+            bytes.extend((byte == 0xff).then_some(0));
+        }
+        bytes.extend([0xff, 0xd9]);
+        let mut bits = Bits::default();
+        bits.fill(&bytes, 0);
+        bits
+    }
+
+    /// Codes of four bits: the n-th symbol has the code n. Its upper half is a run of zeros, its lower half the number
+    /// of bits that follow.
+    fn table(is_prepared: bool) -> Huffman {
+        let mut counts = [0; 16];
+        counts[3] = 10;
+        let mut table =
+            Huffman::new(&counts, &[0x00, 0x01, 0x02, 0x11, 0xf0, 0xe1, 0x20, 0xf1, 0x10, 0x12]).unwrap();
+        if is_prepared {
+            table.prepare();
+        }
+        table
+    }
+
+    /// Steps of 1 (12 bits), but of 4,000 (one bit) at this place.
+    fn sizes(place: usize) -> Sizes {
+        let mut steps = [1; 64];
+        steps[place] = 4000;
+        Sizes::new(&steps, 0)
+    }
+
+    /// What follows the block (`1011`, or the next block's bits) is not read.
+    #[test]
+    fn a_sequential_block_ends_with_its_code_or_its_last_coefficient() {
+        let full = "0001 1".repeat(63);
+        for (text, large, found) in [
+            ("0001 1 0010 10 0000 1011", 0, Ok(0b1011)),
+            (format!("{full} 1011").as_str(), 0, Ok(0b1011)),
+            (format!("{full} 0000 1011").as_str(), 0, Ok(0)),
+            (format!("{full} 0001 1 1011").as_str(), 0, Ok(1)),
+            ("0100 0100 0100 0101 1 0000 1011", 0, Ok(0)),
+            ("0100 0100 0100 0101 1 1011", 0, Ok(0b1011)),
+            ("0100 0100 0100 0111 1 1011", 0, Err(Fault::Long)),
+            ("0100 0100 0100 0100 1011", 0, Err(Fault::Long)),
+            ("0001 1 1000 0000", 0, Err(Fault::Code)),
+            ("0001 1 1010 0000", 0, Err(Fault::Code)),
+            ("0001 1 0010 10 0000 1011", 2, Err(Fault::Value)),
+            ("0010 10 0001 1 0000 1011", 2, Ok(0b1011)),
+            ("0011 1 0001 1 1001 10 0000 1011", 5, Err(Fault::Value)),
+            ("0011 1 0001 1 1001 10 0000 1011", 4, Ok(0b1011)),
+        ] {
+            for is_prepared in [false, true] {
+                let mut bits = bits_of(text);
+                let read = read_ac(&mut bits, &table(is_prepared), &sizes(large));
+                assert_eq!(read.map(|()| bits.number(4)), found, "{text}, {is_prepared}");
+            }
+        }
+    }
+
+    /// Bits, the last of the band's coefficients, the place of few bits; then the number of empty blocks, and the set
+    /// of coefficients. `1011` follows.
+    #[test]
+    fn a_band_begins_with_runs_numbers_and_empty_blocks() {
+        for (text, to, large, found) in [
+            ("0001 1 0011 1 0110 10", 5, 0, Ok((6, 0b1010))),
+            ("0001 1 0001 0 0001 1 0001 0 0001 1", 5, 0, Ok((0, 0b11_1110))),
+            ("0000", 5, 0, Ok((1, 0))),
+            ("1000 1", 5, 0, Ok((3, 0))),
+            ("0100", 16, 0, Ok((0, 0))),
+            ("0100", 15, 0, Err(Fault::Long)),
+            ("0100", 5, 0, Err(Fault::Long)),
+            ("0011 1 0011 1 0001 1", 5, 0, Ok((0, 0b11_0100))),
+            ("0011 1 0011 1 0011 1", 5, 0, Err(Fault::Long)),
+            ("1010", 5, 0, Err(Fault::Code)),
+            ("0011 1 0010 10 0000", 5, 3, Err(Fault::Value)),
+            ("0011 1 0010 10 0000", 5, 2, Ok((1, 0b1100))),
+        ] {
+            let (table, sizes) = (table(true), sizes(large));
+            let band = Band { table: &table, sizes: &sizes, from: 1, to };
+            let (mut bits, mut known) = (bits_of(&format!("{text} 1011")), 0);
+            let read = band.begin(&mut bits, &mut known).map(|empty| (empty, known));
+            assert_eq!(read, found, "{text} up to {to}");
+            assert!(read.is_err() || bits.number(4) == 0b1011, "{text} up to {to}: other bits were read");
+        }
+    }
+
+    /// The second and fourth coefficient of a band of five are known: each has one bit where it is passed.
+    #[test]
+    fn a_refined_band_has_a_bit_for_each_known_coefficient() {
+        for (text, found) in [
+            ("0011 1 0 0110 11 1", Ok((7, 0b1_1100))),
+            ("0001 1 0001 0 1 0000 1", Ok((1, 0b1_1110))),
+            ("0000 01", Ok((1, 0b1_0100))),
+            ("0100 01", Ok((0, 0b1_0100))),
+            ("0001 1 0001 1 0 0001 0 1", Ok((0, 0b11_1110))),
+            ("0101 1 11", Err(Fault::Long)),
+            ("0010 1", Err(Fault::Code)),
+            ("1010", Err(Fault::Code)),
+        ] {
+            let (table, sizes) = (table(true), sizes(0));
+            let band = Band { table: &table, sizes: &sizes, from: 1, to: 5 };
+            let (mut bits, mut known) = (bits_of(&format!("{text} 1011")), 0b1_0100);
+            let read = band.refine(&mut bits, &mut known).map(|empty| (empty, known));
+            assert_eq!(read, found, "{text}");
+            assert!(read.is_err() || bits.number(4) == 0b1011, "{text}: other bits were read");
+        }
+    }
+
+    #[test]
+    fn corrections_are_counted_inside_the_band() {
+        let (table, sizes) = (table(false), sizes(0));
+        for (to, place, count) in [(5, 1, 5), (5, 3, 3), (5, 5, 1), (63, 1, 63), (63, 60, 4), (9, 2, 8)] {
+            let band = Band { table: &table, sizes: &sizes, from: 1, to };
+            assert_eq!(band.corrections(u64::MAX, place), count, "{place} to {to}");
+            assert_eq!(band.corrections(0, place), 0);
+        }
+        let band = Band { table: &table, sizes: &sizes, from: 1, to: 5 };
+        assert_eq!(band.corrections(0b110_1011, 2), 2, "neither the first two nor the sixth");
+    }
 }

@@ -423,3 +423,112 @@ fn a_head_lies_before_the_scan_and_behind_fill_bytes() {
     stated.splice(2..2, [0xff, 0xdd, 0, 4, 0, 7, 0xff, 0xdd, 0, 4, 0, 0]);
     assert_eq!(complaint(&stated), "nothing");
 }
+
+/// Replaces all segments of a kind by one with these bytes.
+fn with_one(bytes: &[u8], marker: u8, segment: &[u8]) -> Vec<u8> {
+    let place = |bytes: &[u8]| bytes.windows(2).position(|pair| pair == [0xff, marker]);
+    let mut other = bytes.to_vec();
+    let first = place(&other).unwrap();
+    while let Some(at) = place(&other) {
+        let length = number(&other[at + 2..]);
+        other.drain(at..at + 2 + length);
+    }
+    let length = (segment.len() as u16 + 2).to_be_bytes();
+    other.splice(first..first, [&[0xff, marker][..], &length, segment].concat());
+    other
+}
+
+fn segments(bytes: &[u8], wanted: u8) -> Vec<&[u8]> {
+    Segments::of(bytes).filter(|(marker, _)| *marker == wanted).map(|(_, segment)| segment).collect()
+}
+
+/// Cameras write all Huffman tables into one segment. These are not the standard ones.
+#[test]
+fn every_huffman_table_of_a_segment_counts() {
+    for wanted in ["jpeg-2x2-optimised.jpg", "jpeg-1x1-optimised.jpg"] {
+        let (name, bytes) = fixtures().into_iter().find(|(name, _)| name == wanted).unwrap();
+        let tables = segments(&bytes, 0xc4);
+        assert_eq!(tables.len(), 4, "{name}");
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+            let one = with_one(&bytes, 0xc4, &order.map(|place| tables[place]).concat());
+            assert_eq!(complaint(&one), "nothing", "{name}, {order:?}");
+            assert_eq!(read(&one).unwrap(), read(&bytes).unwrap(), "{name}, {order:?}");
+        }
+    }
+}
+
+/// One segment may hold several tables, of one or two bytes a step (high byte first).
+#[test]
+fn every_table_of_a_segment_counts_also_behind_one_of_two_bytes() {
+    let bytes = encoded(64, 48, 80);
+    let tables = segments(&bytes, 0xdb);
+    let [luma, chroma] = tables[..] else { panic!("{} tables", tables.len()) };
+    assert_eq!((luma.len(), chroma.len(), luma[0], chroma[0]), (65, 65, 0, 1));
+    let wide = |table: &[u8], times: u16| {
+        let steps = table[1..].iter().flat_map(|&step| (times * u16::from(step)).to_be_bytes());
+        std::iter::once(0x10 | table[0]).chain(steps).collect::<Vec<u8>>()
+    };
+    for sound in [[wide(luma, 1), chroma.to_vec()], [wide(chroma, 1), luma.to_vec()]] {
+        let other = with_one(&bytes, 0xdb, &sound.concat());
+        assert_eq!(complaint(&other), "nothing");
+        assert_eq!(read(&other).unwrap(), read(&bytes).unwrap());
+    }
+    let coarse = [&[0][..], &[255; 64]].concat();
+    for damaged in
+        [[wide(chroma, 1), coarse.clone()], [coarse, wide(chroma, 1)], [wide(luma, 99), chroma.to_vec()]]
+    {
+        let told = complaint(&with_one(&bytes, 0xdb, &damaged.concat()));
+        assert!(told.contains("there is an impossible value"), "{told}");
+    }
+}
+
+/// Positions of the markers that begin scans.
+fn scans(bytes: &[u8]) -> Vec<usize> {
+    (0..bytes.len() - 1).filter(|&at| bytes[at..at + 2] == [0xff, 0xda]).collect()
+}
+
+/// A restart interval holds from where it is stated, also between two scans.
+#[test]
+fn an_interval_stated_between_scans_holds_for_the_next_one() {
+    let files: Vec<_> = fixtures()
+        .into_iter()
+        .filter(|(name, _)| name.ends_with("-scans.jpg") && !name.contains("size"))
+        .collect();
+    assert!(files.len() > 10);
+    for (name, bytes) in files {
+        let at = scans(&bytes)[1];
+        for (interval, told) in [(1, "damaged: scan 2 should have"), (0, "nothing")] {
+            let mut stated = bytes.clone();
+            stated.splice(at..at, [0xff, 0xdd, 0, 4, 0, interval]);
+            let found = complaint(&stated);
+            assert!(found.starts_with(told), "{name}, {interval}: {found}");
+        }
+    }
+}
+
+/// Each component has a scan of its own: without the last one, or the one before, a colour is missing.
+#[test]
+fn a_picture_without_the_scan_of_a_colour_is_not_complete() {
+    let files: Vec<_> = fixtures().into_iter().filter(|(name, _)| name.ends_with("-scans.jpg")).collect();
+    assert!(files.len() > 10);
+    for (name, bytes) in files {
+        let [_, second, third] = scans(&bytes)[..] else { panic!("{name}") };
+        let told = complaint(&[&bytes[..third], &[0xff, 0xd9]].concat());
+        let expected = "damaged: the image ends after 2 scans, before it is complete";
+        assert!(told.starts_with(expected), "{name}: {told}");
+        let told = complaint(&[&bytes[..second], &bytes[third..]].concat());
+        assert!(told.starts_with("damaged: "), "{name}: {told}");
+    }
+}
+
+/// A marker 0 with an empty segment stops the check, while the second decoder skips it: the file is refused.
+#[test]
+fn what_a_decoder_reads_but_the_check_does_not_is_refused() {
+    let (_, bytes) = fixtures().into_iter().find(|(name, _)| name == "jpeg-2x2-scans.jpg").unwrap();
+    let mut strange = bytes.clone();
+    strange.splice(2..2, [0xff, 0, 0, 2]);
+    assert_eq!(complaint(&strange), "not looked at");
+    assert!(!is_usual(&strange));
+    assert_eq!(read_unusual(&strange).unwrap(), read(&bytes).unwrap(), "the decoder finds nothing wrong");
+    assert_eq!(read(&strange).unwrap_err().to_string(), coded::UNCHECKED);
+}
