@@ -177,3 +177,140 @@ impl Linear {
         linear(input, &self.weight, None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use checks::{distance, normal};
+
+    use super::*;
+    use crate::{backbone::Parameters, seed::Seed, tensor::gelu};
+
+    fn numbers(tensor: &Tensor) -> Vec<f64> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// What `build` makes, with names, roles and numbers of its variables.
+    fn built<T>(build: impl FnOnce(&mut Builder) -> Result<T>) -> (T, Vec<(String, Role, Vec<f64>)>) {
+        let mut parameters = Parameters::default();
+        let layer = build(&mut parameters.builder("x", Seed::root(5), DType::F64, &Device::Cpu)).unwrap();
+        let told = parameters.all().iter().map(|parameter| {
+            (parameter.name.clone(), parameter.kind, numbers(parameter.variable.as_tensor()))
+        });
+        (layer, told.collect())
+    }
+
+    /// Two images of 1 x 2 pixels: four rows of two channels, whose means are 3 and 1 and whose variances are 5 and 4.
+    #[test]
+    fn running_statistics_count_every_pixel() {
+        for affine in [true, false] {
+            let (norm, told) = built(|builder| BatchNorm::new(builder, 2, affine));
+            let named: Vec<(&str, Role, &[f64])> =
+                told.iter().map(|(name, role, values)| (name.as_str(), *role, &values[..])).collect();
+            let expected: [(&str, Role, &[f64]); 4] = [
+                ("x.weight", Role::Norm, &[1.0; 2]),
+                ("x.bias", Role::Norm, &[0.0; 2]),
+                ("x.running_mean", Role::Buffer, &[0.0; 2]),
+                ("x.running_var", Role::Buffer, &[1.0; 2]),
+            ];
+            assert_eq!(named, expected[if affine { 0 } else { 2 }..]);
+            let rows = [0.0, -1.0, 2.0, 3.0, 4.0, -1.0, 6.0, 3.0];
+            let images = Tensor::new(&rows, &Device::Cpu).unwrap().reshape((2, 1, 2, 2)).unwrap();
+            let output = norm.forward(&images, Mode::Train, Epilogue::default()).unwrap();
+            let expected = rows.iter().enumerate().map(|(place, x)| match place % 2 {
+                0 => (x - 3.0) / (5.0_f64 + 1e-5).sqrt(),
+                _ => (x - 1.0) / (4.0_f64 + 1e-5).sqrt(),
+            });
+            for (found, expected) in numbers(&output).iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+            }
+            // A tenth of each mean, and of each variance over three instead of four.
+            let running = [&norm.running_mean, &norm.running_var].map(|of| numbers(of.as_tensor()));
+            let expected = [[0.3, 0.1], [0.9 + 0.1 * 20.0 / 3.0, 0.9 + 0.1 * 16.0 / 3.0]];
+            for (found, expected) in running.concat().iter().zip(expected.concat()) {
+                assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+            }
+            // In evaluation these are used, and stay.
+            let output = norm.forward(&images, Mode::Evaluate, Epilogue::default()).unwrap();
+            let of_first = -0.3 / (0.9 + 2.0 / 3.0 + 1e-5_f64).sqrt();
+            assert!((numbers(&output)[0] - of_first).abs() < 1e-12, "{output:?}");
+            assert_eq!([&norm.running_mean, &norm.running_var].map(|of| numbers(of.as_tensor())), running);
+        }
+    }
+
+    #[test]
+    fn layer_norm_is_of_each_row() {
+        let (norm, told) = built(|builder| LayerNorm::new(builder, 3));
+        let expected = [("x.weight", vec![1.0; 3]), ("x.bias", vec![0.0; 3])];
+        assert_eq!(told, expected.map(|(name, values)| (name.to_owned(), Role::Norm, values)));
+        // Variances of 2/3 and 2/3 of a millionth, beside which the constant of a millionth counts.
+        let rows = Tensor::new(&[[1.0, 2.0, 3.0], [0.001, 0.002, 0.003]], &Device::Cpu).unwrap();
+        let found = numbers(&norm.forward(&rows).unwrap());
+        let [first, second] = [1.0 / (2.0 / 3.0 + 1e-6_f64).sqrt(), 1e-3 / (5.0e-6 / 3.0_f64).sqrt()];
+        for (found, expected) in found.iter().zip([-first, 0.0, first, -second, 0.0, second]) {
+            assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+        }
+    }
+
+    /// Uniform within a half for four inputs; given weights, a bias of 0, or none.
+    #[test]
+    fn linear_layers_begin_as_they_are_asked_to() {
+        let given = Initialise::Constant(0.75);
+        let weight = |value: Option<f64>| (("x.weight".to_owned(), Role::Weight), value, 200 * 4);
+        let bias = |value: Option<f64>| (("x.bias".to_owned(), Role::Bias), value, 200);
+        for (found, expected) in [
+            (built(|builder| Linear::new(builder, 4, 200, true)).1, vec![weight(None), bias(None)]),
+            (built(|builder| Linear::new(builder, 4, 200, false)).1, vec![weight(None)]),
+            (
+                built(|builder| Linear::with_weights(builder, 4, 200, given)).1,
+                vec![weight(Some(0.75)), bias(Some(0.0))],
+            ),
+            (built(|builder| Linear::without_bias(builder, 4, 200, given)).1, vec![weight(Some(0.75))]),
+        ] {
+            assert_eq!(found.len(), expected.len());
+            for ((name, role, values), (told, value, count)) in found.into_iter().zip(expected) {
+                assert_eq!(((name, role), values.len()), (told, count));
+                let largest = values.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+                match value {
+                    Some(value) => assert!(values.iter().all(|x| *x == value), "{values:?}"),
+                    None => assert!(largest <= 0.5 && largest > 0.45, "{largest}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn linear_layers_map_rows() -> Result<()> {
+        let (layer, told) = built(|builder| Linear::new(builder, 3, 2, true));
+        let rows = normal("rows", &[2, 5, 3], DType::F64)?.as_detached_tensor();
+        let (weights, bias) = (&told[0].2, &told[1].2);
+        let by_hand = |rows: &Tensor, with_bias: bool| -> Result<Tensor> {
+            let mut mapped = Vec::new();
+            for row in numbers(rows).chunks(3) {
+                for (weights, bias) in weights.chunks(3).zip(bias) {
+                    let sum: f64 = row.iter().zip(weights).map(|(x, weight)| x * weight).sum();
+                    mapped.push(sum + if with_bias { *bias } else { 0.0 });
+                }
+            }
+            Tensor::from_vec(mapped, (2, 5, 2), &Device::Cpu)
+        };
+        assert!(distance(&layer.forward(&rows)?, &by_hand(&rows, true)?)? < 1e-12);
+        assert!(distance(&layer.forward_without_bias(&rows)?, &by_hand(&rows, false)?)? < 1e-12);
+        assert!(distance(&layer.forward_of_gelu(&rows)?, &by_hand(&gelu(&rows)?, true)?)? < 1e-12);
+        Ok(())
+    }
+
+    /// By fan-out: 50 kernels of 9 weights, whatever the number of inputs.
+    #[test]
+    fn convolutions_are_drawn_by_their_outputs() -> Result<()> {
+        let geometry = Geometry { stride: 2, padding: 1 };
+        let (layer, told) = built(|builder| Convolution::new(builder, 20, 50, 3, geometry));
+        let (name, role, weights) = &told[0];
+        assert_eq!((name.as_str(), *role, weights.len()), ("x.weight", Role::Weight, 50 * 20 * 9));
+        let variance = weights.iter().map(|x| x * x).sum::<f64>() / weights.len() as f64;
+        assert!((variance * 450.0 - 2.0).abs() < 0.1, "{variance}");
+        let images = normal("images", &[1, 5, 8, 20], DType::F64)?.as_detached_tensor();
+        assert_eq!(layer.forward(&images)?.dims(), [1, 3, 4, 50]);
+        Ok(())
+    }
+}

@@ -348,4 +348,17 @@ mod tests {
         assert!(error.starts_with("18 numbers, expected 17"), "{error}");
         Ok(())
     }
+
+    /// Each channel's kernel has nine weights, but fan-out counts those of all channels, as torchvision does.
+    #[test]
+    fn depthwise_kernels_are_drawn_by_their_channels() -> Result<()> {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("x", Seed::root(7), DType::F64, &Device::Cpu);
+        Normed::depthwise(&mut builder, 300, 1)?;
+        let weight = &parameters.get("x.0.weight").expect("a kernel").variable;
+        let variance = weight.sqr()?.mean_all()?.to_scalar::<f64>()?;
+        assert!((variance * 2700.0 - 2.0).abs() < 0.2, "{variance}");
+        assert_eq!(weight.dims(), [300, 1, 3, 3]);
+        Ok(())
+    }
 }

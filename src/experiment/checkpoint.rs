@@ -369,7 +369,10 @@ mod tests {
             keeper.on_progress(&step(1)).unwrap();
             assert!(!saved(), "not due yet");
             keeper.kept = Instant::now().checked_sub(Duration::from_secs(301)).unwrap();
+            keeper.before = 500.0;
             keeper.on_progress(&step(2)).unwrap();
+            let elapsed = State::read(&checkpoint.path).unwrap().0.numbers(ELAPSED).unwrap()[0];
+            assert!((500.0..=keeper.seconds()).contains(&elapsed), "{elapsed}, in the middle of an epoch");
             assert!(saved(), "five minutes later");
             keeper.on_progress(&step(3)).unwrap();
             assert!(!saved(), "just saved");

@@ -246,6 +246,62 @@ mod tests {
         }
     }
 
+    /// Of two views it is the first, drawn by a stream of its own from the cell's seed, of the validation images.
+    #[test]
+    fn augmented_validation_has_the_first_view_of_training() {
+        let plan = Plan::new(Scale::fixture());
+        let source = crate::data::synthetic::source(Seed::root(1), 60, 30, plan.scale.side);
+        let (study, method) = (Study::Extension, crate::method::Name::SimClr);
+        let cell = Cell { study, method, backbone: ResNet18, share: Share::NATURAL, seed: 7 };
+        let mut resolved = plan.resolve(&cell, &source).unwrap();
+        assert_eq!(resolved.views.len(), 2);
+        resolved.views[1] = ViewRecipe::full_frame(plan.scale.side);
+        let model = Model::new(&resolved).unwrap();
+        let frozen = Frozen::extract(&resolved, &*model.method).unwrap();
+        let found = augmented(&resolved, &model, &frozen).unwrap();
+        let rows = |seed: u64| {
+            let loader = Loader {
+                dataset: &*source.validation,
+                indices: &resolved.validation,
+                views: &resolved.views[..1],
+                seed: Seed::root(seed).child("augmented validation"),
+                ..resolved.loader()
+            };
+            features::extract(model.method.encoder(), &loader).unwrap().rows
+        };
+        assert_eq!((&found.rows, found.indices.len()), (&rows(7), 30));
+        assert!(found.rows != rows(0) && found.rows != frozen.validation.rows);
+    }
+
+    /// Patches are those of the normal images of training, whole.
+    #[test]
+    fn patches_are_of_normal_images_of_training() {
+        let plan = Plan::new(Scale::fixture());
+        let source = crate::data::synthetic::source(Seed::root(1), 60, 30, plan.scale.side);
+        let study = Study::RandomWeights;
+        let cell = Cell { study, method: Supervised, backbone: ResNet18, share: Share::NATURAL, seed: 7 };
+        let resolved = plan.resolve(&cell, &source).unwrap();
+        let model = Model::new(&resolved).unwrap();
+        let frozen = Frozen::extract(&resolved, &*model.method).unwrap();
+        let labels = labels_of(&*source.train, &frozen.train.indices);
+        let defects: Vec<bool> = labels.iter().map(|labels| labels.defect).collect();
+        let found = without_defects(&resolved, &*model.method, &frozen, &defects).unwrap();
+
+        let normal = |index: &usize| !source.train.labels()[*index].defect;
+        let normals: Vec<usize> = resolved.subset.indices.iter().copied().filter(normal).collect();
+        let whole = [ViewRecipe::full_frame(plan.scale.side)];
+        let normals = Loader { indices: &normals, views: &whole, ..resolved.loader() };
+        let indices = &resolved.validation;
+        let validation = Loader { dataset: &*source.validation, indices, ..normals };
+        let by = |seed: u64| {
+            let seed = Seed::root(seed).child("patches");
+            let found = detectors::detect_by_patches(model.method.encoder(), &normals, &validation, &seed);
+            found.unwrap().into_iter().map(|found| (found.name, found.logits)).collect::<Vec<_>>()
+        };
+        let found: Vec<_> = found.into_iter().map(|found| (found.name, found.logits)).collect();
+        assert_eq!(found[2..], by(7));
+    }
+
     /// A probe predicts copies from copies, unless their group keeps them in one fold: then there is nothing to learn,
     /// and a stronger penalty is best. AUROC has a standard error if groups are known.
     #[test]

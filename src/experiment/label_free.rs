@@ -165,6 +165,55 @@ mod tests {
         assert!((twice["unit_deviation"] - found["unit_deviation"]).abs() < 1e-6, "{twice:?}");
     }
 
+    /// By hand from the cell's seed: features and embeddings of training images, then four views of some of these.
+    #[test]
+    fn metrics_are_of_the_cells_own_images_and_streams() {
+        use crate::experiment::{Cell, Plan, Scale, Study};
+        let plan = Plan::new(Scale { view_sample: (20, 3), ..Scale::fixture() });
+        let source = crate::data::synthetic::source(Seed::root(1), 60, 30, plan.scale.side);
+        let cell = Cell {
+            study: Study::Extension,
+            method: crate::method::Name::SimClr,
+            backbone: crate::backbone::Name::ResNet18,
+            share: crate::data::Share::NATURAL,
+            seed: 7,
+        };
+        let resolved = plan.resolve(&cell, &source).unwrap();
+        let method = resolved.build(Seed::root(2)).unwrap();
+        let whole = [crate::augment::ViewRecipe::full_frame(plan.scale.side)];
+        let loader = Loader { views: &whole, ..resolved.loader() };
+        let features = features::extract(method.encoder(), &loader).unwrap();
+        let found = compute(&*method, &features, &resolved).unwrap();
+
+        let seed = Seed::root(7).child("label_free");
+        let embedded = |rows: &Features| {
+            let rows = rows.tensor(&resolved.device).unwrap();
+            method.embed(&rows).unwrap().unwrap().to_vec2::<f32>().unwrap()
+        };
+        let of_features = of_rows(&features.rows, 64, &seed).unwrap();
+        let of_embeddings = of_rows(&embedded(&features).concat(), 32, &seed).unwrap();
+        let indices: Vec<usize> = (0..20).map(|place| resolved.subset.indices[3 * place]).collect();
+        let views: Vec<Vec<Vec<f32>>> = (0..3)
+            .map(|view| {
+                let (views, seed) = (&resolved.views[..1], seed.child("views").index(view));
+                let loader = Loader { indices: &indices, views, seed, ..resolved.loader() };
+                embedded(&features::extract(method.encoder(), &loader).unwrap())
+            })
+            .collect();
+        let rows: Vec<f32> =
+            (0..20).flat_map(|image| views.iter().flat_map(move |rows| rows[image].clone())).collect();
+        let of_views = Views::new(Rows::new(&rows, 32).unwrap(), 3).unwrap().metrics().unwrap();
+        let expected =
+            [("alignment", of_views.alignment), ("lidar", of_views.lidar), ("images", 20.0), ("views", 3.0)];
+        for (name, expected) in expected {
+            assert_eq!(found["views"][name], expected, "{name}");
+        }
+        assert_eq!(found["features"], of_features);
+        assert_eq!(found["embeddings"], of_embeddings);
+        let other = of_rows(&features.rows, 64, &Seed::root(7)).unwrap();
+        assert_ne!(of_features, other, "some of them are of drawn images");
+    }
+
     #[test]
     fn what_is_not_defined_has_no_name() {
         let found = named([("a", Some(1.0)), ("b", None), ("c", Some(f64::NAN)), ("d", Some(f64::INFINITY))]);

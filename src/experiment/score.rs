@@ -226,6 +226,24 @@ mod tests {
         assert_eq!((score.f2_ciw_oracle, score.auroc_error), (None, None), "neither classes nor groups");
     }
 
+    /// Rates at a bound are those of the last threshold that keeps it: one false alarm of twenty, 19 hits of twenty.
+    #[test]
+    fn rates_are_taken_at_one_and_at_nineteen_twentieths() {
+        let image = |defect| {
+            let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
+            ValidationImage { position: 0, name: String::new(), labels, kind: None, group: None }
+        };
+        let images = [vec![image(true); 20], vec![image(false); 20]].concat();
+        let all = Subset { indices: (0..40).collect(), defects: 20, normals: 20 };
+        let subsets = ValidationSubsets { subsets: vec![(Share::NATURAL, all)], missing: Vec::new() };
+        let defects = (1..=20).map(f64::from);
+        let normals = [9.5, 8.5, 2.5, 1.5].into_iter().chain((1..=16).map(|below| -f64::from(below)));
+        let logits: Vec<f64> = defects.chain(normals).collect();
+        let score = at_every_share("x", &logits, &images, false, &subsets).unwrap().remove(0);
+        // Twelve defects lie above 8.5, eleven above 9.5. Above all but the last defect are three normal images.
+        assert_eq!((score.tpr_at_fpr_5, score.fpr_at_tpr_95), (Some(0.6), Some(0.15)));
+    }
+
     /// Classes and groups are those of the images of each share; what needs all images is absent elsewhere.
     #[test]
     fn classes_and_groups_are_scored_on_the_images_of_their_share() {

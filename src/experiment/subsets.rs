@@ -92,6 +92,27 @@ mod tests {
         assert!(error.starts_with("validation images: "), "{error}");
     }
 
+    /// Each choice has a stream of its own, which no cell's seed changes: records of different runs have equal images.
+    #[test]
+    fn choices_have_streams_of_their_own() {
+        let labels = labels(60, 30);
+        let own = |name: &str| Seed::root(0).child("subsets").child(name);
+        let cut = |seed: &Seed| Pool::new(&labels, seed).subset(Share::percent(5)).unwrap().indices;
+        let found = ValidationSubsets::new(&labels).unwrap();
+        let five = Share::percent(5);
+        let (_, of_five) = found.subsets.iter().find(|(share, _)| *share == five).unwrap();
+        assert_eq!(of_five.indices, cut(&own("views")));
+        assert_ne!(of_five.indices, cut(&own("train")));
+        let of_third =
+            |name: &str| stratify::split_by_fraction(&labels, (1, 3), &own(name).child("validation")).0;
+        assert_eq!(sample(&labels, (1, 3), "validation"), of_third("sample"));
+        assert_ne!(of_third("sample"), of_third("train"));
+        let mut order: Vec<usize> = (60..90).collect();
+        own("label budgets").index(2).stream().shuffle(&mut order);
+        let defects: Vec<bool> = labels.iter().map(|labels| labels.defect).collect();
+        assert_eq!(crate::experiment::budgets::draw(&defects, 2)[0], order);
+    }
+
     /// A part of each split is drawn on its own.
     #[test]
     fn a_sample_is_a_part_of_each_kind() {

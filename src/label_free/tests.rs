@@ -110,6 +110,63 @@ fn singular_values_and_lidar_as_computed_elsewhere() {
     }
 }
 
+/// Features of two columns are read eighteen rows at a time, and nine such pieces in two rounds. Thirty images of five
+/// views each are more, so that pieces end within an image; here everything is added up image by image.
+#[test]
+fn lidar_and_alignment_of_many_views_are_the_formulas() {
+    let (images, views) = (30_u32, 5);
+    let mut stream = Seed::root(21).stream();
+    let mut rows: Vec<[f64; 2]> = Vec::new();
+    for image in 0..images {
+        let centre = [stream.normal() + 0.2 * f64::from(image), 2.0 * stream.normal()];
+        for _ in 0..views {
+            let noise = stream.normal();
+            rows.push([centre[0] + 0.7 * noise, centre[1] - 0.3 * noise + 0.5 * stream.normal()]);
+        }
+    }
+    let mean = |of: &[[f64; 2]]| [0, 1].map(|c| of.iter().map(|row| row[c]).sum::<f64>() / of.len() as f64);
+    // The sums of products of deviations: of the two columns, and of both.
+    let scatter = |of: &[[f64; 2]]| {
+        let mean = mean(of);
+        let sum =
+            |a: usize, b: usize| of.iter().map(|row| (row[a] - mean[a]) * (row[b] - mean[b])).sum::<f64>();
+        [sum(0, 0), sum(1, 1), sum(0, 1)]
+    };
+    let means: Vec<[f64; 2]> = rows.chunks(views).map(mean).collect();
+    let between = scatter(&means).map(|sum: f64| sum / 29.0);
+    let mut within = [0.0; 3];
+    for image in rows.chunks(views) {
+        within.iter_mut().zip(scatter(image)).for_each(|(sum, part): (_, f64)| *sum += part / (30.0 * 4.0));
+    }
+    within[0] += 1e-4;
+    within[1] += 1e-4;
+    // Eigenvalues of S_w^-1 S_b have this sum and this product.
+    let determinant = |[first, second, both]: [f64; 3]| first * second - both * both;
+    let sum = (within[1] * between[0] + within[0] * between[1] - 2.0 * within[2] * between[2])
+        / determinant(within);
+    let product = determinant(between) / determinant(within);
+    let root = (sum * sum / 4.0 - product).sqrt();
+    let shares = [sum / 2.0 + root, sum / 2.0 - root].map(|value| (value + 1e-8) / (sum + 2e-8));
+    let expected = (-shares.iter().map(|share| share * share.ln()).sum::<f64>()).exp();
+
+    let mut apart = 0.0;
+    for image in rows.chunks(views) {
+        let unit: Vec<[f64; 2]> = image.iter().map(|[x, y]| [x / x.hypot(*y), y / x.hypot(*y)]).collect();
+        for (place, one) in unit.iter().enumerate() {
+            for other in &unit[..place] {
+                apart += (one[0] - other[0]).powi(2) + (one[1] - other[1]).powi(2);
+            }
+        }
+    }
+    let values = rows.concat();
+    let found = Views::new(Rows::new(&values, 2).unwrap(), views).unwrap().metrics().unwrap();
+    assert_eq!((found.images, found.views), (30, 5));
+    close(found.lidar, expected, 1e-9, "LiDAR");
+    close(found.lidar_normalised, expected / 2.0, 1e-9, "its share of two");
+    close(found.alignment, apart / 300.0, 1e-12, "alignment");
+    assert!(expected > 1.1 && expected < 1.9, "{expected}");
+}
+
 #[test]
 fn ranks_by_hand() {
     // Rows 3 e1, 0, 4 e2: singular values 4 and 3. Centred, Z^T Z is (6, -4; -4, 32 / 3).

@@ -406,3 +406,154 @@ fn the_centre_is_of_the_teacher() {
     // A tenth of a mean of cosines.
     assert!(found.iter().all(|number| *number != 0.0 && number.abs() < 0.1), "{found:?}");
 }
+
+/// The loss depends on every matrix, kernel and token of a student, and of its teacher.
+#[test]
+fn every_weight_matters_to_the_loss() {
+    for backbone in backbone::Name::STUDY {
+        for (name, objective) in objectives() {
+            if name.undefined_on(backbone).is_some() {
+                continue;
+            }
+            // The place of the weight that is drawn anew, if there are so many.
+            let loss = |changed: Option<usize>| -> Option<(String, f64)> {
+                let method = objective.build(&foundation(backbone)).unwrap();
+                let teacher = method.teacher().map(Parameters::all).unwrap_or_default();
+                let all = method.parameters().all().iter().chain(teacher);
+                let mut weights = all.filter(|parameter| parameter.kind == Role::Weight);
+                let mut told = String::new();
+                if let Some(place) = changed {
+                    let backbone::Parameter { name, variable, .. } = weights.nth(place)?;
+                    variable.set(&normal("other weights", variable.dims(), DType::F64).unwrap()).unwrap();
+                    told = name.clone();
+                }
+                let step = method.step(&batch(objective.views()), AT).unwrap();
+                Some((told, step.loss.to_scalar().unwrap()))
+            };
+            let (_, before) = loss(None).unwrap();
+            let mut count = 0;
+            while let Some((variable, after)) = loss(Some(count)) {
+                let moved = (after - before).abs();
+                assert!(
+                    moved > 1e-9,
+                    "{name} on {backbone}: variable {count}, {variable}, moves it by {moved}"
+                );
+                count += 1;
+            }
+            assert!(count > 5, "{name} on {backbone}: {count} weights");
+        }
+    }
+}
+
+/// What is not of rank 1 is a weight, which decays; biases, scales and shifts are not.
+#[test]
+fn matrices_kernels_and_tokens_are_weights() {
+    for backbone in backbone::Name::STUDY {
+        for (name, objective) in objectives() {
+            if name.undefined_on(backbone).is_some() {
+                continue;
+            }
+            let method = objective.build(&foundation(backbone)).unwrap();
+            for backbone::Parameter { name: variable, kind, variable: numbers, .. } in
+                method.parameters().trainable()
+            {
+                let is_bias = variable.ends_with(".bias");
+                let told = format!("{name} on {backbone}: {variable} is {kind:?}");
+                assert_eq!(*kind == Role::Weight, numbers.rank() > 1, "{told}");
+                assert!(is_bias || *kind != Role::Bias, "{told}");
+            }
+        }
+    }
+}
+
+/// A teacher takes as much of the student as its momentum says at the step, whichever method it teaches.
+#[test]
+fn teachers_have_the_momentum_of_their_method() {
+    let objectives: [Box<dyn Objective>; 2] = [Box::new(Bootstrap { momentum: MOMENTUM }), Box::new(DINO)];
+    for objective in objectives {
+        let method = build(&*objective);
+        let teacher = method.teacher().unwrap();
+        let numbers = |variable: &backbone::Parameter| -> Vec<f64> {
+            variable.variable.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let before: Vec<Vec<f64>> = teacher.all().iter().map(numbers).collect();
+        for student in method.parameters().trainable() {
+            student.variable.set(&(student.variable.as_tensor() + 1.0).unwrap()).unwrap();
+        }
+        // Half of the steps: halfway from 0.75 to 0.875.
+        method.after_step(Position { step: 4, ..AT }).unwrap();
+        assert!(before.len() > 10, "{}", before.len());
+        for (variable, before) in teacher.all().iter().zip(before) {
+            let moved = if variable.kind == Role::Buffer { 0.0 } else { 1.0 - 0.8125 };
+            for (now, before) in numbers(variable).iter().zip(before) {
+                assert!((now - before - moved).abs() < 1e-12, "{}: {before} to {now}", variable.name);
+            }
+        }
+    }
+}
+
+/// Each of DINO's constants reaches the loss or the centre.
+#[test]
+fn dino_computes_with_its_constants() {
+    let run = |constants: Distillation, epoch: usize| -> (f64, Vec<f64>) {
+        let method = build(&constants);
+        let step = method.step(&batch(2), Position { epoch, ..AT }).unwrap();
+        let centre = &method.parameters().get("head.centre").unwrap().variable;
+        (step.loss.to_scalar().unwrap(), centre.flatten_all().unwrap().to_vec1().unwrap())
+    };
+    let teacher_temperature = TeacherTemperature { start: 0.25, end: 0.5, warm_up: 0.75 };
+    let rising = Distillation { teacher_temperature, ..DINO };
+    let mut losses = Vec::new();
+    // Three of four epochs.
+    for (epoch, now) in [(0, 0.25), (1, 0.375), (2, 0.5), (3, 0.5)] {
+        let teacher_temperature = TeacherTemperature { start: now, end: now, warm_up: 0.0 };
+        let (expected, _) = run(Distillation { teacher_temperature, ..DINO }, 0);
+        assert_eq!(run(rising, epoch).0, expected, "epoch {epoch}");
+        losses.push(expected);
+    }
+    assert!(losses[0] != losses[1] && losses[1] != losses[2], "{losses:?}");
+    let (loss, centre) = run(DINO, 3);
+    assert_ne!(run(Distillation { student_temperature: 0.25, ..DINO }, 3).0, loss);
+    assert_ne!(run(Distillation { head_norm: true, ..DINO }, 3).0, loss);
+    // It begins at 0, so that it is what it takes of the teacher's mean: a tenth, or four tenths.
+    let (same, other) = run(Distillation { centre_momentum: 0.6, ..DINO }, 3);
+    assert_eq!(same, loss);
+    for (other, centre) in other.iter().zip(centre) {
+        assert!((other - 4.0 * centre).abs() < 1e-12, "{other} {centre}");
+    }
+}
+
+/// Xavier's uniform numbers within sqrt(6 / (inputs + outputs)), as in MAE's code; biases are 0.
+#[test]
+fn maes_decoder_begins_as_in_its_code() {
+    let on = foundation(backbone::Name::ViTTiny);
+    let decoder = DecoderSize { width: 96, depth: 1, heads: 2 };
+    let method = MAE.build(&Foundation { heads: Heads { decoder, ..on.heads }, ..on }).unwrap();
+    let numbers = |name: &str| numbers_of(&*method, &format!("head.{name}"));
+    let xavier = |inputs: f64, outputs: f64| (2.0 / (inputs + outputs)).sqrt();
+    for (name, count, expected) in [
+        ("mask_token", 96, 0.02),
+        ("decoder_embed.weight", 12 * 96, xavier(12.0, 96.0)),
+        ("decoder_blocks.0.attn.qkv.weight", 96 * 288, xavier(96.0, 288.0)),
+        ("decoder_blocks.0.attn.proj.weight", 96 * 96, xavier(96.0, 96.0)),
+        ("decoder_blocks.0.mlp.fc1.weight", 96 * 384, xavier(96.0, 384.0)),
+        ("decoder_blocks.0.mlp.fc2.weight", 384 * 96, xavier(384.0, 96.0)),
+        ("decoder_pred.weight", 96 * 192, xavier(96.0, 192.0)),
+    ] {
+        let numbers = numbers(name);
+        assert_eq!(numbers.len(), count, "{name}");
+        let std = (numbers.iter().map(|x| x * x).sum::<f64>() / count as f64).sqrt();
+        // Within six standard errors of the draws.
+        assert!((std / expected - 1.0).abs() < 6.0 / (2.0 * count as f64).sqrt(), "{name}: {std}");
+        if let Some(layer) = name.strip_suffix(".weight") {
+            let largest = numbers.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+            assert!(largest <= 3.0_f64.sqrt() * expected, "{name}: {largest}");
+            let biases = numbers_of(&*method, &format!("head.{layer}.bias"));
+            assert!(biases.iter().all(|x| *x == 0.0), "{name}: {biases:?}");
+        }
+    }
+}
+
+fn numbers_of(method: &dyn Method, name: &str) -> Vec<f64> {
+    method.parameters().get(name).unwrap().variable.flatten_all().unwrap().to_vec1().unwrap()
+}

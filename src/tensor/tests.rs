@@ -1,5 +1,7 @@
 //! Tests of all operations: rejected shapes and types, transposed arguments, NaN.
 
+mod many;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::{batch_norm::Epilogue, pooling::Pool, *};

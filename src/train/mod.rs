@@ -277,6 +277,8 @@ mod tests {
         frozen_epochs: usize,
         /// The weight before and after each update.
         seen: Mutex<Vec<(f32, f32)>>,
+        /// Where each step and each call after a step was: its step of all, and its epoch of all.
+        places: Mutex<Vec<[usize; 4]>>,
     }
 
     impl Falling {
@@ -284,7 +286,12 @@ mod tests {
             let mut parameters = Parameters::default();
             let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
             let weight = builder.variable("weight", 1, Initialise::Constant(0.0), Role::Weight).unwrap();
-            Self { parameters, weight, frozen_epochs: 0, seen: Mutex::default() }
+            let (seen, places) = Default::default();
+            Self { parameters, weight, frozen_epochs: 0, seen, places }
+        }
+
+        fn note(&self, Position { step, steps, epoch, epochs }: Position) {
+            self.places.lock().unwrap().push([step, steps, epoch, epochs]);
         }
 
         fn now(&self) -> candle_core::Result<f32> {
@@ -293,7 +300,8 @@ mod tests {
     }
 
     impl Method for Falling {
-        fn step(&self, batch: &Batch, _: Position) -> candle_core::Result<Step> {
+        fn step(&self, batch: &Batch, at: Position) -> candle_core::Result<Step> {
+            self.note(at);
             self.seen.lock().unwrap().push((self.now()?, f32::NAN));
             let features = Pixels.embed(&batch.images, crate::backbone::Mode::Train)?;
             let loss = Tensor::sum_all(&self.weight)?;
@@ -305,7 +313,8 @@ mod tests {
             at.epoch < self.frozen_epochs
         }
 
-        fn after_step(&self, _: Position) -> candle_core::Result<()> {
+        fn after_step(&self, at: Position) -> candle_core::Result<()> {
+            self.note(at);
             let mut seen = self.seen.lock().unwrap();
             let after = &mut seen.last_mut().expect("a step before").1;
             assert!(after.is_nan(), "a step is followed once");
@@ -602,6 +611,30 @@ mod tests {
         for (place, state) in states.iter().enumerate() {
             // A probe with other initial weights, which resuming has to overwrite.
             assert_eq!(run(9, Some(state), &mut Vec::new()), whole, "state {place}");
+        }
+    }
+
+    /// A method's constants may depend on the step among all steps, and on the epoch among all epochs.
+    #[test]
+    fn a_method_is_told_where_each_step_is() {
+        let (source, views) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::full_frame(8)]);
+        let indices: Vec<usize> = (0..12).collect();
+        let loader = by_fours(&source, &indices, &views);
+        let mut states = Vec::new();
+        let expected: Vec<[usize; 4]> = (0..6).flat_map(|step| [[step, 6, step / 3, 2]; 2]).collect();
+        let method = Falling::new();
+        let keep = |progress: Progress| {
+            if let Progress::Step { state, .. } = progress {
+                states.push(state()?);
+            }
+            Ok(())
+        };
+        pretrain(&method, None, &loader, &loader, &even(2), None, keep).unwrap();
+        assert_eq!(*method.places.lock().unwrap(), expected);
+        for (place, state) in states.iter().enumerate() {
+            let method = Falling::new();
+            pretrain(&method, None, &loader, &loader, &even(2), Some(state), |_| Ok(())).unwrap();
+            assert_eq!(*method.places.lock().unwrap(), expected[2 * (place + 1)..], "from step {place}");
         }
     }
 

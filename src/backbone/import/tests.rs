@@ -351,6 +351,7 @@ fn what_is_no_file_of_weights_is_named() {
 #[case::plain(&[""])]
 #[case::within(&["state_dict"])]
 #[case::teacher(&["student", "teacher"])]
+#[case::average(&["model", "model_ema"])]
 fn checkpoints_of_torch_are_read(#[case] keys: &[&str]) {
     let encoders: Vec<Parameters> = (0..keys.len() as u64).map(|seed| resnet(10 + seed)).collect();
     let bytes = torch(&keys.iter().copied().zip(&encoders).collect::<Vec<_>>());

@@ -103,7 +103,17 @@ fn gaussians_are_of_a_hundred_features() {
         values[feature] += 1.0;
         padim.distance(&Patches { values, width }) != plain
     });
-    assert_eq!(counts.count(), DIMENSIONS);
+    let used: Vec<usize> = counts.collect();
+    assert_eq!(used.len(), DIMENSIONS);
+    // They are fitted as if there were no others.
+    let kept = |image: &Patches| Patches {
+        values: used.iter().map(|&feature| image.values[feature]).collect(),
+        width: DIMENSIONS,
+    };
+    let alone = Padim::fit(&normals.iter().map(kept).collect::<Vec<_>>(), &Seed::root(5)).unwrap();
+    let other = image();
+    let (found, expected) = (padim.distance(&other), alone.distance(&kept(&other)));
+    assert!((found - expected).abs() < 1e-9 * expected, "{found} is not {expected}");
 }
 
 /// Of 20,002 patches the bank is chosen from 20,000 that are drawn from all of them: a strange patch is in the bank if

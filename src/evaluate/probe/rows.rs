@@ -304,6 +304,20 @@ mod tests {
         }
     }
 
+    /// Features are looked at block by block; the message names the image among all of them.
+    #[test]
+    fn a_number_that_is_none_is_named_with_its_image() {
+        for (image, feature) in [(3, 1), (ROWS + 7, 2), (2 * ROWS + 1, 0)] {
+            let mut numbers = vec![0.5_f32; (2 * ROWS + 5) * 3];
+            numbers[image * 3 + feature] = f32::NEG_INFINITY;
+            let features = Tensor::from_vec(numbers, (2 * ROWS + 5, 3), &Device::Cpu).unwrap();
+            let error = DesignMatrix::new(&features).err().unwrap().to_string();
+            let expected =
+                format!("probe: feature {feature} of image {image} is -inf; the network has diverged");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
     #[test]
     fn rows_that_are_made_again_are_those_that_are_held() {
         let mut stream = crate::seed::Seed::root(0).child("held").stream();

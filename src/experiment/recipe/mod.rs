@@ -336,12 +336,24 @@ mod tests {
             learning_rate: 0.5,
             probe_learning_rate: 0.25,
             warm_up: 0.1,
+            rule: lars(0.02, true),
+            weight_decay: 0.03,
+            decayed: Decayed::Everything,
+            clip: Some(0.7),
+            warm_up_start: 2e-4,
             ..short::recipe(SimClr, ResNet18)
         };
         let scale = Scale { batch_size: 32, epochs: 20, ..Scale::small() };
         let optimisation = recipe.optimisation(&scale);
         assert_eq!((optimisation.learning_rate, recipe.probe_rate(&scale)), (0.0625, 0.03125));
         assert_eq!((optimisation.warm_up_epochs, optimisation.epochs), (2.0, 20));
+        // All else is handed on.
+        assert_eq!(
+            [optimisation.weight_decay, optimisation.warm_up_start, optimisation.end],
+            [0.03, 2e-4, 1e-6]
+        );
+        assert_eq!((optimisation.rule, optimisation.clip), (lars(0.02, true), Some(0.7)));
+        assert_eq!(optimisation.decayed, Decayed::Everything);
     }
 
     #[test]

@@ -249,6 +249,22 @@ fn few_labels_are_repeated_and_counted() {
     assert!(lines.len() < 5 && !lines.iter().any(|line| line.contains("45%")), "{lines:?}");
 }
 
+/// Whole repetitions, as many as it takes to reach all labels or more.
+#[test]
+fn repetitions_of_few_labels_are_rounded_up() {
+    let plan = Plan::new(Scale::fixture());
+    let mut rests = Vec::new();
+    for train in [80, 87, 94] {
+        let source = drawn(train, 60);
+        let cell = Cell { study: Study::LabelBudget { defects: 5 }, method: Supervised, ..floor() };
+        let few = plan.resolve(&cell, &source).unwrap();
+        let (count, repeated) = (few.subset.indices.len(), few.subset.indices.len() * few.repeats);
+        assert!((train..train + count).contains(&repeated), "{count} of {train}, {} times", few.repeats);
+        rests.push(repeated - train);
+    }
+    assert!(rests.iter().any(|rest| *rest > 0), "{rests:?}");
+}
+
 /// A loader has the cell's own sizes, images and policy; only training may use bf16 activations.
 #[test]
 fn a_loader_has_what_was_decided() {
@@ -347,6 +363,37 @@ fn validation_of_an_unseen_class_is_cut_from_the_images_that_are_left() {
     let record = run(&unseen(1), &plan, &source, &mut |_| {}).unwrap().record;
     let limit = "in cells of study `unseen`, class 'root' was left out of training, and validation has no other defects";
     assert!(record.data.limits.iter().any(|line| line == limit), "{:?}", record.data.limits);
+}
+
+/// A cell goes on only with the pictures that it began with.
+#[test]
+fn a_state_belongs_to_the_pictures_that_it_was_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (plan, source) = (Plan::new(Scale::fixture()), pictures(&data, 99));
+    let cell = Cell { study: Study::Extension, ..floor() };
+    let resolved = plan.resolve(&cell, &source).unwrap();
+    let checkpoint = Checkpoint {
+        path: folder.path().join("a.checkpoint"),
+        every: std::time::Duration::from_secs(300),
+        stop: Arc::new(true.into()),
+    };
+    run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
+    let again = || {
+        let source = folder::source(&data).unwrap();
+        let resolved = plan.resolve(&cell, &source).unwrap();
+        checkpoint.ensure_belongs_to(&resolved).map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(again(), Ok(()));
+    let used = resolved.used_digests();
+    let place = used.chunks(16).position(|digest| digest.iter().any(|&byte| byte != 0)).unwrap();
+    let index = resolved.subset.indices[place];
+    let path = std::path::PathBuf::from(source.train.location(index));
+    assert!(path.starts_with(&data) && path.is_file(), "{path:?}");
+    image::RgbImage::from_pixel(32, 32, image::Rgb([1, 2, 3])).save(&path).unwrap();
+    let error = again().unwrap_err();
+    assert!(error.starts_with("images have changed since training began: 1 of the "), "{error}");
+    assert!(error.ends_with(&format!("the first is {}", source.train.location(index))), "{error}");
 }
 
 /// Files of either split that were used count; others, and the order of the splits, do not matter.

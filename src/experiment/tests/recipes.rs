@@ -128,6 +128,51 @@ fn methods_have_every_constant_of_their_sources() {
     }
 }
 
+/// Our recipe: rate, decay, views and constants of each pair; all else is the same for all.
+#[test]
+fn short_recipes_have_every_number_that_was_tuned() {
+    let byol = |start: &str| format!("momentum.start={start} momentum.end=1.0");
+    let dino = |start: &str, head_norm: bool| {
+        format!(
+            "{} student_temperature=0.1 teacher_temperature.start=0.04 teacher_temperature.end=0.04 \
+             teacher_temperature.warm_up=0.0 centre_momentum=0.9 head_norm={head_norm} frozen_epochs=1",
+            byol(start)
+        )
+    };
+    let supervised = || "rarity=\"weight\"".to_owned();
+    let twins = || "off_diagonal_weight=0.05 scale=0.024".to_owned();
+    let mae = "visible=0.39 normalise_pixels=true supervision=\"all\"".to_owned();
+    for (method, backbone, moves, views, constants) in [
+        (Supervised, ResNet18, "7.1e-3, 4e-4", "flip", supervised()),
+        (Supervised, ViTTiny, "4.9e-3, 5.8e-2", "flip", supervised()),
+        (SimClr, ResNet18, "4e-3, 1e-2", "paper", "temperature=0.2".to_owned()),
+        (SimClr, ViTTiny, "9e-4, 4.1e-2", "paper", "temperature=0.12".to_owned()),
+        (Byol, ResNet18, "3e-3, 2.9e-2", "flip", byol("0.996")),
+        (Byol, ViTTiny, "4e-3, 1e-2", "paper", byol("0.98")),
+        (BarlowTwins, ResNet18, "4e-3, 1e-2", "paper", twins()),
+        (BarlowTwins, ViTTiny, "4e-3, 1e-2", "paper", twins()),
+        (Dino, ResNet18, "5.8e-3, 5.9e-3", "flip", dino("0.997", true)),
+        (Dino, ViTTiny, "4e-3, 1e-2", "paper", dino("0.98", false)),
+        (Mae, ViTTiny, "3.7e-3, 1.7e-3", "original", mae),
+        (SimSiam, ResNet18, "4e-3, 1e-2", "paper", String::new()),
+        (SimSiam, ViTTiny, "4e-3, 1e-2", "paper", String::new()),
+    ] {
+        let recipe = Recipe::for_method(recipe::Name::Short, method, backbone);
+        let expected = [
+            format!("{ADAMW}, {moves}, Weights, None"),
+            format!("1e-5 for 0.1000, probe {ADAMW} 2e-2, {views}, Each"),
+        ];
+        assert_eq!(optimisation(&recipe), expected, "{method} {backbone}");
+        let settings = recipe.objective.settings();
+        let (first, rest) = settings.split_first().unwrap();
+        assert_eq!(*first, ("name", method.id().into()), "{method} {backbone}");
+        let told: Vec<String> = rest.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(told.join(" "), constants, "{method} {backbone}");
+        // As many heads as the encoder has.
+        assert_eq!(recipe.objective.attention_heads(), None, "{method} {backbone}");
+    }
+}
+
 /// Each number of a trial comes from a stream of its own: no two ranges are filled in the same order.
 #[test]
 fn numbers_of_a_trial_do_not_move_together() {

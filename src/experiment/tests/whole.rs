@@ -15,6 +15,8 @@ fn source(root: &Path) -> Source {
                 let mut stream = Seed::root(7).child(split).child(kind).index(number).stream();
                 let path = into.join(format!("{number:02}.png"));
                 let draw = |_, _| image::Rgb([0; 3].map(|_: u8| stream.below(256) as u8));
+                // The first of each kind has a size of its own.
+                let [width, height] = if number == 0 { [30, 28] } else { [width, height] };
                 image::RgbImage::from_fn(width, height, draw).save(&path).unwrap();
                 if number == 3 && (split == "train") == (kind == "good") {
                     let bytes = fs::read(&path).unwrap();

@@ -67,6 +67,24 @@ mod tests {
         Ok(())
     }
 
+    /// By hand: all queries agree with one key so much more than with the others that only its value counts.
+    #[test]
+    fn any_token_may_have_the_largest_score() -> Result<()> {
+        const TOKENS: usize = 37;
+        for place in 0..TOKENS {
+            let key = |token: usize| if token == place { 1e4 } else { 0.0 };
+            let joined: Vec<f32> =
+                (0..TOKENS).flat_map(|token| [1e4, key(token), token as f32 + 1.0]).collect();
+            let joined = Tensor::from_vec(joined, (1, TOKENS, 3), &candle_core::Device::Cpu)?;
+            for dtype in [DType::F32, DType::F64] {
+                let found = attention(&joined.to_dtype(dtype)?, 1)?.to_dtype(DType::F64)?;
+                let found = found.flatten_all()?.to_vec1::<f64>()?;
+                assert_eq!(found, [place as f64 + 1.0; TOKENS], "{dtype:?}");
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn threads_do_not_move_a_bit() -> Result<()> {
         assert_thread_independent(|| {

@@ -279,7 +279,9 @@ mod tests {
     /// Windows of so many numbers that they are gathered in several rounds: for a task's pixels, or for all tasks.
     #[rstest]
     #[case::pixels_strided([9, 96, 96, 3], [2, 3, 7, 7], 2, 3)]
-    #[case::pixels([9, 64, 64, 3], [2, 3, 5, 5], 1, 2)]
+    #[case::pixels([17, 64, 64, 1], [2, 1, 5, 5], 1, 2)]
+    #[case::oblong([3, 6, 7, 2], [3, 2, 2, 4], 1, 1)]
+    #[case::oblong_strided([3, 9, 8, 2], [3, 2, 5, 2], 2, 1)]
     #[case::all_strided([65, 2, 2, 14_600], [2, 14_600, 3, 3], 2, 1)]
     #[case::all([33, 2, 1, 2], [14_600, 2, 3, 3], 1, 1)]
     fn several_rounds_are_the_definition(

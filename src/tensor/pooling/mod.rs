@@ -95,6 +95,11 @@ mod tests {
     fn global_mean_averages_each_channel() -> Result<()> {
         let images = Tensor::arange(0_f32, 12.0, &Device::Cpu)?.reshape((1, 2, 3, 2))?;
         assert_eq!(global_mean(&images)?.to_vec2::<f32>()?, [[5.0, 6.0]]);
+        // Sums of 16 bits would stop at 256.
+        let ones = Tensor::ones((1, 40, 40, 2), DType::BF16, &Device::Cpu)?;
+        let means = global_mean(&ones)?;
+        assert_eq!(means.dtype(), DType::BF16);
+        assert_eq!(means.to_dtype(DType::F32)?.to_vec2::<f32>()?, [[1.0; 2]]);
         Ok(())
     }
 }

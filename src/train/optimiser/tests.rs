@@ -162,6 +162,10 @@ fn names_must_tell_variables_apart() {
     let twice = [weights("w", Role::Weight), weights("w", Role::Weight)];
     let error = Optimiser::new(Rule::ADAMW, vec![group(&twice, 0.1, 0.0)]).err().unwrap();
     assert!(error.to_string().contains("two variables are called 'w'"));
+    // The state of an optimiser is saved by name, so groups share no name either.
+    let groups = vec![group(&twice[..1], 0.1, 0.0), group(&twice[1..], 0.2, 0.0)];
+    let error = Optimiser::new(Rule::ADAMW, groups).err().unwrap();
+    assert!(error.to_string().contains("two variables are called 'w'"), "{error}");
     let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&twice[..1], 0.1, 0.0)]).unwrap();
     let error = optimiser.restore(&HashMap::new()).unwrap_err();
     assert!(error.to_string().contains("no state named 'w.first_moment'"));
