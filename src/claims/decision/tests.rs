@@ -576,3 +576,14 @@ fn what_was_trained_elsewhere_is_told_backbone_by_backbone() {
         ]
     );
 }
+
+/// A floor that was scored but has no number is missing like an arm, and is no standing.
+#[test]
+fn floors_without_a_number_are_missing_too() {
+    let card = planted(3).cell(Axes::given_weights(ViTTiny, FIVE), 60.0, &[f64::NAN]).card();
+    assert_eq!(card.missing, ["given weights, frozen, on ViT-Tiny has no AUROC of a converged probe"]);
+    assert_eq!((card.floors.len(), card.worth), (2, BeatsFloors::Shown(at(Byol))));
+    let half =
+        planted(3).cell(Axes::random_weights(ViTTiny, FIVE), 60.0, &[0.5, f64::NAN, 0.52, 0.51]).card();
+    assert_eq!(half.missing, ["random weights on ViT-Tiny has an AUROC of 3 seeds in 4"]);
+}
