@@ -241,8 +241,8 @@ fn what_refers_to_an_element_finds_it_in_its_own_part() {
     };
     let html = page(vec![of("one")]).with_others(vec![page(vec![of("two")]), page(vec![of("three")])]).html();
     let of = |text: &str, name: &str| -> Vec<String> {
-        let values = text.split(&format!(" {name}=\"")).skip(1);
-        values.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+        let begin = format!(" {name}=\"");
+        text.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
     };
     let body = html.split("<main").nth(1).unwrap().split("</main>").next().unwrap();
     let parts: Vec<&str> = body.split("<div class=\"part\"").skip(1).collect();
@@ -295,5 +295,127 @@ fn pictures_of_documents_have_their_theme() {
             svg.contains(&format!("<rect width=\"100%\" height=\"100%\" fill=\"{ground}\">")),
             "{theme}: {svg}"
         );
+    }
+}
+
+/// The data's own share is that of the training images of arms; floors may have counted others.
+#[test]
+fn the_datas_own_share_is_that_of_what_was_trained() {
+    let counted = |study: &str, method: &str, backbone: &str, normals: usize, defects: usize, seed: u64| {
+        let mut record = at(study, method, backbone, None, seed, 0.7);
+        record.data.train = Counts { normals, defects };
+        record
+    };
+    let page = page(vec![
+        counted("pixels", "none", "pixels", 100, 900, 0),
+        counted("random_weights", "none", "resnet18", 100, 900, 0),
+        counted("extension", "simclr", "resnet18", 600, 200, 0),
+        counted("extension", "byol", "resnet18", 900, 100, 0),
+    ]);
+    assert!(
+        (page.fraction(Share::NATURAL).unwrap() - 0.175).abs() < 1e-12,
+        "{:?}",
+        page.fraction(Share::NATURAL)
+    );
+}
+
+/// A method that only another setting has trained has no row here, and another share that it has no column.
+#[test]
+fn methods_and_shares_are_those_of_the_pages_setting() {
+    let mut other = at("extension", "simsiam", "resnet18", Some(0.3), 0, 0.9);
+    other.settings.scale = "other".to_owned();
+    let own = at("table1", "simclr", "resnet18", Some(0.05), 0, 0.7);
+    let page = page(vec![own, at("table1", "byol", "resnet18", Some(0.05), 0, 0.6), other]);
+    assert!(page.setting().unwrap().starts_with("small scale"));
+    assert_eq!(page.methods(), method::Name::PAPER);
+    assert_eq!(page.shares(), [Share::percent(5)]);
+    let text: String = page.sections().into_iter().map(|(.., body)| body.into_string()).collect();
+    assert!(!text.contains("SimSiam") && !text.contains("30 %"), "of another setting");
+}
+
+/// Supervised training with few labels is compared with probes on its own backbone.
+#[test]
+fn each_backbone_has_its_own_training_from_scratch() {
+    use crate::results::record::Budget;
+    let budget = |defects: usize, auroc: f64| Budget {
+        defects,
+        normals: defects,
+        auroc: vec![auroc],
+        average_precision: vec![0.1],
+        neighbours_auroc: Vec::new(),
+    };
+    let mut records = Vec::new();
+    for (backbone, scratch) in [("resnet18", [0.5, 0.55]), ("vit_tiny", [0.95, 0.96])] {
+        let mut arm = at("table1", "byol", backbone, Some(0.05), 0, 0.9);
+        arm.data.train.defects = 80;
+        arm.label_budgets = vec![budget(5, 0.8), budget(20, 0.85)];
+        records.push(arm);
+        for (defects, auroc) in [5, 20].into_iter().zip(scratch) {
+            let mut few = at("label_budget", "supervised", backbone, Some(0.05), 0, 0.1);
+            few.cell.variant = Some(format!("defects{defects:04}"));
+            few.cell.id += &format!("-{defects}");
+            few.data.train.defects = defects;
+            few.scores = vec![Score { classifier: "in_training".into(), ..scored(0.5, auroc) }];
+            records.push(few);
+        }
+    }
+    let text = plain_text(&scores::budgets(&page(records)).into_string());
+    let told: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("Supervised training from scratch")).collect();
+    assert_eq!(
+        told,
+        [
+            "Supervised training from scratch does not overtake the probe on BYOL, ResNet-18 with all 20 labelled defects (one seed).",
+            "Supervised training from scratch is ahead of the probe on BYOL, ViT-Tiny from 5 labelled defects on (one seed).",
+        ]
+    );
+}
+
+/// Limits of the data are those of all records, each once.
+#[test]
+fn limits_of_every_record_are_listed_once() {
+    let of = |seed: u64, limits: &[&str]| {
+        let mut record = at("table1", "simclr", "resnet18", Some(0.05), seed, 0.7);
+        record.data.limits = limits.iter().map(|limit| (*limit).to_owned()).collect();
+        record
+    };
+    let page = page(vec![of(0, &["b", "first"]), of(1, &["first", "a"]), of(2, &["c"])]);
+    let text = plain_text(&sources::section(&page).into_string());
+    let (_, rest) = text.split_once("Limits of the data\n").unwrap();
+    assert_eq!(rest.lines().take(5).collect::<Vec<_>>(), ["a", "b", "c", "first", "Every setting, by study"]);
+}
+
+/// All choices of the released code cost something, and yet the line of 0 lies within the frame.
+#[test]
+fn ablations_are_seen_from_zero() {
+    let of = |study: &str, f1: f64| {
+        let mut record = at(study, "simclr", "resnet18", Some(0.45), 0, 0.5);
+        record.scores = vec![Score { classifier: "in_training".into(), ..scored(f1, 0.5) }];
+        record
+    };
+    let records = vec![of("table1", 0.8), of("probe_under_lars", 0.5), of("probe_as_released", 0.3)];
+    let html = scores::protocol(&page(records)).into_string();
+    let figure = html.split("Difference in F1 that each choice of the released code makes").nth(1).unwrap();
+    // -0.5 to 0, with air of 0.03; the longest name has 46 letters.
+    let expected = 46.0 * 6.8 + 18.0 + 288.0 * 0.53 / 0.56;
+    assert!((attribute(figure, "class=\"zero\" x1=\"") - expected).abs() < 0.1, "{expected}: {figure}");
+}
+
+/// Neighbours' votes have a table if any record has them, whatever else it has.
+#[test]
+fn tables_are_of_classifiers_that_were_scored() {
+    let with = |classifier: &str| {
+        let mut record = at("table1", "simclr", "resnet18", Some(0.05), 0, 0.7);
+        record.scores.push(Score {
+            tpr_at_fpr_5: Some(0.2),
+            classifier: classifier.into(),
+            ..scored(0.5, 0.6)
+        });
+        scores::table_1(&page(vec![record])).into_string()
+    };
+    for (classifier, votes) in [("neighbours", true), ("normals_padim", false), ("in_training", false)] {
+        let html = with(classifier);
+        assert_eq!(html.contains("AUROC by nearest neighbours, ours"), votes, "{classifier}");
+        assert!(!html.contains("TPR at 5 % FPR of the converged probe"), "only of {classifier}");
     }
 }
