@@ -352,7 +352,8 @@ mod tests {
             let f1: Vec<f64> = row.iter().filter_map(|printed| printed.f1).collect();
             let fit = Fit::least_squares(&row).unwrap();
             left += fit.residuals.iter().flatten().map(|residual| residual.powi(2)).sum::<f64>();
-            total += f1.iter().map(|f1| (f1 - mean(&f1)).powi(2)).sum::<f64>();
+            let middle = mean(&f1);
+            total += f1.iter().map(|f1| (f1 - middle).powi(2)).sum::<f64>();
         }
         let all = 100.0 * (1.0 - left / total);
         assert!((99.0..99.99).contains(&all), "{all}");
