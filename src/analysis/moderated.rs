@@ -353,8 +353,8 @@ mod tests {
             let inverse: f64 =
                 grid.iter().zip(best).map(|(freedom, (_, weight))| weight / freedom).sum::<f64>() / total;
             let found = worth(&ratios);
-            assert!((found.0 / scale - 1.0).abs() < 1e-3, "{found:?}, expected {scale}");
-            assert!((found.1 * inverse - 1.0).abs() < 1e-3, "{found:?}, expected {}", 1.0 / inverse);
+            assert!((found.0 / scale - 1.0).abs() < 1e-2, "{found:?}, expected {scale}");
+            assert!((found.1 * inverse - 1.0).abs() < 1e-2, "{found:?}, expected {}", 1.0 / inverse);
         }
         assert_eq!(worth(&[]), (1.0, 8.0));
     }
@@ -383,8 +383,8 @@ mod tests {
             let found = found.unwrap();
             let total = worth + sample.freedom;
             let variance = (worth * scale * expected + sample.freedom * sample.variance) / total;
-            assert!((found.variance / variance - 1.0).abs() < 0.02, "{found:?}, expected {variance}");
-            assert!((found.others / worth - 1.0).abs() < 0.02, "{found:?}, expected {worth}");
+            assert!((found.variance / variance - 1.0).abs() < 0.05, "{found:?}, expected {variance}");
+            assert!((found.others / worth - 1.0).abs() < 0.05, "{found:?}, expected {worth}");
         }
     }
 }
