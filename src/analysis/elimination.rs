@@ -423,4 +423,33 @@ mod tests {
         // The more looks there are, the wider is the bound of each.
         assert!(dropped(2) < dropped(3) && dropped(3) < dropped(12), "{} {}", dropped(2), dropped(12));
     }
+
+    /// The spread over seeds is estimated from all arms, also from those that were dropped.
+    #[test]
+    fn who_was_dropped_still_tells_how_seeds_spread() {
+        let rule = Rule::new(ARMS.len(), 4, 0.02).unwrap();
+        let level = rule.level();
+        let mut race = Elimination::new(&ARMS.map(at), rule);
+        race.judge_scores(&[0.80, 0.83, 0.10, 0.81, 0.84, 0.80, 0.101, 0.86]).unwrap();
+        let found = race.judge_scores(&[0.79, 0.85, 0.83]).unwrap().contest.clone();
+        let all = [&[0.80, 0.84, 0.79][..], &[0.83, 0.80, 0.85], &[0.10, 0.101], &[0.81, 0.86, 0.83]];
+        let bounds = |known: &[usize]| -> Vec<f64> {
+            let mut frame = FrameBuilder::default();
+            for &arm in known {
+                for (seed, score) in (0..).zip(all[arm]) {
+                    frame.begin("choice", at(ARMS[arm]), Some(seed));
+                    frame.number(Measure::from(Metric::Auroc), Some(*score));
+                }
+            }
+            let left: Vec<_> = [0, 1, 3].map(|arm| (at(ARMS[arm]), mean(all[arm]), 3)).into();
+            let noise = Noise::measured(&frame.frame());
+            let contest = Contest::pairwise(&noise, &Metric::Auroc.into(), &left, level).unwrap();
+            contest.0.iter().map(|arm| arm.above_leader).collect()
+        };
+        let (whole, part) = (bounds(&[0, 1, 2, 3]), bounds(&[0, 1, 3]));
+        for (arm, (expected, other)) in found.0.iter().zip(whole.iter().zip(part)).skip(1) {
+            assert!((arm.above_leader - expected).abs() < 1e-9, "{found:?}, expected {whole:?}");
+            assert!((arm.above_leader - other).abs() > 1e-4, "the dropped arm is calmer: {found:?}");
+        }
+    }
 }

@@ -323,4 +323,68 @@ mod tests {
         assert!(study(0.0) > 4.0, "{}", study(0.0));
         assert!(study(2.0) < 2.0, "{}", study(2.0));
     }
+
+    /// The likelihood is that of statrs's F distribution, the scale of each number of degrees is found by bisection, and
+    /// the means over the grid are taken here once more: of logarithms of scales, and of reciprocals of degrees.
+    #[test]
+    fn the_worth_of_predictions_is_the_mean_over_their_likelihood() {
+        use statrs::distribution::{Continuous, FisherSnedecor};
+        let grid = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0];
+        for ratios in [
+            vec![(0.2, 2.0), (1.4, 1.0), (3.5, 2.0), (0.9, 3.0), (0.4, 1.0)],
+            vec![(0.05, 1.0), (9.0, 2.0), (0.6, 4.0), (2.0, 2.0)],
+        ] {
+            let sum = |freedom: f64, log: f64| -> f64 {
+                let one = |&(ratio, own): &(f64, f64)| {
+                    FisherSnedecor::new(own, freedom).unwrap().ln_pdf(ratio / log.exp()) - log
+                };
+                ratios.iter().map(one).sum()
+            };
+            let best = grid.map(|freedom| {
+                let (mut low, mut high) = (-6.0, 6.0);
+                for _ in 0..200 {
+                    let (left, right) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
+                    if sum(freedom, left) < sum(freedom, right) { low = left } else { high = right }
+                }
+                (low, sum(freedom, low).exp())
+            });
+            let total: f64 = best.iter().map(|(_, weight)| weight).sum();
+            let scale = (best.iter().map(|(log, weight)| log * weight).sum::<f64>() / total).exp();
+            let inverse: f64 =
+                grid.iter().zip(best).map(|(freedom, (_, weight))| weight / freedom).sum::<f64>() / total;
+            let found = worth(&ratios);
+            assert!((found.0 / scale - 1.0).abs() < 1e-2, "{found:?}, expected {scale}");
+            assert!((found.1 * inverse - 1.0).abs() < 1e-2, "{found:?}, expected {}", 1.0 / inverse);
+        }
+        assert_eq!(worth(&[]), (1.0, 8.0));
+    }
+
+    /// What is expected of a cell is fitted to the list without that cell, scaled, and is worth no more than the others
+    /// know.
+    #[test]
+    fn a_cell_is_drawn_to_what_the_list_without_it_expects() {
+        let samples = grid();
+        let expected: Vec<f64> = (0..samples.len())
+            .map(|place| {
+                let mut others = samples.clone();
+                let own = others.remove(place);
+                // Its own degrees are none, so it is predicted, but does not predict.
+                others.push(Sample { variance: 1.0, freedom: 0.0, ..own });
+                *Trend::of(&others, EVEN).unwrap().expected.last().unwrap()
+            })
+            .collect();
+        let ratios: Vec<(f64, f64)> = samples
+            .iter()
+            .zip(&expected)
+            .map(|(sample, expected)| (sample.variance / expected, sample.freedom))
+            .collect();
+        let (scale, worth) = worth(&ratios);
+        for ((found, sample), expected) in moderate(&samples).into_iter().zip(&samples).zip(expected) {
+            let found = found.unwrap();
+            let total = worth + sample.freedom;
+            let variance = (worth * scale * expected + sample.freedom * sample.variance) / total;
+            assert!((found.variance / variance - 1.0).abs() < 0.05, "{found:?}, expected {variance}");
+            assert!((found.others / worth - 1.0).abs() < 0.05, "{found:?}, expected {worth}");
+        }
+    }
 }

@@ -536,4 +536,43 @@ mod tests {
             assert_eq!(found, expected);
         }
     }
+
+    /// Ranks are those after the last epoch, curves those of every epoch, and scores those of all validation images.
+    #[test]
+    fn ranks_are_of_the_last_epoch_and_curves_of_all() {
+        let mut record = example::record();
+        let epoch = |epoch: usize| Epoch {
+            epoch,
+            loss: 9.5 - epoch as f64,
+            probe_loss: (epoch > 1).then_some(0.25),
+            learning_rate: 0.1,
+            seconds: 1.0,
+            monitors: [("rankme".to_owned(), 10.5 + epoch as f64)].into(),
+        };
+        record.curve = (1..=3).map(epoch).collect();
+        let of =
+            |classifier: &str, share: Option<f64>, f1: f64| Score { f1, ..example::score(classifier, share) };
+        record.scores = vec![
+            of("converged", Some(0.05), 0.1),
+            of("converged", None, 0.2),
+            of("in_training", Some(0.05), 0.3),
+            of("in_training", None, 0.4),
+        ];
+        let cell = record.cell.id.clone();
+        let tables: BTreeMap<_, _> =
+            all(&reading::from_memory(vec![("a".into(), record)])).unwrap().into_iter().collect();
+        assert_eq!(tables["figure7"].lines().nth(1), Some(format!("{cell},13.5,,,0.4,0.2").as_str()));
+        let curves: Vec<&str> = tables["figure6"].lines().skip(1).collect();
+        let expected = [
+            "1,loss,8.5",
+            "1,rankme,11.5",
+            "2,loss,7.5",
+            "2,probe_loss,0.25",
+            "2,rankme,12.5",
+            "3,loss,6.5",
+            "3,probe_loss,0.25",
+            "3,rankme,13.5",
+        ];
+        assert_eq!(curves, expected.map(|rest| format!("{cell},{rest}")));
+    }
 }

@@ -192,4 +192,18 @@ mod tests {
             }
         }
     }
+
+    /// Of many rows, a level of a single one explains that row: its deviation from the mean of its own second level.
+    #[test]
+    fn a_level_of_one_row_in_many_is_a_level() {
+        let rows = 400;
+        let values: Vec<f64> = (0..rows).map(|row| f64::from(u8::from(row == 7))).collect();
+        let first = (0..rows).map(|row| if row == 7 { "rare" } else { "usual" }.to_owned()).collect();
+        let second = (0..rows).map(|row| (row % 2).to_string()).collect();
+        let found = Design::new(rows, &[first, second]).decompose(&values);
+        close(found.total, 1.0 - 1.0 / 400.0);
+        close(found.factors[0], 1.0 - 1.0 / 200.0);
+        close(found.factors[1], 0.0);
+        close(found.interactions + found.residual, 0.0);
+    }
 }

@@ -362,4 +362,65 @@ mod tests {
         assert!((found / expected - 1.0).abs() < 4.0 / 40_000_f64.sqrt(), "{found}, expected {expected}");
         assert_eq!(draw_future_mean(0.7, 5, spread, 3, &mut stream), 0.7, "no new seed");
     }
+
+    /// By hand, with known deviations of 0.05 and 0.03: with ten seeds of each, the difference of 0.06 has a deviation of
+    /// sqrt(0.49 x 0.0025 / 3 + 7 x 0.000025 + 0.36 x 0.0009 / 4 + 6 x 0.000009) = 0.0268 around it, and reaches 1.96 x
+    /// sqrt(0.00034) = 0.0361. It is above 0 in 0.813 of studies, and below in none; within a margin of 0.1 in none but
+    /// those. A difference of 0 lies within that margin in 0.983 of them, and is significant in 0.178.
+    #[test]
+    fn the_chance_of_a_plan_by_hand() {
+        let chance = |first: f64, margin: Option<f64>, seeds: usize| {
+            let parts = vec![part(0, 1.0, first, 3, 0.05), part(1, -1.0, 0.44, 4, 0.03)];
+            let open = OpenComparisons {
+                says: Assertion::Above,
+                contrasts: vec![contrast(parts, Uncertainty::known(0.04), 0.0)],
+                margin,
+            };
+            Forecast::new(&open).chance(seeds)
+        };
+        // Within four standard errors of 200 draws.
+        for (first, margin, seeds, expected) in
+            [(0.5, None, 10, 0.813), (0.44, None, 10, 0.178), (0.44, Some(0.1), 10, 0.983)]
+        {
+            let found = chance(first, margin, seeds);
+            let error = f64::sqrt(expected * (1.0 - expected) / 200.0);
+            assert!(
+                (found - expected).abs() < 4.0 * error,
+                "{first} {margin:?}: {found}, expected {expected}"
+            );
+        }
+        // Without new seeds nothing changes: 0.07 is above its reach of 1.96 x sqrt(0.0025 / 3 + 0.0009 / 4), 0 is not.
+        assert_eq!([chance(0.51, None, 3), chance(0.44, None, 3)], [1.0, 0.0]);
+    }
+
+    /// The mean of a pair is another than that of one of its cells.
+    #[test]
+    fn a_pair_and_its_first_cell_are_two_means() {
+        let error = Uncertainty::known(0.1);
+        let pair = Part { cells: vec![at(0), at(1)], ..part(0, 1.0, 0.02, 2, 0.1) };
+        let first = contrast(vec![pair], error, 0.0);
+        let second = contrast(vec![part(0, 1.0, 0.5, 2, 0.1), part(1, -1.0, 0.4, 6, 0.1)], error, 0.0);
+        let open = OpenComparisons { says: Assertion::Above, contrasts: vec![first, second], margin: None };
+        let forecast = Forecast::new(&open);
+        assert_eq!(forecast.weights, [vec![(1.0, 0)], vec![(1.0, 1), (-1.0, 2)]]);
+        assert_eq!(forecast.parts.iter().map(|part| part.mean).collect::<Vec<_>>(), [0.02, 0.5, 0.4]);
+    }
+
+    /// If the time of any cell is unknown, so is that of all.
+    #[test]
+    fn minutes_are_known_if_those_of_every_cell_are() {
+        use crate::analysis::frame::FrameBuilder;
+        let mut rows = FrameBuilder::default();
+        for (place, seconds) in [(0, Some(120.0)), (1, None), (2, Some(30.0))] {
+            rows.begin("x", at(place), Some(0));
+            rows.number(Metric::F1, Some(0.5));
+            rows.number(Measure::TRAIN_SECONDS, seconds);
+            rows.number(Measure::EVALUATE_SECONDS, Some(60.0));
+        }
+        let evidence = Evidence::measured("x", &rows.frame());
+        let cell = |place: usize, own: usize| (at(place).cell, own);
+        assert_eq!(minutes(&evidence, &[cell(0, 1), cell(2, 4)], 5), Some(4.0 * 3.0 + 1.5));
+        assert_eq!(minutes(&evidence, &[cell(0, 1), cell(1, 1), cell(2, 4)], 5), None);
+        assert_eq!(minutes(&evidence, &[cell(0, 9)], 5), Some(0.0), "it has more already");
+    }
 }

@@ -1,6 +1,8 @@
 //! Simulated records in which a claim is true, or its opposite is. For claims about numbers that the paper does not
 //! print, this is the only check of the direction of their comparisons.
 
+mod comparisons;
+
 use super::*;
 use crate::{
     analysis::{Axes, Measure, Scored, frame::FrameBuilder},

@@ -4,6 +4,7 @@ mod elsewhere;
 mod everything;
 mod missing;
 mod sections;
+mod several;
 mod told;
 mod whole;
 

@@ -324,4 +324,27 @@ mod tests {
             faults(&at, &record).unwrap().iter().map(|fault| (fault.part, fault.is_missing)).collect();
         assert_eq!(told, [(Part::Weights, true), (Part::Detector, false), (Part::Logits, true)]);
     }
+
+    /// A row that was cut off in its middle is no row.
+    #[test]
+    fn a_torn_row_does_not_count() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("x.json");
+        let mut record = example::record();
+        let mut score = example::score("converged", None);
+        (score.normals, score.defects) = (2, 1);
+        record.scores = vec![example::score("converged", Some(0.05)), score];
+        let path = Part::Logits.path_beside(&at);
+        for (text, told) in [
+            ("position,defect\n0,1\n1,0\n2", "2 rows, but the record states 3"),
+            ("position,defect\n0,1\n1\n2", "1 row, but the record states 3"),
+            ("position,defect\n", "0 rows, but the record states 3"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = message(read(&at, &record, Part::Logits));
+            assert!(error.ends_with(told), "{error}");
+        }
+        fs::write(&path, "position,defect\n0,1\n1,0\n2,1").unwrap();
+        assert!(read(&at, &record, Part::Logits).is_ok(), "the last line needs no end");
+    }
 }

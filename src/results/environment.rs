@@ -215,4 +215,35 @@ mod tests {
         assert_eq!(commands, ["x", "y"]);
         assert_eq!(names(root.path()), [ENVIRONMENT]);
     }
+
+    /// A command on another machine or of another build has an entry of its own, whatever it is that differs; only the
+    /// time does not count.
+    #[test]
+    fn commands_are_told_apart_by_all_but_their_time() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let changes: [fn(&mut Run); 10] = [
+            |_| (),
+            |run| run.command.push('x'),
+            |run| run.provenance.revision.push('x'),
+            |run| run.provenance.code = None,
+            |run| run.provenance.skewbench.push('x'),
+            |run| drop(run.provenance.crates.insert("faer".into(), "1".into())),
+            |run| run.provenance.device.push('x'),
+            |run| run.provenance.cpu.push('x'),
+            |run| run.provenance.threads += 1,
+            |run| run.provenance.system.push('x'),
+        ];
+        for time in [5, 9] {
+            for change in changes {
+                let mut run = run("x");
+                run.provenance.started_unix = time;
+                change(&mut run);
+                folder.note_run(run).unwrap();
+            }
+        }
+        let runs = folder.runs().unwrap();
+        assert_eq!(runs.len(), changes.len());
+        assert!(runs.iter().all(|run| (run.times, run.provenance.started_unix) == (2, 5)), "{runs:?}");
+    }
 }

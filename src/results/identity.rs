@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn everything_moves_the_fingerprint() {
         let identity = Identity::from_record(&example::record()).unwrap();
-        let mut others = vec![identity.clone(); 7];
+        let mut others = vec![identity.clone(); 8];
         others[0].cell.push('x');
         others[1].settings.scale.push('x');
         others[2].settings.values.insert("side".into(), json!(64));
@@ -203,6 +203,7 @@ mod tests {
         others[4].validation_digest.push('x');
         others[5].code.push('x');
         others[6].device.push('x');
+        others[7].settings.recipe.push('x');
         let mut all: Vec<String> = others.iter().map(|other| other.fingerprint(None)).collect();
         all.extend([
             identity.fingerprint(None),
@@ -211,7 +212,7 @@ mod tests {
         ]);
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 10);
+        assert_eq!(all.len(), 11);
         // A number and its text are different settings.
         let mut text = identity.clone();
         text.settings.values.insert("side".into(), json!("64"));

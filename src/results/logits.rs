@@ -310,4 +310,13 @@ mod tests {
         );
         assert!(error.starts_with(&expected), "{error}");
     }
+
+    /// Groups are whole names, however long, and numbered in one order whichever comes first.
+    #[test]
+    fn groups_that_begin_alike_are_different_groups() {
+        let text = "position,group,a\n0,a long pipe number 2,0.5\n1,a long pipe number 10,1\n2,a long pipe number 2,2\n3,,3\n";
+        let columns = parse(text.as_bytes()).unwrap();
+        assert_eq!(columns[1], ("group".to_owned(), vec![2.0, 1.0, 2.0, 0.0]));
+        assert_eq!(columns[2], ("a".to_owned(), vec![0.5, 1.0, 2.0, 3.0]));
+    }
 }

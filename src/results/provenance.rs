@@ -178,4 +178,24 @@ mod tests {
         let named = rows.find(|row| row[0] == "model name").map_or("unknown", |row| row[1]);
         assert_eq!(cpu_model(), named);
     }
+
+    /// If git cannot tell whether files differ, here because its own list of them is damaged, the commit is not called
+    /// clean.
+    #[test]
+    fn a_commit_that_cannot_be_compared_is_not_called_clean() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let done = Command::new("git").arg("-C").arg(folder.path()).args(arguments).output();
+            done.is_ok_and(|done| done.status.success())
+        };
+        if !git(&["init", "-q"]) {
+            return;
+        }
+        std::fs::write(folder.path().join("a"), "1").unwrap();
+        let who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"];
+        assert!(git(&["add", "a"]) && git(&[&who[..], &["commit", "-q", "-m", "a"]].concat()));
+        let clean = revision_of(folder.path()).unwrap();
+        std::fs::write(folder.path().join(".git/index"), "torn").unwrap();
+        assert_eq!(revision_of(folder.path()), Some(format!("{clean}-dirty")));
+    }
 }

@@ -155,4 +155,27 @@ mod tests {
         assert_eq!(data[209..214], [&[2 << 3 | 5][..], &0.5_f32.to_le_bytes()].concat());
         assert_eq!(data.len(), 214 + 4, "and a checksum");
     }
+
+    /// Seven bits per byte, the lowest first; 150 is the example of the protocol buffers' own description.
+    #[test]
+    fn numbers_take_as_many_bytes_as_they_need() {
+        for (number, expected) in [
+            (0, &[0][..]),
+            (127, &[0x7f]),
+            (128, &[0x80, 0x01]),
+            (150, &[0x96, 0x01]),
+            (16_383, &[0xff, 0x7f]),
+            (16_384, &[0x80, 0x80, 0x01]),
+            (1_000_000, &[0xc0, 0x84, 0x3d]),
+            (u64::MAX, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+        ] {
+            assert_eq!(varint(number), expected, "{number}");
+        }
+        // The step of a long training stands behind the time: 16 + 24 bytes of the first record, a length and its
+        // checksum, and a double with its key.
+        let folder = tempfile::tempdir().unwrap();
+        EventFile::new(folder.path(), 1.0).unwrap().scalars(2.0, 1_000_000, [("a", 0.5)]).unwrap();
+        let path = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(fs::read(path).unwrap()[40 + 12 + 9..][..4], [2 << 3, 0xc0, 0x84, 0x3d]);
+    }
 }

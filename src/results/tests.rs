@@ -302,3 +302,31 @@ fn leftovers_of_dead_processes_are_removed_from_every_study() {
     );
     assert!(folder.find("table1/a").unwrap().is_some());
 }
+
+/// A results folder may be asked for below folders that are not there yet; one that is there is opened as it is.
+#[test]
+fn a_folder_is_made_with_those_above_it() {
+    let root = tempfile::tempdir().unwrap();
+    let at = root.path().join("a/b/c");
+    Folder::open(&at).unwrap().write(&named("table1/a")).unwrap();
+    assert!(Folder::open(&at).unwrap().find("table1/a").unwrap().is_some());
+}
+
+/// The lock, the progress and the checkpoint of a cell are its own: finishing one leaves those of another.
+#[test]
+fn finishing_a_cell_leaves_what_belongs_to_another() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let [mut first, mut second] =
+        ["table1/a", "table1/ab"].map(|cell| folder.lock(cell).unwrap().expect("it is free"));
+    first.write_progress("epoch = 3\n").unwrap();
+    second.write_progress("epoch = 7\n").unwrap();
+    for cell in ["table1/a", "table1/ab"] {
+        fs::write(folder.checkpoint_path(cell), cell).unwrap();
+    }
+    folder.finish("table1/a", first).unwrap();
+    assert_eq!(folder.lock_progress("table1/a").unwrap(), None);
+    assert_eq!(folder.lock_progress("table1/ab").unwrap(), Some(("epoch = 7\n".to_owned(), true)));
+    assert!(!folder.checkpoint_path("table1/a").exists());
+    assert_eq!(fs::read_to_string(folder.checkpoint_path("table1/ab")).unwrap(), "table1/ab");
+}

@@ -226,4 +226,28 @@ mod tests {
         let wide = wide.unwrap();
         assert!(forecast.chance(30) >= forecast.chance(4) && wide.chance(4) > forecast.chance(4));
     }
+
+    /// Two arms of two seeds, 0.06 apart, with a deviation of 0.05 that is known with one degree of freedom. New seeds make
+    /// it better known: with n seeds there are n - 1 degrees. Simulated independently (40,000 draws): 0.006, 0.216 and
+    /// 0.833 of choices are settled with 3, 4 and 30 seeds; with one degree 0.143 with 30, with known deviations 0.388
+    /// with 3.
+    #[test]
+    fn new_seeds_also_tell_how_much_seeds_spread() {
+        let open = |place: usize, mean: f64| Open {
+            at: at(place).converged(),
+            mean,
+            seeds: 2,
+            spread: Uncertainty { deviation: 0.05, freedom: 1.0 },
+            is_open: true,
+        };
+        let forecast = Forecast { arms: vec![open(0, 0.56), open(1, 0.5)], margin: 0.0 };
+        for (seeds, expected, within) in [(3, 0.006, 0.04), (4, 0.216, 0.1), (30, 0.833, 0.1)] {
+            let found = forecast.chance(seeds);
+            assert!((found - expected).abs() < within, "{seeds}: {found}, expected {expected}");
+        }
+        // An arm that is beaten keeps its seeds, and what is known of it.
+        let beaten = Open { is_open: false, ..open(2, 0.1) };
+        let with = Forecast { arms: vec![open(0, 0.56), open(1, 0.5), beaten], margin: 0.0 };
+        assert_eq!(with.cells(), [(at(0), 2), (at(1), 2)]);
+    }
 }

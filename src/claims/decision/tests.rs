@@ -576,3 +576,48 @@ fn what_was_trained_elsewhere_is_told_backbone_by_backbone() {
         ]
     );
 }
+
+/// A floor that was scored but has no number is missing like an arm, and is no standing.
+#[test]
+fn floors_without_a_number_are_missing_too() {
+    let card = planted(3).cell(Axes::given_weights(ViTTiny, FIVE), 60.0, &[f64::NAN]).card();
+    assert_eq!(card.missing, ["given weights, frozen, on ViT-Tiny has no AUROC of a converged probe"]);
+    assert_eq!((card.floors.len(), card.worth), (2, BeatsFloors::Shown(at(Byol))));
+    let half =
+        planted(3).cell(Axes::random_weights(ViTTiny, FIVE), 60.0, &[0.5, f64::NAN, 0.52, 0.51]).card();
+    assert_eq!(half.missing, ["random weights on ViT-Tiny has an AUROC of 3 seeds in 4"]);
+}
+
+/// An arm beats a floor if it does so after the correction for having chosen it among all; by hand, with known
+/// deviations of 0.01, a lead of 0.03 is 2.12 errors: enough for one arm (1.96), not for one of four (2.50).
+#[test]
+fn floors_must_be_beaten_after_the_correction() {
+    let worth = |arms: &[Name]| {
+        let mut rows = FrameBuilder::default();
+        let cells = arms.iter().zip([0.63, 0.5, 0.4, 0.3]).map(|(method, auroc)| (at(*method), auroc));
+        for (cell, auroc) in cells.chain([(Axes::random_weights(ResNet18, FIVE), 0.6)]) {
+            rows.begin("known", cell.converged(), Some(0));
+            rows.number(Metric::Auroc, Some(auroc));
+        }
+        cards(&Evidence::assumed("known", &rows.frame(), 0.01)).remove(0).worth
+    };
+    assert_eq!(worth(&[Byol]), BeatsFloors::Shown(at(Byol)));
+    assert_eq!(worth(&[Byol, SimClr, Dino, Mae]), BeatsFloors::NotShown);
+}
+
+/// Features that were not trained count among those that need no label; of any network.
+#[test]
+fn floors_can_be_the_best_without_labels() {
+    let given = Axes::given_weights(MobileNetV2, FIVE);
+    let card = planted(3)
+        .cell(given, 60.0, &[0.5])
+        .unlabelled(at(Byol), Classifier::NormalsPadim, 0.7)
+        .unlabelled(given, Classifier::NormalsPatchCore, 0.8)
+        .unlabelled(at(SimClr), Classifier::NormalsNeighbours, 0.75)
+        .card();
+    let found = card.unlabelled.unwrap();
+    assert_eq!(
+        (found.scored.cell, found.scored.classifier, found.auroc.estimate, found.among),
+        (given, Classifier::NormalsPatchCore, 0.8, 3)
+    );
+}

@@ -14,7 +14,8 @@ use crate::{
 /// detector that no labelled defect was used for, and how certain the choice is. Each row links to its card.
 pub fn table(page: &Page) -> Markup {
     let picks: Vec<_> = page.cards.iter().filter_map(Card::pick).collect();
-    let known = picks.is_empty() || picks.iter().any(|pick| pick.auroc.low < pick.auroc.high);
+    let has_interval = |value: Interval| value.low.is_finite() && value.low < value.high;
+    let known = picks.is_empty() || picks.iter().any(|pick| has_interval(pick.auroc));
     let how = if known { "with 95 % intervals over seeds" } else { "one seed: no intervals" };
     html! { div.wide { table.glance {
         caption { "The answer at a glance: AUROC of the converged probe, " (how) }

@@ -139,4 +139,39 @@ mod tests {
         assert!(places[0].is_some() && places[0] < places[1], "{places:?}");
         assert!(drawn.contains("rows: models; numbers in per cent") && drawn.contains(">shares<"), "{drawn}");
     }
+
+    /// The figure is as high as its rows, the gaps between methods, its heads and its caption, and as wide as its columns;
+    /// all its texts lie within.
+    #[test]
+    fn a_map_has_room_for_all_its_rows_and_columns() {
+        let drawn = |rows: &[Option<Name>], columns: usize| {
+            let map = Heatmap {
+                caption: String::new(),
+                row_axis: String::new(),
+                column_axis: String::new(),
+                rows: rows.iter().map(|row| (*row, "row".to_owned())).collect(),
+                columns: vec!["column".to_owned(); columns],
+                cells: vec![vec![Some(0.5); columns]; rows.len()],
+                range: (0.0, 1.0),
+                percent_decimals: 1,
+            };
+            map.draw().into_string()
+        };
+        let three = [Some(Name::Byol), Some(Name::Byol), Some(Name::Mae), None];
+        for (rows, columns, size) in [
+            // Heads of 44, rows of 22, gaps of 6 and a foot of 26; names of 150, columns of 58 and an edge of 8.
+            (&three[..], 4, "390 170"),
+            (&three[..2], 5, "448 114"),
+            (&three[..1], 1, "330 92"),
+            (&[], 0, "330 70"),
+        ] {
+            let figure = drawn(rows, columns);
+            assert!(figure.contains(&format!("viewBox=\"0 0 {size}\"")), "{size}: {figure}");
+            let height: f64 = size.split_once(' ').unwrap().1.parse().unwrap();
+            for text in figure.split("<text ").skip(1) {
+                let y = text.split("y=\"").nth(1).unwrap().split('"').next().unwrap();
+                assert!(y.parse::<f64>().unwrap() < height, "{text}");
+            }
+        }
+    }
 }

@@ -85,4 +85,51 @@ mod tests {
             assert_eq!(picture.matches("<g ").count(), picture.matches("</g>").count());
         }
     }
+
+    /// The picture is as high as its highest drawing, and each drawing has its own place and middle.
+    #[test]
+    fn drawings_of_several_sizes_have_room() {
+        let drawing = |width: f64, height: f64| Drawing {
+            caption: String::new(),
+            width,
+            height,
+            content: html! { path d="M0 0" {} },
+        };
+        let three = [(100.0, 50.0), (60.0, 90.0), (30.0, 70.0)]
+            .map(|(width, height)| ("t".to_owned(), drawing(width, height)));
+        let found = picture("about", &three, Theme::Light);
+        // A title of 26, and gaps of 16 between drawings.
+        assert!(found.contains("width=\"222\" height=\"116\" viewBox=\"0 0 222 116\""), "{found}");
+        for (place, middle) in [(0, 50), (116, 30), (192, 15)] {
+            let part = found.split(&format!("<g transform=\"translate({place} 0)\">")).nth(1).unwrap();
+            assert!(part.starts_with(&format!("<text x=\"{middle}\" y=\"18\"")), "{part}");
+        }
+    }
+
+    /// Each theme has the colours of the page's own style sheet: paper, text, axes, and lines of the grid.
+    #[test]
+    fn pictures_have_the_colours_of_the_page() {
+        let style = include_str!("../style.css");
+        let two = [(
+            "t".to_owned(),
+            Drawing { caption: String::new(), width: 9.0, height: 9.0, content: html! {} },
+        )];
+        for (theme, begin) in [(Theme::Light, ":root {"), (Theme::Dark, ":root[data-theme=\"dark\"] {")] {
+            let rules = style.split(begin).nth(1).unwrap().split('}').next().unwrap();
+            let of =
+                |name: &str| rules.split(&format!("--{name}: ")).nth(1).unwrap().split(';').next().unwrap();
+            let found = picture("about", &two, theme);
+            for rule in [
+                format!("height=\"100%\" fill=\"{}\"", of("page")),
+                format!("text{{fill:{};", of("ink")),
+                format!(".axis{{fill:{}}}", of("soft")),
+                format!(".grid{{stroke:{}}}", of("line")),
+                format!(".zero{{stroke:{};stroke-width:1.5}}", of("soft")),
+                format!("{{fill:{}}}[stroke=", of("supervised")),
+                format!("{{stroke:{}}}</style>", of("supervised")),
+            ] {
+                assert!(found.contains(&rule), "{theme}: no {rule} in {found}");
+            }
+        }
+    }
 }

@@ -342,4 +342,38 @@ mod tests {
         let found = Curves::of(&page, Share::percent(5)).without;
         assert_eq!(found, BTreeMap::from([(backbone::Name::ResNet18, 0.9)]));
     }
+
+    /// Each floor has a mean of its own over its seeds: the line is the highest of these means, not one over all floors.
+    /// Detectors on the features of supervised training, and of pixels, do not count.
+    #[test]
+    fn the_line_is_the_best_mean_of_any_model() {
+        let of = |study: &str, method: &str, backbone: &str, seed: u64, [padim, core]: [f64; 2]| {
+            let mut record = example::record();
+            (record.cell.study, record.cell.method) = (study.to_owned(), method.to_owned());
+            (record.cell.backbone, record.cell.seed) = (backbone.to_owned(), seed);
+            record.cell.id = format!("{study}/{method}-{backbone}-{seed}");
+            for (classifier, auroc) in [("normals_padim", padim), ("normals_patchcore", core)] {
+                let score = example::score(classifier, None);
+                record.scores.push(crate::results::record::Score { auroc, ..score });
+            }
+            (record.cell.id.clone(), record)
+        };
+        let page = Page::new(
+            reading::from_memory(vec![
+                of("random_weights", "none", "resnet18", 0, [0.4, 0.5]),
+                of("random_weights", "none", "resnet18", 1, [0.6, 0.8]),
+                of("given_weights", "none", "resnet18", 0, [0.7, 0.3]),
+                of("table1", "supervised", "resnet18", 0, [0.99, 0.98]),
+                of("pixels", "none", "pixels", 0, [0.97, 0.96]),
+                of("table1", "byol", "vit_tiny", 0, [0.2, 0.1]),
+            ]),
+            None,
+        );
+        let found = Curves::of(&page, Share::percent(5)).without;
+        let told: Vec<(backbone::Name, f64)> = found.into_iter().collect();
+        let [(backbone::Name::ResNet18, first), (backbone::Name::ViTTiny, second)] = told[..] else {
+            panic!("{told:?}")
+        };
+        assert!((first - 0.7).abs() < 1e-12 && (second - 0.2).abs() < 1e-12, "{told:?}");
+    }
 }
