@@ -288,4 +288,34 @@ mod tests {
         let byol = found.iter().find(|difference| difference.metric == Metric::F1).unwrap();
         assert_eq!((byol.before, byol.after, byol.change), (0.5, 0.5, Change::WithinNoise));
     }
+
+    /// Each score of Table 1 is compared with the same score of ours, on its own backbone and at its own share.
+    #[test]
+    fn all_three_scores_of_table_1_are_compared() {
+        let of = |method: &str, backbone: &str, share: f64| {
+            let mut record = record(method, 0, 0.31);
+            (record.cell.backbone, record.cell.train_share) = (backbone.to_owned(), Some(share));
+            record.cell.id = format!("table1/{method}-{backbone}-{share}");
+            let score = &mut record.scores[0];
+            (score.f1_normal, score.f2_ciw_oracle) = (0.32, Some(0.33));
+            record
+        };
+        let found = with_paper(&filed(&[of("byol", "resnet18", 0.02), of("mae", "vit_tiny", 0.45)]));
+        assert_eq!(found.len(), 6);
+        for difference in found {
+            let cell = difference.scored.cell;
+            let printed = table_1().into_iter().find(|printed| {
+                (printed.metric, Some(printed.backbone), Some(printed.method), printed.train_share)
+                    == (difference.metric, cell.backbone, cell.method, cell.share)
+            });
+            let ours = match difference.metric {
+                Metric::F1 => 0.31,
+                Metric::F1Normal => 0.32,
+                _ => 0.33,
+            };
+            let printed = printed.unwrap().printed.score();
+            assert_eq!((Some(difference.before), difference.after), (printed, ours), "{difference:?}");
+            assert_eq!((difference.noise, difference.change), (None, Change::Undecided));
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::{
     analysis::{
         Axes, Measure, Scored,
         cell::percent,
+        intervals::mean,
         prevalence::{Fit, ScoresAtShare},
     },
     backbone,
@@ -112,7 +113,9 @@ fn arithmetic(evidence: &Evidence) -> Finding {
         {
             let squares: f64 = fit.residuals.iter().flatten().map(|residual| residual.powi(2)).sum();
             left += squares;
-            total += squares / (1.0 - explained).max(f64::MIN_POSITIVE);
+            let f1: Vec<f64> = row.iter().filter_map(|printed| printed.f1).collect();
+            let middle = mean(&f1);
+            total += f1.iter().map(|f1| (f1 - middle).powi(2)).sum::<f64>();
             let line = format!(
                 "{} on {} at {}: {:.2} % explained, largest residual {:.1} points",
                 at.cell.method_id(),
@@ -323,5 +326,42 @@ mod tests {
         let explained: f64 = line.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!((92.0..98.9).contains(&explained), "{line}");
         assert_eq!(found.verdict, Verdict::Fails);
+    }
+
+    /// What is explained of all rows is one part of all their squares together, not a mean over rows: here one model falls
+    /// far and exactly, the other hardly and with an error.
+    #[test]
+    fn rows_count_by_how_far_their_scores_fall() {
+        use crate::analysis::prevalence::Rates;
+        let mut rows = FrameBuilder::default();
+        let (mut left, mut total) = (0.0, 0.0);
+        for (method, rates, off) in [
+            (SimClr, Rates { true_positive: 0.9, false_positive: 0.2 }, 0.0),
+            (Supervised, Rates { true_positive: 0.95, false_positive: 0.001 }, 0.02),
+        ] {
+            let at = Axes::table_1(method, backbone::Name::ResNet18, Share::percent(5)).in_training();
+            let row: Vec<ScoresAtShare> = SHARES
+                .into_iter()
+                .map(|share| {
+                    let part = share.fraction().unwrap();
+                    let off = if share == Share::percent(5) { off } else { 0.0 };
+                    let (f1, f1_normal) = (rates.f1(part) + off, rates.f1_normal(part));
+                    rows.begin("test", at.on(share), Some(0));
+                    rows.number(Metric::F1, Some(f1));
+                    rows.number(Metric::F1Normal, Some(f1_normal));
+                    ScoresAtShare { share: part, f1: Some(f1), f1_normal: Some(f1_normal) }
+                })
+                .collect();
+            let f1: Vec<f64> = row.iter().filter_map(|printed| printed.f1).collect();
+            let fit = Fit::least_squares(&row).unwrap();
+            left += fit.residuals.iter().flatten().map(|residual| residual.powi(2)).sum::<f64>();
+            let middle = mean(&f1);
+            total += f1.iter().map(|f1| (f1 - middle).powi(2)).sum::<f64>();
+        }
+        let all = 100.0 * (1.0 - left / total);
+        assert!((99.0..99.99).contains(&all), "{all}");
+        let found = arithmetic(&Evidence::measured("test", &rows.frame()));
+        assert_eq!(found.evidence[0], format!("all rows together: {all:.2} % explained"));
+        assert_eq!(found.verdict, Verdict::Holds);
     }
 }

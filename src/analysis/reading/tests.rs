@@ -439,3 +439,44 @@ fn a_file_that_cannot_be_looked_at_is_named() {
     let expected = format!("{}: cannot be read: ", weights.display());
     assert!(foreign.description.starts_with(&expected), "{foreign}");
 }
+
+/// What is mixed is named folder by folder, and each record knows the folder that it was read from.
+#[test]
+fn each_folder_is_mixed_by_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let [first, second, third] = ["first", "second", "third"].map(|name| root.path().join(name));
+    let write = |folder: &Path, seed: u64, change: fn(&mut Record)| {
+        let mut record = scored();
+        record.cell.seed = seed;
+        record.cell.id = format!("table1/simclr-resnet18-share05-seed{seed}");
+        change(&mut record);
+        Folder::open(folder).unwrap().write(&record).unwrap()
+    };
+    let files = [
+        write(&first, 1, |_| ()),
+        write(&second, 2, |_| ()),
+        write(&second, 3, |record| record.settings.recipe = "long".into()),
+        write(&third, 4, |_| ()),
+        write(&third, 5, |record| record.provenance.code = Some("fedcba9876543210".into())),
+    ];
+    let reading = read(&[first.clone(), second.clone(), third.clone()]);
+    let mixed: Vec<String> = reading
+        .problems
+        .iter()
+        .filter(|problem| problem.kind == ProblemKind::Mixed)
+        .map(ReadingProblem::to_string)
+        .collect();
+    let settings = "2 settings, kept separate: 1 of [small scale, long recipe, synthetic]; \
+                    1 of [small scale, short recipe, synthetic]";
+    let codes = "records by 2 versions of the code: 1 by code 0123456789ab; 1 by code fedcba987654";
+    let expected =
+        [format!("mixed: {}: {settings}", second.display()), format!("mixed: {}: {codes}", third.display())];
+    assert_eq!(mixed, expected);
+    let folders = [&first, &second, &second, &third, &third];
+    let mut told: Vec<(u64, &PathBuf, &PathBuf)> =
+        reading.records.iter().map(|filed| (filed.record.cell.seed, &filed.folder, &filed.file)).collect();
+    told.sort();
+    let expected: Vec<(u64, &PathBuf, &PathBuf)> =
+        (1..).zip(folders).zip(&files).map(|((seed, folder), file)| (seed, folder, file)).collect();
+    assert_eq!(told, expected);
+}

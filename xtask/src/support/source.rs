@@ -356,6 +356,22 @@ mod tests {
         assert!(error.contains("nowhere"), "{error}");
     }
 
+    /// Of Sewer-ML's own split, training images come from the training table.
+    #[test]
+    fn sewer_ml_is_opened_with_its_own_split() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/sewer_ml");
+        let choice = Choice::SewerMl(folder.clone());
+        let source = choice.open(&Scale::small(), Purpose::Study, &Reading::default()).unwrap();
+        for (dataset, table) in
+            [(&source.train, "SewerML_Train.csv"), (&source.validation, "SewerML_Val.csv")]
+        {
+            let rows = std::fs::read_to_string(folder.join(table)).unwrap().lines().count() - 1;
+            assert_eq!(dataset.labels().len(), rows, "{table}");
+            assert!(dataset.location(0).contains(table), "{}", dataset.location(0));
+        }
+        assert_ne!(source.train.labels().len(), source.validation.labels().len());
+    }
+
     /// A picture on both sides of a given split is a leak of a study; tuning sees the training side alone.
     #[test]
     fn tuning_does_not_mind_what_is_in_validation() {

@@ -301,6 +301,20 @@ fn three_bytes_fill_up_and_four_are_left_over() {
     assert_eq!(complaint(&filled), told);
 }
 
+/// A part that ends before its restart has lost its place: what is left over there is no padding.
+#[test]
+fn nothing_is_left_over_before_a_restart() {
+    let (name, bytes) = fixtures().into_iter().find(|(name, _)| name.contains("restart")).unwrap();
+    let is_restart = |pair: &[u8]| pair[0] == 0xff && bits::is_restart(pair[1]);
+    let at = data(&bytes) + bytes[data(&bytes)..].windows(2).position(is_restart).unwrap();
+    for count in [1, 3, 4] {
+        let longer = [&bytes[..at], &vec![0x55; count], &bytes[at..]].concat();
+        let told = complaint(&longer);
+        assert!(told.starts_with("damaged: scan 1 should have "), "{name}: {told}");
+        assert!(told.contains(&format!(" {count} bytes are left over")), "{name}: {told}");
+    }
+}
+
 /// The header has size and number of components of the frame, and the first of two EXIF segments.
 #[test]
 fn a_head_is_that_of_the_frame() {
