@@ -206,4 +206,12 @@ mod tests {
         close(found.factors[1], 0.0);
         close(found.interactions + found.residual, 0.0);
     }
+
+    /// Parts of an incomplete design overlap: they are still parts of the variance itself.
+    #[test]
+    fn parts_are_of_the_total_even_if_they_do_not_add_up_to_it() {
+        let sums = SumsOfSquares { total: 8.0, factors: vec![1.0, 4.0], interactions: 2.0, residual: 3.0 };
+        assert_eq!(sums.shares(), Some((vec![0.125, 0.5], 0.25, 0.375)));
+        assert_eq!(SumsOfSquares { total: 0.0, ..sums }.shares(), None);
+    }
 }

@@ -144,3 +144,14 @@ fn maps_that_do_not_fit_are_refused() {
     let infinite = Tensor::from_vec(values, (2, 2, 2, 5), &Device::Cpu).unwrap();
     assert_eq!(error(&fine, &infinite), "a middle feature is not finite");
 }
+
+/// By hand, as torch's `interpolate` has it: a place beyond the last centre takes the edge's own value.
+#[test]
+fn resampling_does_not_extrapolate_at_the_edges() {
+    let line = [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]];
+    assert_eq!(bilinear((1, 2), (1, 4)), line.concat());
+    assert_eq!(bilinear((2, 1), (4, 1)), line.concat());
+    // Two rows of one column each become four rows of two equal columns.
+    let twice: Vec<f32> = line.iter().flat_map(|row| [*row, *row].concat()).collect();
+    assert_eq!(bilinear((2, 1), (4, 2)), twice);
+}
