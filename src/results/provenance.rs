@@ -146,21 +146,28 @@ mod tests {
         assert_eq!(digest_prefix("xyz"), "xyz");
     }
 
+    /// Runs git in a folder. Whoever cloned this repository has it.
+    fn git(folder: &Path, arguments: &[&str]) {
+        let done = Command::new("git").arg("-C").arg(folder).args(arguments).output();
+        let done = done.expect("this test needs git: install it");
+        assert!(done.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Commits a file `a` in a repository without commits.
+    fn commit(folder: &Path) {
+        std::fs::write(folder.join("a"), "1").unwrap();
+        git(folder, &["add", "a"]);
+        let who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"];
+        git(folder, &[&who[..], &["commit", "-q", "-m", "a"]].concat());
+    }
+
     /// A commit, marked if tracked files differ from it; untracked files do not count.
     #[test]
     fn a_revision_says_whether_files_differ_from_it() {
         let folder = tempfile::tempdir().unwrap();
-        let git = |arguments: &[&str]| {
-            let done = Command::new("git").arg("-C").arg(folder.path()).args(arguments).output();
-            done.is_ok_and(|done| done.status.success())
-        };
-        if !git(&["init", "-q"]) {
-            return;
-        }
+        git(folder.path(), &["init", "-q"]);
         assert_eq!(revision_of(folder.path()), None, "no commit yet");
-        std::fs::write(folder.path().join("a"), "1").unwrap();
-        let who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"];
-        assert!(git(&["add", "a"]) && git(&[&who[..], &["commit", "-q", "-m", "a"]].concat()));
+        commit(folder.path());
         let clean = revision_of(folder.path()).unwrap();
         assert!(clean.len() == 12 && clean.bytes().all(|digit| digit.is_ascii_hexdigit()), "{clean}");
         std::fs::write(folder.path().join("b"), "2").unwrap();
@@ -184,16 +191,8 @@ mod tests {
     #[test]
     fn a_commit_that_cannot_be_compared_is_not_called_clean() {
         let folder = tempfile::tempdir().unwrap();
-        let git = |arguments: &[&str]| {
-            let done = Command::new("git").arg("-C").arg(folder.path()).args(arguments).output();
-            done.is_ok_and(|done| done.status.success())
-        };
-        if !git(&["init", "-q"]) {
-            return;
-        }
-        std::fs::write(folder.path().join("a"), "1").unwrap();
-        let who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"];
-        assert!(git(&["add", "a"]) && git(&[&who[..], &["commit", "-q", "-m", "a"]].concat()));
+        git(folder.path(), &["init", "-q"]);
+        commit(folder.path());
         let clean = revision_of(folder.path()).unwrap();
         std::fs::write(folder.path().join(".git/index"), "torn").unwrap();
         assert_eq!(revision_of(folder.path()), Some(format!("{clean}-dirty")));
