@@ -271,15 +271,16 @@ fn two_settings() -> Vec<(String, Record)> {
     records.into_iter().map(|record| (format!("{}.json", record.cell.seed), record)).collect()
 }
 
+/// What is said of records that do not belong together.
+fn mixed(reading: &Reading) -> Vec<String> {
+    let problems = reading.problems.iter().filter(|problem| problem.kind == ProblemKind::Mixed);
+    problems.map(ReadingProblem::to_string).collect()
+}
+
 #[test]
 fn settings_of_one_folder_are_counted_by_name() {
     let reading = from_memory(two_settings());
-    let mixed: Vec<String> = reading
-        .problems
-        .iter()
-        .filter(|problem| problem.kind == ProblemKind::Mixed)
-        .map(ReadingProblem::to_string)
-        .collect();
+    let mixed = mixed(&reading);
     assert_eq!(
         mixed,
         ["mixed: memory: 2 settings, kept separate: 1 of [small scale, long recipe, synthetic]; \
@@ -460,12 +461,7 @@ fn each_folder_is_mixed_by_itself() {
         write(&third, 5, |record| record.provenance.code = Some("fedcba9876543210".into())),
     ];
     let reading = read(&[first.clone(), second.clone(), third.clone()]);
-    let mixed: Vec<String> = reading
-        .problems
-        .iter()
-        .filter(|problem| problem.kind == ProblemKind::Mixed)
-        .map(ReadingProblem::to_string)
-        .collect();
+    let mixed = mixed(&reading);
     let settings = "2 settings, kept separate: 1 of [small scale, long recipe, synthetic]; \
                     1 of [small scale, short recipe, synthetic]";
     let codes = "records by 2 versions of the code: 1 by code 0123456789ab; 1 by code fedcba987654";
