@@ -246,7 +246,8 @@ impl Pool {
         );
         if all_defects < Self::FEWEST_DEFECTS {
             bail!(
-                "found {} among {} images, at least {} are needed",
+                "found {} among {} images, at least {} are needed: add images that show one, or look with doctor whether \
+                 labels are read as you mean them",
                 counted(all_defects, "defect", "defects"),
                 all_defects + all_normals,
                 Self::FEWEST_DEFECTS
@@ -414,7 +415,8 @@ mod tests {
         let one = Pool::new(&labels_of(150, 1, 1), &Seed::root(0));
         assert_eq!(
             one.subset(Share::NATURAL).unwrap_err().to_string(),
-            "found 1 defect among 151 images, at least 2 are needed"
+            "found 1 defect among 151 images, at least 2 are needed: add images that show one, or look with doctor \
+             whether labels are read as you mean them"
         );
         assert!(Pool::new(&labels_of(0, 9, 1), &Seed::root(0)).subset(Share::NATURAL).is_err());
     }

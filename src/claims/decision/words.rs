@@ -77,7 +77,13 @@ impl Card {
         } else {
             ""
         };
-        sure + free
+        let unlabelled = match (self.pick(), &self.unlabelled) {
+            (Some(pick), Some(best)) if best.auroc.estimate > pick.auroc.estimate => {
+                "; without any label of a defect, AUROC was higher"
+            }
+            _ => "",
+        };
+        sure + free + unlabelled
     }
 
     /// Names of the other arms that may be the best.
@@ -521,6 +527,14 @@ mod tests {
                 "Other validation images would also change its AUROC, by about 0.023 (standard error, 41 defects and 62 normal \
                  images); the intervals here are over seeds alone."
             ]
+        );
+        // Of a detector that needs no defect label, the glance says more if it is above the trained arm.
+        assert!(!card.how_sure().contains("label"), "{}", card.how_sure());
+        card.unlabelled.as_mut().unwrap().auroc.estimate = 0.802;
+        assert!(
+            card.how_sure().ends_with("; without any label of a defect, AUROC was higher"),
+            "{}",
+            card.how_sure()
         );
         card.leads[2].difference = Interval::unknown(0.25);
         let led = card.led().unwrap();

@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use super::storage::{Number, Real};
+use super::{
+    storage::{Number, Real},
+    vector::vectorised,
+};
 
 /// The positions of windows in a batch of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,25 +59,57 @@ impl Windows {
     }
 
     /// Copies the windows of `lines` into `rows` ((lines x output width) x size), zeros outside the image.
+    ///
+    /// # Panics
+    /// If `rows` does not hold these windows.
     pub fn gather<T: Number>(&self, images: &[T], lines: Range<usize>, rows: &mut [T]) {
-        let (across, span) = (self.output_size().1, self.kernel.1 * self.channels);
-        let mut rows = rows.chunks_exact_mut(span);
-        for line in lines {
-            let sources = self.sources(line);
-            for column in 0..across {
+        let window = self.window_len();
+        assert_eq!(
+            rows.len(),
+            lines.len() * self.output_size().1 * window,
+            "numbers of the windows of {lines:?}"
+        );
+        if window == 0 {
+            return;
+        }
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = rows.chunks_exact_mut(self.output_size().1 * window);
+                lines.clone().zip(rows).for_each(
+                    #[inline(always)]
+                    |(line, rows)| self.gather_line(images, line, rows),
+                );
+            },
+        );
+    }
+
+    /// Copies the windows of one output line, kernel row by kernel row: neighbouring windows differ by one step.
+    #[inline(always)]
+    fn gather_line<T: Number>(&self, images: &[T], line: usize, rows: &mut [T]) {
+        let (span, window) = (self.kernel.1 * self.channels, self.window_len());
+        let (step, whole) = (self.stride * self.channels, self.whole_columns());
+        for kernel_row in 0..self.kernel.0 {
+            let parts = kernel_row * span..(kernel_row + 1) * span;
+            let Some(start) = self.source(line, kernel_row) else {
+                rows.chunks_exact_mut(window).for_each(|row| row[parts.clone()].fill(T::zero()));
+                continue;
+            };
+            let edges = (0..whole.start).chain(whole.end..self.output_size().1);
+            for column in edges {
                 let (left, inside) = self.columns(column);
-                for source in &sources {
-                    let row = rows.next().expect("`rows` holds every window of `lines`");
-                    match source {
-                        Some(start) => {
-                            row[..inside.start].fill(T::zero());
-                            row[inside.end..].fill(T::zero());
-                            let length = inside.len();
-                            copy(&images[start + left..start + left + length], &mut row[inside.clone()]);
-                        }
-                        None => row.fill(T::zero()),
-                    }
-                }
+                let row = &mut rows[column * window..][parts.clone()];
+                row[..inside.start].fill(T::zero());
+                row[inside.end..].fill(T::zero());
+                copy(&images[start + left..start + left + inside.len()], &mut row[inside]);
+            }
+            if whole.is_empty() {
+                continue;
+            }
+            let from = &images[start + self.columns(whole.start).0..];
+            let rows = rows[whole.start * window..whole.end * window].chunks_exact_mut(window);
+            for (index, row) in rows.enumerate() {
+                copy(&from[index * step..][..span], &mut row[parts.clone()]);
             }
         }
     }
@@ -86,7 +121,8 @@ impl Windows {
         let offset = first * self.image_len();
         let mut rows = rows.chunks_exact(span);
         for line in lines {
-            let sources = self.sources(line);
+            let sources: Vec<_> =
+                (0..self.kernel.0).map(|kernel_row| self.source(line, kernel_row)).collect();
             for column in 0..across {
                 let (left, inside) = self.columns(column);
                 for source in &sources {
@@ -101,16 +137,24 @@ impl Windows {
         }
     }
 
-    /// Returns the start, within the batch, of the image row under each kernel row at an output line; `None` in the
+    /// Returns the start, within the batch, of the image row under a kernel row at an output line; `None` in the
     /// padding.
-    fn sources(&self, line: usize) -> Vec<Option<usize>> {
+    #[inline(always)]
+    fn source(&self, line: usize, kernel_row: usize) -> Option<usize> {
         let down = self.output_size().0;
         let (image, line) = (line / down, line % down);
-        let source = |kernel_row: usize| {
-            let row = (line * self.stride + kernel_row).checked_sub(self.padding.0)?;
-            (row < self.height).then(|| (image * self.height + row) * self.width * self.channels)
-        };
-        (0..self.kernel.0).map(source).collect()
+        let row = (line * self.stride + kernel_row).checked_sub(self.padding.0)?;
+        (row < self.height).then(|| (image * self.height + row) * self.width * self.channels)
+    }
+
+    /// Returns the output columns whose windows lie within the width of the image.
+    #[inline(always)]
+    fn whole_columns(&self) -> Range<usize> {
+        let across = self.output_size().1;
+        let first = self.padding.1.div_ceil(self.stride).min(across);
+        let room = (self.width + self.padding.1).checked_sub(self.kernel.1);
+        let end = room.map_or(0, |room| (room / self.stride + 1).min(across));
+        first..end.max(first)
     }
 
     /// For the window at output column `column`, returns where its part inside the image starts in an image row,

@@ -80,25 +80,28 @@ impl MaxPool {
         let pixels = out.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
         for (column, (best, winners)) in pixels.enumerate() {
             let mut first = true;
-            for place in 0..kernel * kernel {
-                let row = (down * stride + place / kernel).checked_sub(padding);
-                let column = (column * stride + place % kernel).checked_sub(padding);
-                let (Some(row), Some(column)) = (row, column) else { continue };
-                if row >= height || column >= width {
+            // Counted in two loops: divisions would take longer than the comparisons.
+            for window_row in 0..kernel {
+                let Some(row) = (down * stride + window_row).checked_sub(padding) else { continue };
+                if row >= height {
                     continue;
                 }
-                let pixel = &image[(row * width + column) * channels..][..channels];
-                if first {
-                    best.copy_from_slice(pixel);
-                    winners.fill(place as u8);
-                    first = false;
-                    continue;
-                }
-                for ((best, winner), &x) in best.iter_mut().zip(winners.iter_mut()).zip(pixel) {
-                    #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
-                    let wins = x.widen() > best.widen() || x != x;
-                    *best = if wins { x } else { *best };
-                    *winner = if wins { place as u8 } else { *winner };
+                for window_column in 0..kernel {
+                    let place = (window_row * kernel + window_column) as u8;
+                    let Some(column) = (column * stride + window_column).checked_sub(padding) else {
+                        continue;
+                    };
+                    if column >= width {
+                        continue;
+                    }
+                    let pixel = &image[(row * width + column) * channels..][..channels];
+                    if first {
+                        best.copy_from_slice(pixel);
+                        winners.fill(place);
+                        first = false;
+                        continue;
+                    }
+                    keep_larger(best, winners, pixel, place);
                 }
             }
         }
@@ -134,26 +137,44 @@ impl MaxPool {
         let over = |place: usize, count: usize| {
             (place + 1).saturating_sub(kernel).div_ceil(stride)..(place / stride + 1).min(count)
         };
-        for (pixel, by_pixel) in by_image.chunks_exact_mut(channels).enumerate() {
-            let (row, column) = (pixel / width + padding, pixel % width + padding);
-            for (group, by) in by_pixel.chunks_mut(LANES).enumerate() {
-                let mut sums = [T::Sum::ZERO; LANES];
-                for window_row in over(row, down) {
-                    for window_column in over(column, across) {
-                        let place = (row - window_row * stride) * kernel + column - window_column * stride;
-                        let start = (window_row * across + window_column) * channels + group * LANES;
-                        let (gradient, winners) = (&gradient[start..], &winners[start..]);
-                        match (gradient.first_chunk::<LANES>(), winners.first_chunk::<LANES>()) {
-                            (Some(gradient), Some(winners)) => {
-                                add_won(&mut sums, gradient, winners, place as u8);
+        // The same for every row: divisions would take longer than the sums.
+        let columns: Vec<_> =
+            (padding..padding + width).map(|column| (column, over(column, across))).collect();
+        for (row, by_line) in (padding..).zip(by_image.chunks_exact_mut(width * channels)) {
+            let window_rows = over(row, down);
+            for ((column, window_columns), by_pixel) in columns.iter().zip(by_line.chunks_exact_mut(channels))
+            {
+                for (group, by) in by_pixel.chunks_mut(LANES).enumerate() {
+                    let mut sums = [T::Sum::ZERO; LANES];
+                    for window_row in window_rows.clone() {
+                        for window_column in window_columns.clone() {
+                            let place =
+                                (row - window_row * stride) * kernel + column - window_column * stride;
+                            let start = (window_row * across + window_column) * channels + group * LANES;
+                            let (gradient, winners) = (&gradient[start..], &winners[start..]);
+                            match (gradient.first_chunk::<LANES>(), winners.first_chunk::<LANES>()) {
+                                (Some(gradient), Some(winners)) => {
+                                    add_won(&mut sums, gradient, winners, place as u8);
+                                }
+                                _ => add_won(&mut sums, gradient, winners, place as u8),
                             }
-                            _ => add_won(&mut sums, gradient, winners, place as u8),
                         }
                     }
+                    by.iter_mut().zip(sums).for_each(|(by, sum)| *by = T::narrow(sum));
                 }
-                by.iter_mut().zip(sums).for_each(|(by, sum)| *by = T::narrow(sum));
             }
         }
+    }
+}
+
+/// Replaces the maxima so far that are smaller than a pixel's numbers, which lies at `place` of the window.
+#[inline(always)]
+fn keep_larger<T: Number>(best: &mut [T], winners: &mut [u8], pixel: &[T], place: u8) {
+    for ((best, winner), &x) in best.iter_mut().zip(winners).zip(pixel) {
+        #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
+        let wins = x.widen() > best.widen() || x != x;
+        *best = if wins { x } else { *best };
+        *winner = if wins { place } else { *winner };
     }
 }
 

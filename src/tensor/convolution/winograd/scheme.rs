@@ -7,6 +7,8 @@
 //! 2.5 (ours, by measurement; see Barabasz et al. 2020 on the choice). In two dimensions every transform is applied
 //! along both axes. Source: Lavin & Gray 2016. Independent of images.
 
+use std::mem::MaybeUninit;
+
 use super::lanes::Lanes;
 use crate::tensor::cpu::storage::Real;
 
@@ -155,19 +157,25 @@ pub fn along_both<T: Real>(
     mut store: impl FnMut(usize, usize, Lanes<T>),
 ) {
     let zero = Lanes::zero();
-    let mut between = [[zero; MAX_VALUES]; MAX_VALUES];
-    for column in 0..from {
+    // Not filled with zeros first if all is written anyway: filling took 3 % of a small ResNet-18.
+    let mut between = MaybeUninit::<[Axis<T>; MAX_VALUES]>::uninit();
+    if from < MAX_VALUES {
+        between.write([[zero; MAX_VALUES]; MAX_VALUES]);
+    }
+    let rows = between.as_mut_ptr().cast::<Axis<T>>();
+    for column in 0..from.min(MAX_VALUES) {
         let mut axis = [zero; MAX_VALUES];
         for (row, lanes) in axis.iter_mut().enumerate().take(from) {
             *lanes = load(row, column);
         }
-        let axis = transform(axis);
-        for (between, lanes) in between.iter_mut().zip(&axis).take(to) {
-            between[column] = *lanes;
+        for (row, lanes) in transform(axis).into_iter().enumerate().take(to) {
+            // SAFETY: row and column are below `MAX_VALUES`.
+            unsafe { rows.add(row).cast::<Lanes<T>>().add(column).write(lanes) };
         }
     }
-    for (row, between) in between.iter().enumerate().take(to) {
-        let axis = transform(*between);
+    for row in 0..to.min(MAX_VALUES) {
+        // SAFETY: columns below `from` have just been written in rows below `to`; all others hold zeros.
+        let axis = transform(unsafe { rows.add(row).read() });
         for (column, &lanes) in axis.iter().enumerate().take(to) {
             store(row, column, lanes);
         }
