@@ -11,6 +11,10 @@ use crate::tensor::cpu::{
 
 /// Numbers that a task processes at a time: they stay in a core's fastest caches while they are read twice.
 const TASK_NUMBERS: usize = 1 << 14;
+/// Channels that are summed together, in registers.
+const LANES: usize = 16;
+/// Numbers that a loop over channels handles at least: loops over few channels would mostly begin and end.
+const LOOP: usize = 256;
 /// Largest number of rows of a task: with more, single-precision sums would lose digits.
 const TASK_ROWS: usize = 256;
 
@@ -60,25 +64,60 @@ impl<T: Real> Part<T> {
         vectorised(
             #[inline(always)]
             || {
-                for row in x.chunks_exact(channels) {
-                    for (sum, &x) in mean.iter_mut().zip(row) {
-                        *sum += x.widen();
-                    }
-                }
-                for mean in &mut mean {
-                    *mean *= scale;
-                }
-                for row in x.chunks_exact(channels) {
-                    let sums = rest.iter_mut().zip(&mut squares);
-                    for (((rest, squares), &mean), &x) in sums.zip(&mean).zip(row) {
-                        let difference = x.widen() - mean;
-                        *rest += difference;
-                        *squares += difference * difference;
-                    }
+                for first in (0..channels).step_by(LANES) {
+                    let [means, differences, squared] = moments::<N>(x, channels, first, scale);
+                    let group = first..channels.min(first + LANES);
+                    mean[group.clone()].copy_from_slice(&means[..group.len()]);
+                    rest[group.clone()].copy_from_slice(&differences[..group.len()]);
+                    squares[group.clone()].copy_from_slice(&squared[..group.len()]);
                 }
             },
         );
         Self { rows, mean, rest, squares }
+    }
+}
+
+/// Returns the means of the channels from `first` on, and the sums of the differences from them and of their squares.
+#[inline(always)]
+fn moments<N: Number>(x: &[N], channels: usize, first: usize, scale: N::Sum) -> [[N::Sum; LANES]; 3] {
+    let [mut mean, mut rest, mut squares] = [[N::Sum::ZERO; LANES]; 3];
+    let rows = || x.chunks_exact(channels).map(|row| &row[first..]);
+    for row in rows() {
+        match row.first_chunk::<LANES>() {
+            Some(row) => add_to(&mut mean, row),
+            None => add_to(&mut mean, row),
+        }
+    }
+    for mean in &mut mean {
+        *mean *= scale;
+    }
+    for row in rows() {
+        match row.first_chunk::<LANES>() {
+            Some(row) => add_differences(&mut rest, &mut squares, row, &mean),
+            None => add_differences(&mut rest, &mut squares, row, &mean),
+        }
+    }
+    [mean, rest, squares]
+}
+
+#[inline(always)]
+fn add_to<N: Number>(sums: &mut [N::Sum; LANES], row: &[N]) {
+    for (sum, &x) in sums.iter_mut().zip(row) {
+        *sum += x.widen();
+    }
+}
+
+#[inline(always)]
+fn add_differences<N: Number>(
+    rest: &mut [N::Sum; LANES],
+    squares: &mut [N::Sum; LANES],
+    row: &[N],
+    mean: &[N::Sum; LANES],
+) {
+    for (((rest, squares), &mean), &x) in rest.iter_mut().zip(squares).zip(mean).zip(row) {
+        let difference = x.widen() - mean;
+        *rest += difference;
+        *squares += difference * difference;
     }
 }
 
@@ -96,6 +135,8 @@ pub fn normalise<N: Number>(
         .map(|c| N::Sum::from_f64(affine[channels + c].to_f64() - statistics.mean[c] * scale[c]))
         .collect();
     let scale: Vec<N::Sum> = scale.into_iter().map(N::Sum::from_f64).collect();
+    let [scale, shift] = [scale, shift].map(|constants| repeated(&constants));
+    let together = scale.len();
     let floor = if relu { N::Sum::ZERO } else { N::Sum::from_f64(f64::NEG_INFINITY) };
     // SAFETY: rows are whole, and the loops write every one.
     let mut y = unsafe { unwritten(x.len()) };
@@ -106,7 +147,7 @@ pub fn normalise<N: Number>(
         vectorised(
             #[inline(always)]
             || {
-                let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+                let rows = y.chunks_mut(together).zip(x.chunks(together));
                 match residual {
                     None => {
                         for (y, x) in rows {
@@ -116,7 +157,7 @@ pub fn normalise<N: Number>(
                         }
                     }
                     Some(residual) => {
-                        for ((y, x), residual) in rows.zip(residual.chunks_exact(channels)) {
+                        for ((y, x), residual) in rows.zip(residual.chunks(together)) {
                             let affine = scale.iter().zip(&shift);
                             let numbers = y.iter_mut().zip(x).zip(residual);
                             for (((y, &x), &r), (&scale, &shift)) in numbers.zip(affine) {
@@ -223,16 +264,37 @@ fn sums_of_rows<N: Number>(g: &[N], x: &[N], mean: &[N::Sum]) -> [Vec<N::Sum>; 2
     vectorised(
         #[inline(always)]
         || {
-            for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-                let sums = sum.iter_mut().zip(&mut product);
-                for ((((sum, product), &g), &x), &mean) in sums.zip(g).zip(x).zip(mean) {
-                    *sum += g.widen();
-                    *product += g.widen() * (x.widen() - mean);
+            for first in (0..channels).step_by(LANES) {
+                let (mut sums, mut products) = ([N::Sum::ZERO; LANES], [N::Sum::ZERO; LANES]);
+                let mut means = [N::Sum::ZERO; LANES];
+                let group = first..channels.min(first + LANES);
+                means[..group.len()].copy_from_slice(&mean[group.clone()]);
+                for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+                    let (g, x) = (&g[first..], &x[first..]);
+                    match (g.first_chunk::<LANES>(), x.first_chunk::<LANES>()) {
+                        (Some(g), Some(x)) => add_products(&mut sums, &mut products, (g, x), &means),
+                        _ => add_products(&mut sums, &mut products, (g, x), &means),
+                    }
                 }
+                sum[group.clone()].copy_from_slice(&sums[..group.len()]);
+                product[group.clone()].copy_from_slice(&products[..group.len()]);
             }
         },
     );
     [sum, product]
+}
+
+#[inline(always)]
+fn add_products<N: Number>(
+    sums: &mut [N::Sum; LANES],
+    products: &mut [N::Sum; LANES],
+    (g, x): (&[N], &[N]),
+    mean: &[N::Sum; LANES],
+) {
+    for ((((sum, product), &g), &x), &mean) in sums.iter_mut().zip(products).zip(g).zip(x).zip(mean) {
+        *sum += g.widen();
+        *product += g.widen() * (x.widen() - mean);
+    }
 }
 
 /// Constants of each channel: dx = g scale - (x - mean) slope - offset.
@@ -249,6 +311,8 @@ fn by_input<N: Number>(given: &BackwardArguments<N>, slopes: &Slopes<N::Sum>, ma
     let Slopes { mean, scale, slope, offset } = slopes;
     let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
     let size = chunk_len(channels);
+    let [mean, scale, slope, offset] = [mean, scale, slope, offset].map(|constants| repeated(constants));
+    let together = mean.len();
     // SAFETY: rows are whole, and the loop writes every one.
     let mut by_input = unsafe { unwritten(x.len()) };
     by_input.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each_init(
@@ -265,12 +329,9 @@ fn by_input<N: Number>(given: &BackwardArguments<N>, slopes: &Slopes<N::Sum>, ma
             vectorised(
                 #[inline(always)]
                 || {
-                    let rows = dx
-                        .chunks_exact_mut(channels)
-                        .zip(x.chunks_exact(channels))
-                        .zip(g.chunks_exact(channels));
+                    let rows = dx.chunks_mut(together).zip(x.chunks(together)).zip(g.chunks(together));
                     for ((dx, x), g) in rows {
-                        let constants = mean.iter().zip(scale).zip(slope).zip(offset);
+                        let constants = mean.iter().zip(&scale).zip(&slope).zip(&offset);
                         let numbers = dx.iter_mut().zip(x).zip(g);
                         for (((dx, &x), &g), (((&mean, &scale), &slope), &offset)) in numbers.zip(constants) {
                             *dx = N::narrow(g.widen() * scale - (x.widen() - mean) * slope - offset);
@@ -307,6 +368,11 @@ fn at_least<T: Real>(x: T, floor: T) -> T {
 
 fn deviations(statistics: &Moments) -> impl Iterator<Item = f64> {
     statistics.variance.iter().map(|variance| (variance + EPSILON).sqrt())
+}
+
+/// Repeats each channel's constants for as many rows as a loop handles at once.
+fn repeated<T: Copy>(constants: &[T]) -> Vec<T> {
+    constants.repeat((LOOP / constants.len().max(1)).max(1))
 }
 
 /// Returns the number of elements in a task's rows.
