@@ -556,7 +556,8 @@ mod tests {
         }
     }
 
-    /// 5 % beside 100 normal images are floor(100 / 19) = 5 defects; five defects allow floor(5 x 19) = 95 normal images.
+    /// 5 % beside 100 normal images are floor(100 / 19) = 5 defects; five defects alone would allow
+    /// floor(5 x 19) = 95 normal images.
     #[test]
     fn no_normal_image_is_left_out_where_the_defects_just_suffice() {
         for (found, expected) in [(6, (5, 100)), (5, (5, 100)), (4, (4, 76))] {
