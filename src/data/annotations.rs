@@ -476,4 +476,17 @@ mod tests {
             "{unexpected}"
         );
     }
+
+    /// Names of files may have more commas than the header has semicolons.
+    #[test]
+    fn fields_are_separated_as_in_the_header() {
+        let (told, rows) = understood(b"path;label\na,b,c.png;1\nd,e,f,g.png;0\n").unwrap();
+        assert_eq!(rows, ["2 a,b,c.png 1 none", "3 d,e,f,g.png 0 none"]);
+        assert_eq!(told, ["fields separated by semicolons"]);
+        let (told, rows) = understood(b"label,path\n1,a;b;c;d\n0,\"e\tf\tg\"\n").unwrap();
+        assert_eq!(
+            (told.len(), rows),
+            (0, vec!["2 a;b;c;d 1 none".to_owned(), "3 e\tf\tg 0 none".to_owned()])
+        );
+    }
 }

@@ -519,3 +519,28 @@ fn pictures_are_small_below_half_of_the_side() {
         );
     }
 }
+
+/// Half of the defects are in a format of their own: (1 + 1/2) / 2 is exactly the share from which it is said.
+/// One alone tells nothing about others.
+#[test]
+fn what_gives_three_quarters_of_the_labels_away_is_said() {
+    for (own, expected) in
+        [(2, Some("the format of a file alone predicts 75 % of training images' labels ")), (1, None)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut listing = Listing::default();
+        for index in 0..8_u32 {
+            let defect = index < 4;
+            let name = format!("{index}.{}", if index < own { "bmp" } else { "png" });
+            RgbImage::from_fn(64, 64, |x, y| image::Rgb([(x * (index + 1)) as u8, y as u8, (x * y) as u8]))
+                .save(folder.path().join(&name))
+                .unwrap();
+            listing.push(&name, Labels { defect, ..NORMAL }, None);
+        }
+        let train = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+        train.examine(&[0, 1, 2, 3, 4, 5, 6, 7], &|| ());
+        let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).examination_warnings(64);
+        assert_eq!(lines.len(), usize::from(expected.is_some()), "{lines:?}");
+        assert!(lines.iter().all(|line| line.starts_with(expected.unwrap_or(""))), "{lines:?}");
+    }
+}
