@@ -357,6 +357,9 @@ mod tests {
             ("a,b,a\nx,1,y\n", "t.csv: unexpected header: column a occurs twice"),
             ("a,b\nx,1\ny\n", "t.csv, row 3: expected 2 fields, found 1"),
             ("a,b\nx,2\n", "t.csv, row 2: column b: expected 0 or 1, found '2'"),
+            ("a,b\nx,\n", "t.csv, row 2: column b: expected 0 or 1, found ''"),
+            ("a,b\nw,0\nx, 1\n", "t.csv, row 3: column b: expected 0 or 1, found ' 1'"),
+            ("a,b\nx,01\n", "t.csv, row 2: column b: expected 0 or 1, found '01'"),
             ("a,b\n,1\n", "t.csv, row 2: column a is empty"),
             ("c,b,a\nz,1,\n", "t.csv, row 2: column a is empty"),
             ("c,b,a\n0,x,1\n", "t.csv, row 2: column b: expected 0 or 1, found 'x'"),
@@ -471,6 +474,19 @@ mod tests {
         assert!(
             unexpected.contains("missing columns: none; unexpected columns: d, e; expected"),
             "{unexpected}"
+        );
+    }
+
+    /// Names of files may have more commas than the header has semicolons.
+    #[test]
+    fn fields_are_separated_as_in_the_header() {
+        let (told, rows) = understood(b"path;label\na,b,c.png;1\nd,e,f,g.png;0\n").unwrap();
+        assert_eq!(rows, ["2 a,b,c.png 1 none", "3 d,e,f,g.png 0 none"]);
+        assert_eq!(told, ["fields separated by semicolons"]);
+        let (told, rows) = understood(b"label,path\n1,a;b;c;d\n0,\"e\tf\tg\"\n").unwrap();
+        assert_eq!(
+            (told.len(), rows),
+            (0, vec!["2 a;b;c;d 1 none".to_owned(), "3 e\tf\tg 0 none".to_owned()])
         );
     }
 }

@@ -396,4 +396,19 @@ mod tests {
         let error = later.read(1, &path).unwrap_err().to_string();
         assert!(error.contains("the file changed while it was in use (3 bytes, then 5)"), "{error}");
     }
+
+    /// With another number of bits in use, a picture is sketched anew.
+    #[test]
+    fn a_later_sketch_replaces_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::write(&path, b"abc").unwrap();
+        let memory = DigestCache::new(2);
+        memory.read(1, &path).unwrap();
+        let later = Sketch { bits: 14, hash: [8; 32], ..sketch() };
+        for sketch in [sketch(), later, sketch()] {
+            memory.set_sketch(1, sketch);
+            assert_eq!(memory.file_digest(1).unwrap().sketch, Some(sketch));
+        }
+    }
 }

@@ -136,6 +136,9 @@ mod tests {
     #[case("^[^/]+/([a-z]+)", "normal/north_1.png", "north")]
     #[case("([a-z]+)_([0-9]+)", "normal/north_17.png", "north")]
     #[case("x(y)?", "ax.png", "x")]
+    #[case("([A-Z]+)[0-9]", "north/aB7CD8.png", "B")]
+    #[case(r"Cam\D(\d+)", "x/cam_1/Cam_72.png", "72")]
+    #[case("Parent|NAME", "a/NAME/b.png", "NAME")]
     fn groups_are_found(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
         assert_eq!(rule.parse::<GroupBy>().unwrap().group_of(name).unwrap(), expected);
     }

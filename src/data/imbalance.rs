@@ -544,4 +544,29 @@ mod tests {
             assert_eq!(text.parse::<Share>().unwrap(), Share(Some(hundredths)));
         }
     }
+
+    /// Many of these lie just below or above a whole number of hundredths when they are multiplied.
+    #[test]
+    fn every_share_is_read_as_it_is_written() {
+        for hundredths in 1..=9_999_u16 {
+            let share = Share(Some(hundredths));
+            let percent = format!("{}.{:02}%", hundredths / 100, hundredths % 100);
+            for text in [percent, format!("0.{hundredths:04}"), share.to_string()] {
+                assert_eq!(text.parse::<Share>().unwrap(), share, "{text}");
+            }
+            assert_eq!(Share::from_fraction(share.fraction()).unwrap(), share);
+        }
+    }
+
+    /// 5 % beside 100 normal images are floor(100 / 19) = 5 defects; five defects alone would allow
+    /// floor(5 x 19) = 95 normal images.
+    #[test]
+    fn no_normal_image_is_left_out_where_the_defects_just_suffice() {
+        for (found, expected) in [(6, (5, 100)), (5, (5, 100)), (4, (4, 76))] {
+            let subset =
+                Pool::new(&labels_of(100, found, 2), &Seed::root(1)).subset(Share::percent(5)).unwrap();
+            assert_eq!((subset.defects, subset.normals), expected, "{found} defects");
+            assert_eq!(subset.indices.len(), expected.0 + expected.1);
+        }
+    }
 }

@@ -232,4 +232,18 @@ mod tests {
         (0..2).for_each(|_| unnumbered.push("x", listing.labels()[0], None));
         assert_eq!(unnumbered.ensure_distinct().unwrap_err().to_string(), "x is listed twice");
     }
+
+    #[test]
+    fn groups_given_later_take_the_place_of_earlier_ones() {
+        let mut listing = Listing::of_normals(&["a", "b", "c"]);
+        let mut once = Listing::of_normals(&["a", "b", "c"]);
+        listing.set_groups(&["q", "p", "p"].map(str::to_owned));
+        let later = ["x", "z", "y"].map(str::to_owned);
+        for list in [&mut listing, &mut once] {
+            list.set_groups(&later);
+            assert_eq!([0, 1, 2].map(|index| list.group(index)), [Some("x"), Some("z"), Some("y")]);
+        }
+        assert_eq!(listing.digest(), once.digest());
+        assert_eq!(listing.select(&[2, 1]).group(0), Some("y"));
+    }
 }

@@ -217,6 +217,7 @@ mod tests {
                 }
             }
         }
+        fs::write(folder.path().join("train/normal/notes.txt"), "").unwrap();
         let within = || folder::source(folder.path()).unwrap().within_training().unwrap();
         let source = within();
         let names =
@@ -227,7 +228,19 @@ mod tests {
         let defects = |of: &dyn Dataset| of.labels().iter().filter(|labels| labels.defect).count();
         assert_eq!((validation.len(), defects(&*source.validation)), (13, 3), "a quarter of each label");
         assert_eq!(source.validation.digest(), within().validation.digest(), "always alike");
-        assert!(source.limits.iter().any(|limit| limit.starts_with("a part of the training images alone")));
+        // All that is known of the data stays, and one limit is added.
+        let limits = [
+            "labels without defect classes: F2_CIW is not defined",
+            "a part of the training images alone, to choose numbers on",
+        ];
+        assert_eq!(
+            (source.name.as_str(), source.has_classes, &source.limits[..]),
+            ("folder", false, &limits.map(str::to_owned)[..])
+        );
+        assert_eq!(source.interpretation, folder::source(folder.path()).unwrap().interpretation);
+        assert_eq!(source.interpretation.len(), 4);
+        let left_out = ["train/normal/notes.txt", "not an image by its name"].map(str::to_owned);
+        assert_eq!(source.left_out, [left_out]);
 
         let drawn = synthetic::source(crate::seed::Seed::root(0), 20, 20, 32);
         assert!(drawn.within_training().is_err(), "other pictures can be drawn");

@@ -344,6 +344,8 @@ mod tests {
     )]
     #[case::no_path("path,label\n,0\n", "t.csv, row 2: column path is empty")]
     #[case::one_sided("path,label,split\na,0,train\n", "t.csv: no validation images")]
+    #[case::tests_alone("path,label,split\na,0,test\nb,1,test\nc,0,testing\n", "t.csv: no training images")]
+    #[case::no_training("path,label,split\na,0,val\nb,1,test\nc,0,val\n", "t.csv: no training images")]
     #[case::spelt_twice(
         "path,label\na.png,0\nb.png,1\n./a.png,1\n",
         "t.csv: rows 2 and 4 name the same file, a.png"

@@ -380,3 +380,89 @@ fn every_image_once_is_the_default() {
     assert_eq!(Sampling::default(), Sampling::Each);
     assert_eq!(Sampling::ALL.map(Sampling::id), ["each", "balanced"]);
 }
+
+/// Images that take a while, some of which cannot be read.
+struct Slow {
+    stripes: Stripes,
+    torn: &'static [usize],
+    takes: Duration,
+}
+
+impl Dataset for Slow {
+    fn labels(&self) -> &[Labels] {
+        self.stripes.labels()
+    }
+
+    fn open(&self, index: usize) -> Result<Image> {
+        std::thread::sleep(self.takes);
+        ensure!(!self.torn.contains(&index), "torn");
+        self.stripes.open(index)
+    }
+
+    fn location(&self, index: usize) -> String {
+        self.stripes.location(index)
+    }
+
+    fn digest(&self) -> String {
+        String::new()
+    }
+}
+
+/// Columns: batch size, and for each batch the images, their labels, and the images that were left out.
+#[test]
+fn every_image_of_a_batch_that_cannot_be_read_is_counted() {
+    let stripes = || Stripes(labels_with(8, &[0, 3, 6]));
+    let dataset = Slow { stripes: stripes(), torn: &[1, 2, 5], takes: Duration::ZERO };
+    let (plain, views) = (stripes(), ViewSet::paper(8).views);
+    let indices = [6, 5, 0, 2, 1, 4, 3];
+    for (batch_size, expected) in [
+        (7, vec![(vec![6, 0, 4, 3], vec![1.0, 1.0, 0.0, 1.0], vec![5, 2, 1])]),
+        (
+            3,
+            vec![
+                (vec![6, 0], vec![1.0, 1.0], vec![5]),
+                (vec![4], vec![0.0], vec![2, 1]),
+                (vec![3], vec![1.0_f32], vec![]),
+            ],
+        ),
+    ] {
+        let loader = Loader {
+            dataset: &dataset,
+            batch_size,
+            on_bad_image: OnBadImage::Skip,
+            ..striped(&plain, &indices, &views)
+        };
+        let mut seen = Vec::new();
+        let see = |batch: Batch| {
+            assert_eq!(batch.images.dim(0)?, 2 * batch.indices.len());
+            seen.push((batch.indices, batch.labels.to_vec1::<f32>()?, batch.skipped));
+            Ok(())
+        };
+        loader.once(see).unwrap();
+        assert_eq!(seen, expected, "batches of {batch_size}");
+        let whole =
+            loaded(&Loader { on_bad_image: OnBadImage::Fail, ..striped(&plain, &[6, 0, 4, 3], &views) });
+        assert!(loaded(&loader) == whole, "the views are those of the images that are left");
+    }
+}
+
+/// Loading takes longer than a thread of a pool sleeps before it looks for work again.
+#[test]
+fn a_slow_batch_is_waited_for() {
+    let stripes = || Stripes(labels_with(5, &[0, 3]));
+    let (plain, views) = (stripes(), ViewSet::paper(8).views);
+    let slow = Slow { stripes: stripes(), torn: &[], takes: 15 * SLEEP };
+    let indices = [4, 2, 0, 3, 1];
+    let expected = loaded(&striped(&plain, &indices, &views));
+    let loader = || Loader { dataset: &slow, batch_size: 2, ..striped(&plain, &indices, &views) };
+    assert!(loaded(&loader()) == expected);
+    assert!(rayon::scope(|_| loaded(&loader())) == expected, "in the pool that loads");
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(pool.install(|| loaded(&loader())) == expected, "in a pool of {threads} threads");
+    }
+    let torn = Slow { stripes: stripes(), torn: &[3], takes: 15 * SLEEP };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let error = pool.install(|| Loader { dataset: &torn, ..loader() }.once(|_| Ok(())).unwrap_err());
+    assert_eq!(error.root_cause().to_string(), "torn");
+}

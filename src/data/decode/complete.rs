@@ -147,4 +147,97 @@ mod tests {
             assert_eq!(is_complete(&long, ImageFormat::Pnm), is_whole, "{length}");
         }
     }
+
+    /// A file of this size is whole, and without its last byte it is not.
+    fn just_enough(head: &[u8], data: usize, format: ImageFormat) {
+        let mut bytes = head.to_vec();
+        bytes.resize(head.len() + data, b'7');
+        let what = format!("{:?} and {data} bytes", String::from_utf8_lossy(&head[..head.len().min(60)]));
+        assert!(is_complete(&bytes, format), "{what}");
+        assert!(is_complete(&[&bytes[..], b"more"].concat(), format), "{what}, and more");
+        assert!(!is_complete(&bytes[..bytes.len() - 1], format), "{what} without the last");
+    }
+
+    /// Rows are padded to four bytes; compressed data have the size that the header states, other data may state any.
+    #[test]
+    fn bitmaps_are_as_long_as_their_rows() {
+        for (width, height, bits, compression, stated, data) in [
+            (5_u32, 3_i32, 24_u16, 0_u32, 0_u32, 16 * 3),
+            (5, 3, 24, 0, 7, 16 * 3),
+            (3, 5, 24, 0, 9_999, 12 * 5),
+            (3, -5, 24, 0, 0, 12 * 5),
+            (5, 7, 16, 3, 0, 12 * 7),
+            (7, -5, 16, 3, 1, 16 * 5),
+            (5, 3, 32, 3, 0, 20 * 3),
+            (9, 2, 1, 0, 0, 4 * 2),
+            (33, 2, 1, 0, 0, 8 * 2),
+            (9, 5, 4, 0, 0, 8 * 5),
+            (5, 3, 8, 0, 0, 8 * 3),
+            (50, 30, 8, 1, 11, 11),
+            (50, 30, 4, 2, 1_300, 1_300),
+        ] {
+            for start in [54_u32, 66, 1_078] {
+                let sizes = [&40_u32.to_le_bytes()[..], &width.to_le_bytes(), &height.to_le_bytes()].concat();
+                let kinds =
+                    [&1_u16.to_le_bytes()[..], &bits.to_le_bytes(), &compression.to_le_bytes()].concat();
+                let mut head =
+                    [&b"BM"[..], &[9; 8], &start.to_le_bytes(), &sizes, &kinds, &stated.to_le_bytes()]
+                        .concat();
+                head.resize(start as usize, 0);
+                just_enough(&head, data, ImageFormat::Bmp);
+            }
+        }
+    }
+
+    #[test]
+    fn bitmaps_of_os_2_are_as_long_as_their_rows() {
+        for (width, height, bits, data) in [
+            (5_u16, 3_u16, 24_u16, 16 * 3),
+            (3, 5, 24, 12 * 5),
+            (9, 2, 1, 4 * 2),
+            (9, 5, 4, 8 * 5),
+            (10, 3, 8, 12 * 3),
+        ] {
+            for start in [26_u32, 74] {
+                let about = [width, height, 1, bits].map(u16::to_le_bytes).concat();
+                let mut head =
+                    [&b"BM"[..], &[9; 8], &start.to_le_bytes(), &12_u32.to_le_bytes(), &about].concat();
+                head.resize(start as usize, 0);
+                just_enough(&head, data, ImageFormat::Bmp);
+            }
+        }
+    }
+
+    /// Samples above 255 take two bytes, in all binary formats; bits are packed row by row.
+    #[test]
+    fn files_of_pnm_are_as_long_as_their_samples() {
+        let any = |depth: u32, largest: u32, kind: &str| {
+            format!("P7\nWIDTH 3\nHEIGHT 2\nDEPTH {depth}\nMAXVAL {largest}\nTUPLTYPE {kind}\nENDHDR\n")
+        };
+        for (head, data) in [
+            (any(1, 255, "GRAYSCALE"), 6),
+            (any(1, 65_535, "GRAYSCALE"), 12),
+            (any(2, 1_000, "GRAYSCALE_ALPHA"), 24),
+            (any(3, 255, "RGB"), 18),
+            (any(3, 256, "RGB"), 36),
+            (any(4, 255, "RGB_ALPHA"), 24),
+            (any(4, 65_535, "RGB_ALPHA"), 48),
+            ("P4 9 5\n".to_owned(), 10),
+            ("P4 16 3\n".to_owned(), 6),
+            ("P5 3 2 255\n".to_owned(), 6),
+            ("P5 3 2 256\n".to_owned(), 12),
+            ("P6 3 2 255\n".to_owned(), 18),
+            ("P6 3 2 4095\n".to_owned(), 36),
+        ] {
+            just_enough(head.as_bytes(), data, ImageFormat::Pnm);
+        }
+        for (text, torn) in [
+            ("P1 3 2\n101\n010", "P1 3 2\n101\n01"),
+            ("P2 3 2 300\n1 22 300\n4 5 66", "P2 3 2 300\n1 22 300\n4 5 "),
+            ("P3 1 2 255\n1 2 3\n4 5 6\n", "P3 1 2 255\n1 2 3\n4 5\n"),
+        ] {
+            assert!(is_complete(text.as_bytes(), ImageFormat::Pnm), "{text}");
+            assert!(!is_complete(torn.as_bytes(), ImageFormat::Pnm), "{torn}");
+        }
+    }
 }

@@ -580,4 +580,31 @@ pub(super) mod tests {
             assert_eq!(from_luma_and_chroma(stored), expected, "{stored:?}");
         }
     }
+
+    /// If strips lie inside the file by what they state, only the decoder finds that samples or colours are missing.
+    #[test]
+    fn what_the_decoder_of_tiff_finds_torn_is_called_truncated() {
+        use super::super::{SampleBits, decode_bytes};
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+        // Six samples, of which the file has four, and the strip states two.
+        let mut samples = page(3, 2, 1, &[(PHOTOMETRIC, 1)], &[9, 8, 7, 6, 5, 4]);
+        let place = samples.windows(4).position(|four| four == [23, 1, 3, 0]).unwrap();
+        assert_eq!(samples[place + 8], 6);
+        samples[place + 8] = 2;
+        samples.truncate(samples.len() - 2);
+        // The colours of a palette would begin ten bytes before the end.
+        let mut colours = std::fs::read(folder.join("tiff-palette.tif")).unwrap();
+        let place = colours.windows(4).position(|four| four == [64, 1, 3, 0]).unwrap();
+        let begin = colours.len() as u32 - 10;
+        colours[place + 8..place + 12].copy_from_slice(&begin.to_le_bytes());
+        for bytes in [samples, colours] {
+            assert!(is_complete(&bytes));
+            let error = decode_bytes(&bytes, std::path::Path::new("x.tif"), SampleBits::ALL).unwrap_err();
+            let expected = format!(
+                "cannot decode image x.tif: truncated: the file ends after {} bytes, before the image does",
+                bytes.len()
+            );
+            assert_eq!(format!("{error:#}"), expected);
+        }
+    }
 }

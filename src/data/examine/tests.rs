@@ -433,3 +433,114 @@ fn pictures_of_two_labels_are_not_near() {
     let twins = Twins::find(&files);
     assert_eq!((twins.equal.len(), twins.near), (0, vec![(0, 2), (1, 3)]));
 }
+
+/// Both sides of a pair may already belong to other units: all of these become one.
+#[test]
+fn units_that_meet_become_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["0", "1", "2", "3", "4", "5", "6"];
+    let of = |groups: [&str; 7], equal: &[(usize, usize)], near: &[(usize, usize)]| {
+        let rows: Vec<(&str, &str, bool, &str)> =
+            names.into_iter().zip(groups).map(|(name, group)| (name, name, false, group)).collect();
+        Twins { equal: equal.to_vec(), near: near.to_vec() }.units(&texts(folder.path(), &rows))
+    };
+    let none = [""; 7];
+    assert_eq!(of(none, &[(0, 4), (1, 3)], &[(3, 4)]), [0, 0, 2, 0, 0, 5, 6]);
+    assert_eq!(of(none, &[(1, 4), (0, 3)], &[(3, 4)]), [0, 0, 2, 0, 0, 5, 6]);
+    assert_eq!(of(none, &[(2, 6), (1, 5), (0, 4)], &[(4, 5), (5, 6)]), [0, 0, 0, 3, 0, 0, 0]);
+    // Groups of 1, 3, 6 and of 0, 5: the pair of 3 and 5 joins them, the pair of 2 and 4 stays apart.
+    let groups = ["b", "a", "c", "a", "d", "b", "a"];
+    assert_eq!(of(groups, &[(2, 4)], &[(3, 5)]), [0, 0, 2, 0, 2, 0, 0]);
+}
+
+/// What an earlier run knew of a file is kept as long as its bytes and the number of bits in use are the same.
+#[test]
+fn a_file_is_examined_again_once_it_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    for name in ["same.png", "other.png"] {
+        RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]))
+            .save(place(name))
+            .unwrap();
+    }
+    ImageBuffer::from_fn(20, 10, |x, y| Luma([(x * y) as u16])).save(place("deep.png")).unwrap();
+    let with = |bits: &str| {
+        let listing = Listing::of_normals(&["same.png", "other.png", "deep.png"]);
+        let files = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+        files.set_sample_bits(bits.parse().unwrap());
+        files
+    };
+    let earlier = with("12");
+    earlier.examine(&[0, 1, 2], &|| ());
+    // A mark in the sketches shows which of them are taken over.
+    let known = [0, 1, 2].map(|index| {
+        let mut known = earlier.file_digest(index).unwrap();
+        known.sketch.as_mut().unwrap().hash = [index as u8; HASH];
+        known
+    });
+    RgbImage::from_fn(50, 35, |x, y| image::Rgb([y as u8, 7, x as u8])).save(place("other.png")).unwrap();
+    for bits in ["12", "14"] {
+        let later = with(bits);
+        (0..3).for_each(|index| later.remember(index, known[index]));
+        later.examine(&[0, 1, 2], &|| ());
+        let [same, other, deep] = [0, 1, 2].map(|index| later.sketch(index).unwrap());
+        assert_eq!(Some(same), known[0].sketch, "{bits}: neither bytes nor bits have changed");
+        assert_eq!((other.width, other.height, other.hash == [1; HASH]), (50, 35, false), "{bits}");
+        assert_eq!(
+            later.file_digest(1).unwrap().digest,
+            *blake3::hash(&std::fs::read(place("other.png")).unwrap()).as_bytes().first_chunk().unwrap()
+        );
+        assert_eq!((deep.bits.to_string().as_str(), deep.hash == [2; HASH]), (bits, bits == "12"));
+        assert!(later.unreadable().is_empty());
+    }
+}
+
+/// Exactly half of the side is not less than half of it.
+#[test]
+fn pictures_are_small_below_half_of_the_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let patterned = |width: usize, height: usize| {
+        Image::new(width, height, (0..width * height * 3).map(|n| (n * 31 % 251) as u8).collect())
+    };
+    let pictures = [patterned(32, 90), patterned(90, 32), patterned(31, 90), patterned(70, 33)];
+    let source = source(folder.path(), &pictures, &pictures[..2]);
+    for (side, expected) in
+        [(62, None), (63, Some("1 of 4")), (64, Some("1 of 4")), (65, Some("3 of 4")), (67, Some("4 of 4"))]
+    {
+        let lines = source.examination_warnings(side);
+        let told = lines.iter().find(|line| line.contains(" training images are enlarged"));
+        let expected = expected
+            .map(|count| format!("{count} training images are enlarged more than twice to reach {side} px"));
+        assert_eq!(told.map(|line| line.split(", the first").next().unwrap().to_owned()), expected);
+        assert_eq!(
+            lines.iter().any(|line| line.contains("2 of 2 validation images are enlarged")),
+            side > 64,
+            "{side}"
+        );
+    }
+}
+
+/// Half of the defects are in a format of their own: (1 + 1/2) / 2 is exactly the share from which it is said.
+/// One alone tells nothing about others.
+#[test]
+fn what_gives_three_quarters_of_the_labels_away_is_said() {
+    for (own, expected) in
+        [(2, Some("the format of a file alone predicts 75 % of training images' labels ")), (1, None)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut listing = Listing::default();
+        for index in 0..8_u32 {
+            let defect = index < 4;
+            let name = format!("{index}.{}", if index < own { "bmp" } else { "png" });
+            RgbImage::from_fn(64, 64, |x, y| image::Rgb([(x * (index + 1)) as u8, y as u8, (x * y) as u8]))
+                .save(folder.path().join(&name))
+                .unwrap();
+            listing.push(&name, Labels { defect, ..NORMAL }, None);
+        }
+        let train = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+        train.examine(&[0, 1, 2, 3, 4, 5, 6, 7], &|| ());
+        let lines = of_files(Box::new(train), files(folder.path(), "v", &drawn(1))).examination_warnings(64);
+        assert_eq!(lines.len(), usize::from(expected.is_some()), "{lines:?}");
+        assert!(lines.iter().all(|line| line.starts_with(expected.unwrap_or(""))), "{lines:?}");
+    }
+}

@@ -377,3 +377,47 @@ fn a_folder_may_be_linked_more_than_once_but_not_into_itself() {
     let expected = "defect/deep/back: a link that leads back to a folder above it; remove it";
     assert!(error.ends_with(expected), "{error}");
 }
+
+/// If folders are kinds of defects, those that programs leave behind are none of them.
+#[test]
+fn litter_is_no_kind_of_defect() {
+    let list = |files: &Files| (0..files.len()).map(|index| files.name(index).to_owned()).collect::<Vec<_>>();
+    let litter = |names: [&str; 3]| names.map(|name| [name, "left behind by a program"].map(str::to_owned));
+    let folder = folder_with(&[
+        "good/a.png",
+        "hole/c.png",
+        "crack/b.png",
+        "__MACOSX/d.png",
+        ".cache/e.png",
+        "lost+found/f.png",
+    ]);
+    let Opened::Unsplit(whole) = open(folder.path()).unwrap() else { panic!("no split") };
+    assert_eq!(list(&whole.files), ["good/a.png", "crack/b.png", "hole/c.png"]);
+    assert_eq!(
+        whole.interpretation,
+        ["kinds of defects: crack/, hole/", "left behind by programs, left out: .cache and 2 more"]
+    );
+    assert_eq!(whole.left_out, litter([".cache", "__MACOSX", "lost+found"]));
+    let folder = folder_with(&[
+        "train/good/1.png",
+        "train/crack/2.png",
+        "train/__MACOSX/3.png",
+        "val/good/4.png",
+        "val/crack/5.png",
+        "val/.cache/6.png",
+        "@eaDir/7.png",
+    ]);
+    let Opened::Split(source) = open(folder.path()).unwrap() else { panic!("a split") };
+    assert_eq!(list(source.train.files().unwrap()), ["train/good/1.png", "train/crack/2.png"]);
+    assert_eq!(list(source.validation.files().unwrap()), ["val/good/4.png", "val/crack/5.png"]);
+    assert_eq!(
+        source.interpretation,
+        [
+            "kinds of defects: train/crack/",
+            "kinds of defects: val/crack/",
+            "trained on train/, scored on val/",
+            "left behind by programs, left out: @eaDir and 2 more",
+        ]
+    );
+    assert_eq!(source.left_out, litter(["@eaDir", "train/__MACOSX", "val/.cache"]));
+}

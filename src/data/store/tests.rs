@@ -5,6 +5,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::data::{OnBadImage, folder};
 
+mod shards;
+
 /// Pictures of several sizes below `train` and `validation`, with two classes of defects; if `torn`, one file is
 /// truncated.
 fn pictures(root: &Path, count: u32, torn: bool) {

@@ -237,4 +237,39 @@ mod tests {
         assert!(worst(1e-4) < 1e-2, "{}", worst(1e-4));
         assert!(worst(2.0) > 0.3, "{}", worst(2.0));
     }
+
+    /// A tile of 16 x 16 pixels away from the edges, of a picture of this side that repeats it.
+    fn tile(side: usize, quantiser: f32) -> Vec<u8> {
+        let finish = Finish {
+            vignette: 0.0,
+            balance: [1.0, 0.9, 0.8],
+            haze: 0.02,
+            tone: 0.3,
+            blur: 0.5,
+            noise: 0.0,
+            quantiser,
+            seed: 7,
+        };
+        let light = [31, 57, 83].map(|step| {
+            let value = |place: usize| {
+                let (row, column) = (place / side % 16, place % side % 16);
+                ((row * step + column * 13 + row * column * 5) % 97) as f32 / 97.0
+            };
+            (0..side * side).map(value).collect::<Vec<f32>>()
+        });
+        let bytes = finish.develop(light, side);
+        (16..32).flat_map(|row| bytes[3 * (row * side + 16)..][..3 * 16].to_vec()).collect()
+    }
+
+    /// Strength grows with the side, from a quarter at 64 pixels to all of it at 256, and stays there on both sides.
+    #[test]
+    fn compression_is_that_of_a_video_frame_scaled_down() {
+        let [quarter, half, whole] = [0.05, 0.1, 0.2].map(|quantiser| tile(256, quantiser));
+        assert!(quarter != half && half != whole && quarter != whole);
+        assert!(tile(48, 0.2) == quarter && tile(64, 0.2) == quarter);
+        assert!(tile(128, 0.2) == half);
+        assert!(tile(272, 0.2) == whole && tile(320, 0.2) == whole);
+        let none = tile(64, 0.0);
+        assert!(none == tile(320, 0.0) && none != quarter);
+    }
 }

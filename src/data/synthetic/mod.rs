@@ -419,4 +419,92 @@ mod tests {
         );
         assert_eq!(source.train.name(2), source.train.location(2), "what is drawn has no file");
     }
+
+    /// The published counts, rounded to four decimals. So many labels tell the two shares apart.
+    #[test]
+    fn each_split_has_its_own_share_of_defects() {
+        let (seed, images) = (Seed::root(21), 3_000);
+        let source = source(seed, images, images, 32);
+        let published: [(&dyn Dataset, &'static str, f64, f64); 2] = [
+            (&*source.train, "train", 487_309.0, 1_040_129.0),
+            (&*source.validation, "validation", 61_365.0, 130_046.0),
+        ];
+        for (dataset, split, defects, all) in published {
+            let of = |share| Synthetic::new(split, seed, images, 32, share).labels;
+            let share = (10_000.0 * defects / all).round() / 10_000.0;
+            assert_eq!(dataset.labels(), of(share), "{split}");
+            for other in [0.4685, 0.4719].into_iter().filter(|&other| other != share) {
+                assert_ne!(dataset.labels(), of(other), "{split}");
+            }
+        }
+    }
+
+    /// A block inside a heap of sediment is not seen, and a block before it is.
+    #[test]
+    fn what_is_nearer_hides_what_lies_behind() {
+        let mut plain = Scene::sample(Seed::root(31), ClassSet::EMPTY);
+        plain.water.level = -1.0;
+        let heap = floor::Mound {
+            z: 3.0,
+            half_length: 1.5,
+            x: 0.0,
+            height: 0.8,
+            colour: [0.5, 0.4, 0.3],
+            coarseness: 0.4,
+            seed: 5,
+        };
+        let block = |z: f32| solid::Solid {
+            centre: [0.0, -0.9, z],
+            axes: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            half: [0.12, 0.15, 0.1],
+            colour: [0.9, 0.1, 0.1],
+            roundness: 0.1,
+            seed: 6,
+        };
+        let traced = |mounds: &[floor::Mound], blocks: &[solid::Solid]| {
+            let scene = Scene { mounds: mounds.to_vec(), blocks: blocks.to_vec(), ..plain.clone() };
+            render::trace(&scene, 48)
+        };
+        let (nothing, heaped) = (traced(&[], &[]), traced(&[heap], &[]));
+        assert!(nothing != heaped && traced(&[], &[block(3.0)]) != nothing);
+        assert!(traced(&[heap], &[block(3.0)]) == heaped, "it is buried");
+        assert!(traced(&[heap], &[block(1.3)]) != heaped, "it lies before the heap");
+        // Of two blocks in a row the first one is seen, whichever is drawn first.
+        let small = solid::Solid { half: [0.05; 3], centre: [0.0, -0.95, 1.6], ..block(1.6) };
+        let first = traced(&[], &[block(1.3)]);
+        assert!(traced(&[], &[small]) != nothing);
+        assert!(traced(&[], &[block(1.3), small]) == first && traced(&[], &[small, block(1.3)]) == first);
+    }
+
+    /// Computed by this code, like the pins above. At this side the finest grain of every material is seen, spans of
+    /// pixels end inside a row, and the last blocks of the compression are cut.
+    #[test]
+    fn large_pictures_are_pinned() {
+        let scenes = (0..9).map(|index| {
+            let pair = [index, (index + 8) % 17].map(|place| DefectClass::ALL[place]);
+            Scene::sample(Seed::root(17).index(index), ClassSet::from_iter(pair))
+        });
+        let found: Vec<String> = scenes
+            .map(|scene| {
+                let mut light = blake3::Hasher::new();
+                for value in render::trace(&scene, 141).iter().flatten() {
+                    light.update(&value.to_le_bytes());
+                }
+                let mut bytes = blake3::Hasher::new();
+                bytes.update(&draw(&scene, 141).pixels);
+                format!("{} {}", short(&light), short(&bytes))
+            })
+            .collect();
+        insta::assert_snapshot!(found.join("\n"), @r"
+        6ecd1b00 011a8b4d
+        26af63c5 18879111
+        ff5b0c16 0dc0f81f
+        fbe2df71 1a39bcdf
+        b0c95109 a7644768
+        17589746 e7951784
+        80685ed8 7c1f5c9f
+        32576741 bd4ef2de
+        23dd9b64 91f24796
+        ");
+    }
 }

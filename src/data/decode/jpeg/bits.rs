@@ -370,4 +370,24 @@ mod tests {
             }
         }
     }
+
+    /// The standard reserves the code of ones alone, but files that use it exist.
+    #[test]
+    fn a_table_may_use_every_code() {
+        // One code of each length from 1 to 15, and two of 16: a zero behind more and more ones, and sixteen ones.
+        let mut counts = [1; 16];
+        counts[15] = 2;
+        let symbols: Vec<u8> = (0x41..0x53).collect();
+        let table = Huffman::new(&counts, &symbols[..17]).unwrap();
+        for (ones, &symbol) in symbols[..17].iter().enumerate() {
+            let code = u64::from(!(0xffff_u32 >> ones) as u16);
+            let found = table.look(code << 48).map(|code| (code.symbol, usize::from(code.length)));
+            assert_eq!(found, Some((symbol, 16.min(ones + 1))), "{ones} ones");
+        }
+        counts[15] = 3;
+        assert!(Huffman::new(&counts, &symbols).is_none(), "one code too many");
+        let both =
+            Huffman::new(&std::array::from_fn(|place| if place == 0 { 2 } else { 0 }), &[7, 8]).unwrap();
+        assert_eq!([0, 1 << 63].map(|bits| both.look(bits).map(|code| code.symbol)), [Some(7), Some(8)]);
+    }
 }

@@ -333,6 +333,8 @@ mod tests {
             ("0001 1 0001 1 0 0001 0 1", Ok((0, 0b11_1110))),
             ("0101 1 11", Err(Fault::Long)),
             ("0010 1", Err(Fault::Code)),
+            // Read as a new coefficient of one bit, this would be sound.
+            ("0010 1 0000 1", Err(Fault::Code)),
             ("1010", Err(Fault::Code)),
         ] {
             let (table, sizes) = (table(true), sizes(0));

@@ -148,3 +148,5 @@ pub fn is_complete(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;
