@@ -145,6 +145,19 @@ mod tests {
                 "cargo xtask reproduce --study table1,methods --only {ours}-resnet18 --shares natural --seeds 4 {unknown}"
             )]
         );
+        // One of ours among the paper's needs both studies, and then a selection of all.
+        let mixed = Axes::trained(ours, ResNet18, FIVE);
+        assert_eq!(
+            commands(&card(FIVE, &[arm(Byol), mixed], 4)),
+            [format!(
+                "cargo xtask reproduce --study table1,methods --only byol-resnet18,{ours}-resnet18 --shares 5% --seeds 4 {unknown}"
+            )]
+        );
+        let more = commands(&card(FIVE, &[&all[..], &[mixed]].concat(), 4));
+        assert!(
+            more[0].contains("--study table1,methods --only ") && more[0].contains(ours.id()),
+            "{more:?}"
+        );
         // A fine-tuned encoder needs the cell that it starts from.
         let tuned = arm(SimClr).in_study(Study::FineTuned);
         assert_eq!(
