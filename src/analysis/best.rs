@@ -487,8 +487,8 @@ mod tests {
         }
     }
 
-    /// The critical value of each arm is that of its own lags, simulated once more with other draws; arms with equal means
-    /// may lose their own reach.
+    /// The critical value of each arm is that of its own lags, simulated once more with other draws; arms with equal
+    /// means may lose what the others reach.
     #[test]
     fn every_arm_has_its_own_critical_value_and_seeds() {
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();

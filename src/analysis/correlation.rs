@@ -294,8 +294,8 @@ mod tests {
         assert!((found.value.estimate - 1.0).abs() < 1e-12);
     }
 
-    /// Five groups of two points that rise inside and fall from group to group. A shuffle turns each with probability 1/2,
-    /// so it is as far from 0 with probability 2 / 32; a resample of a group rises like the group, or is constant.
+    /// Five groups of two points that rise inside and fall from group to group. A shuffle turns each with probability
+    /// 1/2, so it is as far from 0 with probability 2 / 32; a resample of a group rises like the group, or is constant.
     #[test]
     fn shuffles_and_resamples_stay_inside_their_group() {
         let pair = |group: i32| {

@@ -218,8 +218,8 @@ mod tests {
         assert_eq!(SumsOfSquares { total: 0.0, ..sums }.shares(), None);
     }
 
-    /// By hand: eight rows, in which factors contribute 1, 2 and 3 to either side, their pairs 4, 5 and 6, and all three
-    /// together 7. Each part has eight times its square; what belongs to all three is left.
+    /// By hand: eight rows, in which factors contribute 1, 2 and 3 to either side, their pairs 4, 5 and 6, and all
+    /// three together 7. Each part has eight times its square; what belongs to all three is left.
     #[test]
     fn every_pair_of_three_factors_is_an_interaction() {
         let (mut values, mut levels) = (Vec::new(), vec![Vec::new(); 3]);
