@@ -489,8 +489,8 @@ mod tests {
         assert!(line.ends_with(" 24 models in 2 groups"), "{line}");
     }
 
-    /// Twelve models in the order of one metric (Spearman 0.629, p about 0.03) and in none of six others: alone that metric
-    /// correlates, among seven it does not.
+    /// Twelve models in the order of one metric (Spearman 0.629, p about 0.03) and in none of six others: alone that
+    /// metric correlates, among seven it does not.
     #[test]
     fn of_many_metrics_one_must_be_further_from_chance() {
         const ORDER: [u32; 12] = [6, 5, 2, 3, 4, 1, 0, 7, 9, 8, 10, 11];

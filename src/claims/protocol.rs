@@ -424,8 +424,8 @@ mod tests {
         assert_eq!(found.verdict, Verdict::Undecided);
     }
 
-    /// Both scores were rounded to three digits: the bound is the largest of all pairs that are printed alike, and larger
-    /// than if one of them were exact.
+    /// Both scores were rounded to three digits: the bound is the largest of all pairs that are printed alike, and
+    /// larger than if one of them were exact.
     #[test]
     fn both_printed_scores_may_have_been_rounded() {
         let steps = |most: i32| (-most..=most).map(|step| 0.0005 * f64::from(step) / 10.0);
