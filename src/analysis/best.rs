@@ -458,4 +458,126 @@ mod tests {
             assert!((critical - expected).abs() < 0.17, "{alpha}: {critical}");
         }
     }
+
+    /// By hand, with known deviations of 0.01, with 25, 1 and 4 seeds, and the quantile at 5 % divided by the two other
+    /// arms, 1.959964.
+    #[test]
+    fn pairs_of_arms_have_their_own_seeds() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let arms = [(at(0), 0.70, 25), (at(1), 0.71, 1), (at(2), 0.69, 4)];
+        let found = Contest::pairwise(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, ALPHA).unwrap();
+        let reach = |first: f64, second: f64| 0.019_599_64 * (1.0 / first + 1.0 / second).sqrt();
+        let (first, second, third) = (reach(25.0, 1.0), reach(25.0, 4.0), reach(1.0, 4.0));
+        let told: Vec<_> =
+            found.0.iter().map(|arm| (arm.scored, arm.mean, arm.seeds, arm.may_be_best)).collect();
+        assert_eq!(
+            told,
+            [(at(1), 0.71, 1, true), (at(0), 0.70, 25, true), (at(2), 0.69, 4, true)],
+            "{found:?}"
+        );
+        let expected = [
+            [0.0, first - 0.01],
+            [first - 0.01, (first + 0.01).max(second - 0.01)],
+            [third - 0.02, (third + 0.02).max(second + 0.01)],
+        ];
+        for (arm, expected) in found.0.iter().zip(expected) {
+            for (found, expected) in [arm.above_leader, arm.may_lose].into_iter().zip(expected) {
+                assert!((found - expected).abs() < 5e-6, "{arm:?}, expected {expected}");
+            }
+        }
+    }
+
+    /// The critical value of each arm is that of its own lags, simulated once more with other draws; arms with equal
+    /// means may lose what the others reach.
+    #[test]
+    fn every_arm_has_its_own_critical_value_and_seeds() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let seeds = [1_u32, 4, 25];
+        let error = |place: usize| 0.01 / f64::from(seeds[place]).sqrt();
+        let between = |own: usize, other: usize| error(own).hypot(error(other));
+        let mut stream = Seed::root(77).stream();
+        let mut lags = [const { Vec::new() }; 3];
+        for _ in 0..20_000 {
+            let drawn = [0, 1, 2].map(|place| error(place) * stream.normal());
+            for (own, lags) in lags.iter_mut().enumerate() {
+                let lag = |other: usize| (drawn[other] - drawn[own]) / between(own, other);
+                let others = (0..3).filter(|&other| other != own).map(lag);
+                lags.push(others.fold(f64::NEG_INFINITY, f64::max));
+            }
+        }
+        let critical = lags.map(|mut lags| {
+            lags.sort_by(f64::total_cmp);
+            quantile(&lags, 0.95)
+        });
+        let arms = [0, 1, 2].map(|place| (at(place), 0.7, seeds[place] as usize));
+        let found = Contest::compare(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, ALPHA).unwrap();
+        let reach = |own: usize, other: usize| critical[own] * between(own, other);
+        for (place, arm) in found.0.iter().enumerate() {
+            assert_eq!((arm.scored, arm.seeds), (at(place), seeds[place] as usize));
+            let others = (0..3).filter(|&other| other != place);
+            let lost = others.map(|other| reach(other, place)).fold(0.0, f64::max);
+            assert!((arm.may_lose / lost - 1.0).abs() < 0.07, "{arm:?}, expected {lost}");
+            if place > 0 {
+                let above = reach(place, 0);
+                assert!((arm.above_leader / above - 1.0).abs() < 0.07, "{arm:?}, expected {above}");
+            }
+        }
+    }
+
+    /// How far a difference reaches may depend on which of the two may be the best. By hand, from the means and these
+    /// reaches: the first is at most 0.19 and 0.05 above the others, the second 0.01 and 0.08, the third 0.07 and 0.23.
+    #[test]
+    fn an_arm_may_lose_what_the_others_reach() {
+        const REACH: [[f64; 3]; 3] = [[9.0, 0.04, 0.10], [0.16, 9.0, 0.28], [0.02, 0.03, 9.0]];
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let arms = [(at(0), 0.85, 3), (at(1), 0.70, 4), (at(2), 0.90, 5)];
+        let told = |second_over_first: f64| -> Vec<(Scored, bool, [i32; 2])> {
+            let found = bounded(&arms, |own, other| match (own, other) {
+                (1, 0) => second_over_first,
+                _ => REACH[own][other],
+            });
+            let thousandths = |value: f64| (1_000.0 * value).round() as i32;
+            let of =
+                |arm: &Arm| (arm.scored, arm.may_be_best, [arm.above_leader, arm.may_lose].map(thousandths));
+            found.0.iter().map(of).collect()
+        };
+        assert_eq!(told(0.16), [(at(2), true, [0, 80]), (at(0), true, [50, 70]), (at(1), true, [80, 230])]);
+        // If it is certainly below the first, nothing is lost to the second.
+        assert_eq!(told(0.14), [(at(2), true, [0, 50]), (at(0), true, [50, 70]), (at(1), false, [80, 230])]);
+    }
+
+    /// Two arms whose means are nearly certain share the half that the third, with one seed, leaves.
+    #[test]
+    fn means_are_redrawn_with_their_own_seeds() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let (noise, mut stream) = (Noise::assumed(0.01), Seed::root(3).stream());
+        let arms = [(at(0), 0.9, 1_000_000), (at(1), 0.9, 1), (at(2), 0.9, 1_000_000)];
+        let found = chances_of_first(&noise, &Metric::Auroc.into(), &arms, 4_000, &mut stream).unwrap();
+        for (found, expected) in found.iter().zip([0.25, 0.5, 0.25]) {
+            assert!((found - expected).abs() < 0.035, "{found}, expected {expected}");
+        }
+        let ends = |seeds: usize| {
+            let contest = vec![(at(0), 0.50, seeds), (at(1), 0.51, seeds)];
+            let noise = Noise::assumed(0.05);
+            let mut stream = Seed::root(3).stream();
+            let found = mean_ranks(&noise, &Metric::Auroc.into(), &[contest], 1_000, &mut stream).unwrap();
+            found.iter().map(|rank| [rank.low, rank.estimate, rank.high]).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(1), [[1.0, 2.0, 2.0], [1.0, 1.0, 2.0]]);
+        assert_eq!(ends(1_000_000), [[2.0; 3], [1.0; 3]]);
+    }
+
+    /// By hand: ranks 3, 1, 2, then 1, 3, 2, then 3, 2, 1; seeds hardly move them.
+    #[test]
+    fn a_mean_rank_is_over_all_contests() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let contests = [[0.5, 0.9, 0.7], [0.8, 0.6, 0.7], [0.5, 0.7, 0.9]]
+            .map(|means| (0..3).map(|place| (at(place), means[place], 2)).collect::<Vec<_>>());
+        let (noise, mut stream) = (Noise::assumed(1e-6), Seed::root(1).stream());
+        let found = mean_ranks(&noise, &Metric::Auroc.into(), &contests, 50, &mut stream).unwrap();
+        for (rank, expected) in found.iter().zip([7.0 / 3.0, 2.0, 5.0 / 3.0]) {
+            let all = [rank.low, rank.estimate, rank.high];
+            assert!(all.iter().all(|found| (found - expected).abs() < 1e-12), "{rank:?}, {expected}");
+        }
+    }
 }

@@ -88,6 +88,12 @@ mod tests {
         let found = Comparison::between([&first, &second], [spread; 2], error);
         assert!((found.improvement - 8.0 / 12.0).abs() < 1e-15);
         assert!((found.p_value - 0.4453298349373915).abs() < 1e-9);
+        // `ttest_ind(a, b).confidence_interval()`.
+        let Interval { estimate, low, high } = found.difference;
+        let ends = [2.14 / 3.0 - 0.6875, -0.05435870358494624, 0.10602537025161277];
+        for (found, expected) in [estimate, low, high].into_iter().zip(ends) {
+            assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+        }
         assert!((found.effect - found.difference.estimate / spread.deviation).abs() < 1e-15);
         assert_eq!(improvement(&[1.0, 2.0], &[1.0]), 0.75);
     }

@@ -293,4 +293,23 @@ mod tests {
         assert_eq!((found.p_value, found.points, found.groups), (0.01, 12, 1));
         assert!((found.value.estimate - 1.0).abs() < 1e-12);
     }
+
+    /// Five groups of two points that rise inside and fall from group to group. A shuffle turns each with probability
+    /// 1/2, so it is as far from 0 with probability 2 / 32; a resample of a group rises like the group, or is constant.
+    #[test]
+    fn shuffles_and_resamples_stay_inside_their_group() {
+        let pair = |group: i32| {
+            let middle = f64::from(group);
+            vec![(middle, -middle), (middle + 0.25, 0.25 - middle)]
+        };
+        let groups: Vec<Vec<(f64, f64)>> = (0..5).map(pair).collect();
+        for coefficient in [Coefficient::Spearman, Coefficient::Kendall] {
+            let found = within_groups(&groups, coefficient, 2_000, Seed::root(6)).unwrap();
+            let Interval { estimate, low, high } = found.value;
+            assert!([estimate, low, high].iter().all(|value| (value - 1.0).abs() < 1e-12), "{found:?}");
+            assert_eq!((found.points, found.groups), (10, 5));
+            // Four standard errors of 2,000 shuffles.
+            assert!((found.p_value - 0.0625).abs() < 0.022, "{found:?}");
+        }
+    }
 }

@@ -334,6 +334,8 @@ mod tests {
             (Rule::new(1, 5, 0.02), "nothing to choose from: 1 arm"),
             (Rule::new(11, 1, 0.02), "at least 2 seeds are needed, found 1"),
             (Rule::new(11, 5, f64::NAN), "expected a margin of at least 0"),
+            (Rule::new(11, 5, f64::INFINITY), "expected a margin of at least 0, found inf"),
+            (Rule::new(11, 5, -0.25), "expected a margin of at least 0, found -0.25"),
         ] {
             let error = rule.unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");

@@ -429,4 +429,82 @@ mod tests {
         assert!(byol.aggregates[0].mean.is_nan());
         assert!(frame().setting("nowhere").summaries(&[Metric::F1.into()]).is_empty());
     }
+
+    /// Changes are of one classifier of one cell, and of the two shares alone.
+    #[test]
+    fn a_change_is_of_one_classifier_of_one_cell() {
+        let [rare, some, many] = [1, 5, 45].map(Share::percent);
+        let byol = Axes::table_1(Byol, ResNet18, Share::percent(5)).in_training();
+        let mut rows = FrameBuilder::default();
+        for (at, scores) in [
+            (SIMCLR, [0.125, 0.9, 0.75]),
+            (SIMCLR.cell.converged(), [0.25, 0.9, 0.5]),
+            (byol, [0.375, 0.9, 0.4375]),
+        ] {
+            for seed in 0..2_u32 {
+                for (validation, score) in
+                    [many, rare, some].into_iter().zip([scores[2], scores[0], scores[1]])
+                {
+                    rows.begin("small", at.on(validation), Some(seed.into()));
+                    let extra = if validation == rare { f64::from(seed) / 64.0 } else { 0.0 };
+                    rows.number(Metric::F1, Some(score + extra));
+                }
+            }
+        }
+        let frame = rows.frame();
+        let changes = |shares: [Share; 2]| {
+            let (measure, moved) = frame.change_between(&Metric::F1.into(), shares);
+            moved.runs(&measure)
+        };
+        let of = |first: f64, side: f64| vec![(Some(0), first), (Some(1), first + side / 64.0)];
+        let [training, converged] = [SIMCLR, SIMCLR.cell.converged()];
+        let expected: BTreeMap<_, _> =
+            [(training, of(-0.625, 1.0)), (converged, of(-0.25, 1.0)), (byol, of(-0.0625, 1.0))].into();
+        assert_eq!(changes([rare, many]), expected);
+        let turned: BTreeMap<_, _> =
+            [(training, of(0.625, -1.0)), (converged, of(0.25, -1.0)), (byol, of(0.0625, -1.0))].into();
+        assert_eq!(changes([many, rare]), turned);
+    }
+
+    /// A summary is of one setting and one classifier of a cell; each measure counts the seeds that have it.
+    #[test]
+    fn every_setting_of_a_cell_has_its_own_summary() {
+        let byol = Axes::table_1(Byol, ResNet18, Share::percent(5)).in_training();
+        let mut rows = FrameBuilder::default();
+        for (setting, at, seed, f1, auroc) in [
+            ("small", SIMCLR, 0, Some(0.5), None),
+            ("full", SIMCLR, 0, Some(0.3), Some(0.9)),
+            ("small", SIMCLR, 1, Some(0.7), Some(0.6)),
+            ("full", byol, 0, Some(0.1), None),
+            ("small", byol, 3, None, Some(0.2)),
+            ("full", SIMCLR, 1, Some(0.4), Some(0.8)),
+            ("full", SIMCLR, 2, Some(0.8), None),
+        ] {
+            rows.begin(setting, at, Some(seed));
+            rows.number(Metric::F1, f1);
+            rows.number(Metric::Auroc, auroc);
+        }
+        let millionths = |value: f64| (1e6 * value).round();
+        let told = |found: Vec<Summary>| -> Vec<(Scored, usize, Vec<(usize, f64, Option<f64>)>)> {
+            let of = |of: &Aggregate| (of.count, millionths(of.mean), of.deviation.map(millionths));
+            let of = |found: Summary| (found.scored, found.rows, found.aggregates.iter().map(of).collect());
+            found.into_iter().map(of).collect()
+        };
+        let mut expected = vec![
+            // Deviations sqrt(0.02), sqrt(0.005), and the root of (0.04 + 0.01 + 0.09) / 2.
+            (SIMCLR, 2, vec![(1, 600_000.0, None), (2, 600_000.0, Some(141_421.0))]),
+            (SIMCLR, 3, vec![(2, 850_000.0, Some(70_711.0)), (3, 500_000.0, Some(264_575.0))]),
+        ];
+        let frame = rows.frame();
+        let measures = [Metric::Auroc.into(), Metric::F1.into()];
+        let simclr = frame.filter_axes(|at| *at == SIMCLR).summaries(&measures);
+        assert_eq!(told(simclr), expected);
+        let all = told(frame.summaries(&[Metric::F1.into(), Metric::Auroc.into()]));
+        expected.iter_mut().for_each(|(_, _, both)| both.reverse());
+        let own: Vec<_> = all.iter().filter(|found| found.0 == SIMCLR).cloned().collect();
+        assert_eq!(own, expected);
+        let others: Vec<_> =
+            all.iter().filter(|found| found.0 == byol).map(|found| (found.1, found.2[0].0)).collect();
+        assert_eq!((others, all.len()), (vec![(1, 1), (1, 0)], 4));
+    }
 }

@@ -116,7 +116,11 @@ mod tests {
         assert_eq!(is("monitor.rankme_released"), (true, true));
         assert_eq!(is("features.rankme_normalised"), (true, false));
         assert_eq!(is("features.rows"), (true, false));
-        for name in ["monitor.rankme_bound", "views.images", "views.views", "f1", "monitor.features_mean"] {
+        assert_eq!([is("embeddings.rankme"), is("views.lidar"), is("monitor.rankme")], [(true, true); 3]);
+        assert_eq!([is("views.lidar_normalised"), is("embeddings.rows")], [(true, false); 2]);
+        let sizes = ["monitor.rankme_bound", "features.rankme_bound", "views.images", "views.views"];
+        let others = ["f1", "monitor.features_mean", "first_monitor.rankme", "loss"];
+        for name in sizes.into_iter().chain(others) {
             assert_eq!(is(name), (false, false), "{name}");
         }
     }

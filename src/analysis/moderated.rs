@@ -387,4 +387,24 @@ mod tests {
             assert!((found.others / worth - 1.0).abs() < 0.05, "{found:?}, expected {worth}");
         }
     }
+
+    /// Cells of a level in which no seed moved anything spread little, but not by nothing; those of the other level are
+    /// drawn to what their own level expects.
+    #[test]
+    fn a_level_without_variance_is_small_and_not_none() {
+        let samples: Vec<Sample> = (0..16)
+            .map(|place| {
+                let levels = [place % 2, place / 2 % 4, place / 8];
+                let variance = if levels[0] == 0 { 0.0 } else { 0.01 + 0.001 * place as f64 };
+                Sample { levels, variance, freedom: 2.0 }
+            })
+            .collect();
+        for (found, sample) in moderate(&samples).into_iter().zip(&samples) {
+            let variance = found.unwrap().variance;
+            assert!(variance.is_finite() && variance > 0.0, "{sample:?}: {found:?}");
+            let is_near =
+                if sample.levels[0] == 0 { variance < 0.005 } else { (0.005..0.05).contains(&variance) };
+            assert!(is_near, "{sample:?}: {found:?}");
+        }
+    }
 }

@@ -416,4 +416,63 @@ mod tests {
         assert!((error.deviation - 0.1 * 4.25_f64.sqrt()).abs() < 1e-12, "{error:?}");
         assert_eq!(error.freedom, f64::INFINITY);
     }
+
+    /// What the others let expect of a cell depends on its training share, its method and its backbone, each by itself:
+    /// here seeds move the cells of one level ten times as far as those of the other.
+    #[test]
+    fn a_cell_without_repeated_seeds_spreads_as_its_own_levels_do() {
+        let cell = |bits: usize| {
+            let share = [1, 45].map(Share::percent)[bits >> 2 & 1];
+            Axes::table_1([SimClr, Byol][bits & 1], [ResNet18, ViTTiny][bits >> 1 & 1], share)
+        };
+        let alone = |bits: usize| cell(bits).in_study(Study::SizeMatched).in_training();
+        for axis in 0..3 {
+            let mut builder = FrameBuilder::default();
+            for bits in 0..8 {
+                let spread = if bits >> axis & 1 == 1 { 0.1 } else { 0.01 };
+                for (seed, side) in (0..).zip([-1.0, 0.0, 1.0]) {
+                    builder.begin("x", cell(bits).in_training(), Some(seed));
+                    builder.number(Metric::F1, Some(0.5 + side * spread));
+                }
+                builder.begin("x", alone(bits), Some(0));
+                builder.number(Metric::F1, Some(0.5));
+            }
+            let noise = Noise::measured(&builder.frame());
+            let deviation = |bits: usize| noise.seed_spread(&f1(), &alone(bits)).unwrap().deviation;
+            for other in 0..3 {
+                let ratio = deviation(1 << other) / deviation(0);
+                let is_as_expected = if other == axis { ratio > 2.0 } else { (ratio - 1.0).abs() < 0.05 };
+                assert!(is_as_expected, "levels of {axis} spread apart, those of {other} by {ratio}");
+            }
+        }
+    }
+
+    /// Degrees of freedom by the formula of [`Noise::standard_error`], with what is known of each cell alone.
+    #[test]
+    fn errors_of_own_seeds_add_as_squares_and_those_of_predictions_linearly() {
+        let vit = Axes::table_1(Mae, ViTTiny, Share::percent(1)).in_training();
+        let noise =
+            noise(&[(LOW, &[0.6, 0.62]), (vit, &[0.3, 0.36, 0.31]), (HIGH, &[0.8, 0.81, 0.84, 0.79])]);
+        let terms = [(LOW, 1.0, 2_i32), (vit, -2.0, 3), (HIGH, 0.5, 4)];
+        let (mut variance, mut alone, mut together) = (0.0, 0.0, 0.0);
+        for (at, weight, seeds) in terms {
+            let spread = noise.seed_spread(&f1(), &at).unwrap();
+            let own = f64::from(seeds - 1);
+            let others = spread.freedom - own;
+            assert!(others > 0.1, "{spread:?}");
+            let part = f64::powi(weight, 2) / f64::from(seeds) * spread.deviation.powi(2);
+            variance += part;
+            alone += part.powi(2) * 2.0 * own / spread.freedom.powi(2);
+            together += part * (2.0 * others).sqrt() / spread.freedom;
+        }
+        let weighed = terms.map(|(scored, weight, seeds)| Weighed {
+            weight,
+            scored,
+            seeds: seeds.unsigned_abs() as usize,
+        });
+        let found = noise.standard_error(&f1(), &weighed).unwrap();
+        let expected = 2.0 * variance.powi(2) / (alone + together.powi(2));
+        assert!((found.deviation - variance.sqrt()).abs() < 1e-12, "{found:?}");
+        assert!((found.freedom / expected - 1.0).abs() < 1e-9, "{found:?}, expected {expected}");
+    }
 }

@@ -241,8 +241,11 @@ mod tests {
         assert_eq!(fit(&[0.1], &[0.05, -0.4]).largest_residual(), 0.4);
         let at = |share: f64, f1: Option<f64>| ScoresAtShare { share, f1, f1_normal: None };
         // Around their mean 0.5 the scores vary by 0.02; 0.0025 of it is left.
-        let explained =
-            fit(&[0.05, 0.0], &[]).explained(&[at(0.1, Some(0.4)), at(0.2, Some(0.6)), at(0.3, None)]);
+        let explained = fit(&[0.05, 0.0], &[0.3, -0.2]).explained(&[
+            at(0.1, Some(0.4)),
+            at(0.2, Some(0.6)),
+            at(0.3, None),
+        ]);
         assert!((explained.unwrap() - 0.875).abs() < 1e-12, "{explained:?}");
         assert_eq!(fit(&[0.05], &[]).explained(&[at(0.1, Some(0.4)), at(0.3, None)]), None);
     }

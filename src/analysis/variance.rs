@@ -176,6 +176,9 @@ mod tests {
         {
             close(*found, expected);
         }
+        // All three pairs of factors on the same rows: by Gram-Schmidt, outside this program.
+        close(found.interactions, 0.0009460634783743133);
+        close(found.residual, 6.836802118163375e-05);
         let (shares, interactions, rest) = found.shares().unwrap();
         assert!(shares[0] > 0.6 && interactions < 0.02 && rest < 0.02, "{shares:?} {interactions} {rest}");
     }
@@ -213,5 +216,38 @@ mod tests {
         let sums = SumsOfSquares { total: 8.0, factors: vec![1.0, 4.0], interactions: 2.0, residual: 3.0 };
         assert_eq!(sums.shares(), Some((vec![0.125, 0.5], 0.25, 0.375)));
         assert_eq!(SumsOfSquares { total: 0.0, ..sums }.shares(), None);
+    }
+
+    /// By hand: eight rows, in which factors contribute 1, 2 and 3 to either side, their pairs 4, 5 and 6, and all
+    /// three together 7. Each part has eight times its square; what belongs to all three is left.
+    #[test]
+    fn every_pair_of_three_factors_is_an_interaction() {
+        let (mut values, mut levels) = (Vec::new(), vec![Vec::new(); 3]);
+        for row in 0..8 {
+            let [a, b, c] = [0, 1, 2].map(|factor| if row >> factor & 1 == 1 { 1.0 } else { -1.0 });
+            let pairs = 4.0 * a * b + 5.0 * a * c + 6.0 * b * c;
+            values.push(10.0 + a + 2.0 * b + 3.0 * c + pairs + 7.0 * a * b * c);
+            for (levels, side) in levels.iter_mut().zip([a, b, c]) {
+                levels.push(side.to_string());
+            }
+        }
+        let found = Design::new(8, &levels).decompose(&values);
+        let parts = [&[found.total], &found.factors[..], &[found.interactions, found.residual]].concat();
+        for (found, sides) in parts.iter().zip([140.0, 1.0, 4.0, 9.0, 77.0, 49.0]) {
+            assert!((found - 8.0 * sides).abs() < 1e-9, "{parts:?}");
+        }
+    }
+
+    /// Scores that differ by a millionth of their size, or less, differ.
+    #[test]
+    fn small_differences_are_variance() {
+        let levels = vec![["a", "a", "b", "b"].map(str::to_owned).to_vec()];
+        for step in [0.25, 1e-3, 1e-6, 1e-8] {
+            let values = [1.0, 1.0, 1.0 + 2.0 * step, 1.0 + 2.0 * step];
+            let found = Design::new(4, &levels).decompose(&values);
+            assert!((found.total / (4.0 * step * step) - 1.0).abs() < 1e-6, "{step}: {found:?}");
+            let (shares, ..) = found.shares().unwrap();
+            assert!((shares[0] - 1.0).abs() < 1e-6, "{step}: {found:?}");
+        }
     }
 }

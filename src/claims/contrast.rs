@@ -459,4 +459,38 @@ mod tests {
         assert!((found.error.deviation - 0.2).abs() < 1e-12 && found.error.freedom == 1.0, "{found:?}");
         assert_eq!((found.description.as_str(), found.measure.id()), ("x", "f1"));
     }
+
+    /// The ablation on augmented images has its own scores, and spreads as they do, wherever it stands.
+    #[test]
+    fn the_ablation_of_validation_is_compared_by_its_own_images() {
+        let ablation = CELL.in_study(Study::Ablation(Ablation::AugmentedValidation)).in_training();
+        let augmented = Scored { classifier: Classifier::InTrainingAugmented, ..ablation };
+        let plain = CELL.in_training();
+        let rows = [
+            (plain, 0, 0.70),
+            (plain, 1, 0.75),
+            (ablation, 0, 0.5),
+            (ablation, 1, 0.9),
+            (augmented, 3, 0.60),
+            (augmented, 4, 0.62),
+        ];
+        let evidence = Evidence::measured("test", &frame(&rows));
+        let expected = Term { weight: 2.0, scored: augmented, scores: vec![0.60, 0.62] };
+        assert_eq!(evidence.term(2.0, Metric::F1, &ablation), expected);
+        let [own, unchanged] =
+            [augmented, ablation].map(|at| evidence.noise().seed_spread(&Metric::F1.into(), &at).unwrap());
+        assert!(own.deviation < unchanged.deviation, "{own:?} {unchanged:?}");
+        assert_eq!(evidence.spread(Metric::F1, &ablation), Some(own));
+        for found in [
+            evidence.difference(Metric::F1, &plain, &ablation).unwrap(),
+            // Without a common seed there is no pair.
+            evidence.paired_difference("x", Metric::F1, [&plain, &ablation]).unwrap(),
+        ] {
+            let parts: Vec<_> =
+                found.parts.iter().map(|part| (&part.cells[..], part.weight, part.spread)).collect();
+            let first = evidence.spread(Metric::F1, &plain).unwrap();
+            assert_eq!(parts, [(&[plain][..], 1.0, first), (&[augmented], -1.0, own)]);
+            assert!((found.value.estimate - 0.115).abs() < 1e-12, "{found:?}");
+        }
+    }
 }

@@ -299,8 +299,19 @@ mod tests {
             finding.evidence[2].ends_with(": 100.00 % explained, largest residual 0.0 points"),
             "{finding:?}"
         );
+        let part = |share: Share| share.fraction().unwrap();
+        let off = |share| if share == Share::percent(15) { 0.03 } else { 0.0 };
+        let row = SHARES.map(|share| ScoresAtShare {
+            share: part(share),
+            f1: Some(rates.f1(part(share)) + off(share)),
+            f1_normal: Some(rates.f1_normal(part(share))),
+        });
+        let fit = Fit::least_squares(&row).unwrap();
+        let [explained, largest] = [fit.explained(&row).unwrap(), fit.largest_residual()].map(|x| 100.0 * x);
+        assert!((90.0..99.99).contains(&explained) && (1.0..3.0).contains(&largest), "{fit:?}");
         assert!(
-            finding.evidence[1].contains(" points") && !finding.evidence[1].contains("100.00"),
+            finding.evidence[1]
+                .ends_with(&format!(": {explained:.2} % explained, largest residual {largest:.1} points")),
             "{finding:?}"
         );
         let nothing = arithmetic(&Evidence::measured("test", &FrameBuilder::default().frame()));
@@ -363,5 +374,29 @@ mod tests {
         let found = arithmetic(&Evidence::measured("test", &rows.frame()));
         assert_eq!(found.evidence[0], format!("all rows together: {all:.2} % explained"));
         assert_eq!(found.verdict, Verdict::Holds);
+    }
+
+    /// Of two printed numbers each has the assumed deviation; F2_CIW at 1 % also that of drawing rare classes, 0.032.
+    #[test]
+    fn printed_changes_are_differences_of_two_numbers() {
+        let at = Axes::table_1(SimClr, backbone::Name::ResNet18, Share::percent(5)).in_training();
+        let mut rows = FrameBuilder::default();
+        for (share, recall, f2) in [(LEAST, 0.5, 0.4), (MOST, 0.8, 0.6)] {
+            rows.begin("paper", at.on(share), None);
+            rows.number(Metric::Recall, Some(recall));
+            rows.number(Metric::F2Oracle, Some(f2));
+            rows.number(Measure::DEFECTS, Some(20.0));
+        }
+        let evidence = Evidence::assumed("paper", &rows.frame(), 0.005);
+        for (metric, estimate, variance) in
+            [(Metric::Recall, -0.3, 0.000_05), (Metric::F2Oracle, -0.2, 0.000_05 + 0.032 * 0.032)]
+        {
+            let [Ok(found)] = &moved(&evidence, metric, [LEAST, MOST])[..] else { panic!("one model") };
+            let name = |share: &str| format!("simclr on resnet18 at 5 %, validation {share} %");
+            assert_eq!(found.description, format!("{metric}: {} minus {}", name("1"), name("45")));
+            assert!((found.value.estimate - estimate).abs() < 1e-12, "{found:?}");
+            assert!((found.error.deviation - f64::sqrt(variance)).abs() < 1e-9, "{found:?}");
+            assert_eq!((found.fixed, found.parts.len()), (0.0, 2));
+        }
     }
 }

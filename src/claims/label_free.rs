@@ -488,4 +488,55 @@ mod tests {
         assert!(line.starts_with("monitor.rankme_released: Spearman -1.000 "), "{line}");
         assert!(line.ends_with(" 24 models in 2 groups"), "{line}");
     }
+
+    /// Twelve models in the order of one metric (Spearman 0.629, p about 0.03) and in none of six others: alone that
+    /// metric correlates, among seven it does not.
+    #[test]
+    fn of_many_metrics_one_must_be_further_from_chance() {
+        const ORDER: [u32; 12] = [6, 5, 2, 3, 4, 1, 0, 7, 9, 8, 10, 11];
+        let named = crate::analysis::measure::of_name;
+        let judge = |factors: &[u32]| {
+            let mut rows = FrameBuilder::default();
+            for (seed, place) in (0..).zip(ORDER) {
+                let at = Axes::table_1(Byol, backbone::Name::ResNet18, Share::percent(5)).in_training();
+                rows.begin("test", at, Some(seed));
+                rows.number(Metric::F1, Some(0.01 * seed as f64));
+                rows.number(named("features.order"), Some(place.into()));
+                for factor in factors {
+                    let value = factor * (seed as u32 + 1) % 13;
+                    rows.number(named(&format!("features.noise{factor}")), Some(value.into()));
+                }
+            }
+            leaderboard_claim(&Evidence::measured("test", &rows.frame()), Yardstick::Paper)
+        };
+        let (alone, among) = (judge(&[]), judge(&[3, 4, 5, 8, 9, 10]));
+        assert_eq!((alone.evidence.len(), among.evidence.len()), (1, 7));
+        for found in [&alone, &among] {
+            let line = &found.evidence[0];
+            let p = line.split(", p ").nth(1).unwrap().split(',').next().unwrap();
+            assert!(line.starts_with("features.order: Spearman 0.629 ["), "{line}");
+            assert!((0.0072..0.05).contains(&p.parse::<f64>().unwrap()), "{line}");
+        }
+        assert_eq!((alone.verdict, among.verdict), (Verdict::Fails, Verdict::Undecided));
+    }
+
+    /// Of a thousand models, a correlation of 0.15 is certain, but it lies within 0.3 of 0.
+    #[test]
+    fn a_weak_correlation_is_none_however_certain() {
+        for side in [1.0, -1.0] {
+            let (mut rows, mut stream) = (FrameBuilder::default(), Seed::root(9).stream());
+            for seed in 0..1_000 {
+                let at = Axes::table_1(Byol, backbone::Name::ResNet18, Share::percent(5)).in_training();
+                let f1 = stream.normal();
+                rows.begin("test", at, Some(seed));
+                rows.number(Metric::F1, Some(f1));
+                rows.number(RELEASED, Some(side * 0.15 * f1 + stream.normal()));
+            }
+            let evidence = Evidence::measured("test", &rows.frame());
+            let found = correlation(&evidence, Yardstick::Paper, &RELEASED, false).unwrap();
+            assert!(found.p_value < 0.05 && (found.value.estimate - side * 0.15).abs() < 0.1, "{found:?}");
+            let verdict = uncorrelated(&evidence, Yardstick::Paper, &RELEASED, false).verdict;
+            assert_eq!(verdict, Verdict::Holds, "{found:?}");
+        }
+    }
 }

@@ -423,4 +423,20 @@ mod tests {
         assert!((chance("128") + chance("224") - 100.0).abs() < 0.2, "{line}");
         assert_eq!(found.verdict, Verdict::Undecided);
     }
+
+    /// Both scores were rounded to three digits: the bound is the largest of all pairs that are printed alike, and
+    /// larger than if one of them were exact.
+    #[test]
+    fn both_printed_scores_may_have_been_rounded() {
+        let steps = |most: i32| (-most..=most).map(|step| 0.0005 * f64::from(step) / 10.0);
+        for (f1, f1_normal) in [(0.049, 0.689), (0.032, 0.686), (0.2, 0.5)] {
+            let largest = |first: i32, second: i32| {
+                let pairs = steps(first).flat_map(|a| steps(second).map(move |b| (f1 + a, f1_normal + b)));
+                pairs.map(|(f1, f1_normal)| bound(f1, f1_normal)).fold(0.0, f64::max)
+            };
+            let found = largest_f2(f1, f1_normal);
+            assert!((found - largest(10, 10)).abs() < 1e-9, "{found}, expected {}", largest(10, 10));
+            assert!(found > largest(10, 0) + 1e-5 && found > largest(0, 10) + 1e-5, "{found}");
+        }
+    }
 }

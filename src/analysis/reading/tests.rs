@@ -476,3 +476,84 @@ fn each_folder_is_mixed_by_itself() {
         (1..).zip(folders).zip(&files).map(|((seed, folder), file)| (seed, folder, file)).collect();
     assert_eq!(told, expected);
 }
+
+/// All numbers that a file has lost are named, and all files beside a record that are not its own.
+#[test]
+fn everything_that_is_lost_or_foreign_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let mut record = scored();
+    for part in ["weights", "detector", "logits"] {
+        let stated = results::record::FileDigest { bytes: 3, blake3: "00".into(), rows: None };
+        record.beside.insert(part.into(), stated);
+    }
+    let file = folder.write(&record).unwrap();
+    for part in [results::Part::Weights, results::Part::Logits] {
+        std::fs::write(part.path_beside(&file), "four").unwrap();
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lost = text
+        .lines()
+        .map(|line| match line.trim_start().split(':').next() {
+            Some(name @ ("\"recall\"" | "\"auroc\"")) => format!("{name}: null,"),
+            _ => line.to_owned(),
+        })
+        .collect::<Vec<_>>();
+    let nulls = file.with_file_name("nulls.json");
+    std::fs::write(&nulls, lost.join("\n")).unwrap();
+    let reading = read(&[root.path().to_owned()]);
+    let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
+    let expected = [
+        format!(
+            "wrong file: {}: the weights, logits beside this record belong to another record or are damaged",
+            file.display()
+        ),
+        format!("not a number: {}: expected a number, found null: auroc, recall", nulls.display()),
+        format!(
+            "missing: {}: 1 file beside records; the first is {}",
+            root.path().display(),
+            results::Part::Detector.path_beside(&file).display()
+        ),
+    ];
+    assert_eq!(told[..3], expected, "{told:?}");
+}
+
+/// Of three records of one cell the newest is kept, wherever it stands, and the two others are named.
+#[test]
+fn of_many_records_of_a_cell_the_newest_stays() {
+    for times in [[9, 5, 7], [5, 9, 7], [5, 7, 9], [7, 9, 5]] {
+        let record = |(place, started): (usize, u64)| {
+            let mut record = scored();
+            record.provenance.started_unix = started;
+            (format!("{place}"), record)
+        };
+        let reading = from_memory((0..).zip(times).map(record).collect());
+        let newest = times.iter().position(|time| *time == 9).unwrap().to_string();
+        let kept: Vec<&str> = reading.records.iter().map(|filed| filed.place.as_str()).collect();
+        assert_eq!(kept, [newest.as_str()], "{times:?}");
+        let repeated = reading.problems.iter().filter(|problem| problem.kind == ProblemKind::Repeated);
+        let mut out: Vec<&str> = repeated.map(|problem| problem.place.as_str()).collect();
+        out.push(&newest);
+        out.sort_unstable();
+        assert_eq!(out, ["0", "1", "2"], "{times:?}");
+    }
+}
+
+/// Only Table 1 has cells that must all exist, and only its own cells count.
+#[test]
+fn other_studies_than_table_1_need_not_be_complete() {
+    let cell = |study: &str, method: &str, share: f64| {
+        let mut record = scored();
+        record.cell.id = format!("{study}/{method}-resnet18-{share}");
+        (record.cell.study, record.cell.method) = (study.to_owned(), method.to_owned());
+        record.cell.train_share = Some(share);
+        (record.cell.id.clone(), record)
+    };
+    let others = || vec![cell("extension", "simclr", 0.3), cell("size_matched", "byol", 0.05)];
+    assert_eq!(from_memory(others()).problems, []);
+    let reading = from_memory([others(), vec![cell("table1", "simclr", 0.05)]].concat());
+    let [missing] = &reading.problems[..] else { panic!("{:?}", reading.problems) };
+    assert!(missing.description.starts_with("10 cells of Table 1 were not trained: "), "{missing}");
+    assert_eq!(missing.description.matches(" 1 of 1").count(), 10, "{missing}");
+    assert!(missing.description.contains("byol on resnet18 1 of 1"), "{missing}");
+}

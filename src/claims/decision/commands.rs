@@ -165,6 +165,25 @@ mod tests {
         );
     }
 
+    /// One of our methods among the paper's needs both studies, and a selection even beside all pairs of the paper.
+    #[test]
+    fn one_method_of_ours_among_the_papers_needs_both_studies() {
+        let ours = Name::ALL.into_iter().find(|method| !method.is_from_paper()).unwrap();
+        let [pair] = &card(FIVE, &[arm(Byol), arm(ours)], 4).commands(&[])[..] else { panic!("one command") };
+        let asked =
+            format!("--study table1,methods --only byol-resnet18,{ours}-resnet18 --shares 5% --seeds 4");
+        assert_eq!(pair.split(" #").next(), Some(format!("cargo xtask reproduce {asked}").as_str()));
+        let papers = Name::PAPER.into_iter().flat_map(|method| {
+            let backbones = [ResNet18, ViTTiny].into_iter();
+            backbones.filter(move |&on| method.undefined_on(on).is_none()).map(move |on| (method, on))
+        });
+        let papers = papers.map(|(method, on)| Axes::trained(method, on, FIVE));
+        let all: Vec<Axes> = papers.chain([arm(ours)]).collect();
+        let more = &card(FIVE, &all, 4).commands(&[])[0];
+        assert_eq!(all.len(), 12);
+        assert!(more.contains("--study table1,methods --only ") && more.contains(ours.id()), "{more}");
+    }
+
     /// If two commands made an arm, the last one continues it; cells whose names merely begin alike are not that arm.
     #[test]
     fn the_last_command_that_made_an_arm_continues_it() {

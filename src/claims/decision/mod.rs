@@ -104,7 +104,7 @@ pub struct Lead {
 pub enum BeatsFloors {
     /// No floor was scored, or the spread over seeds is unknown.
     Unknown,
-    /// The first arm that beats all of them, in the order of AUROC.
+    /// The chosen arm if it beats all of them, otherwise the first that does, in the order of AUROC.
     Shown(Axes),
     /// No arm beats all of them.
     NotShown,
@@ -144,7 +144,6 @@ impl Card {
             arms.iter().map(|arm| (arm.cell.converged(), arm.auroc.estimate, arm.seeds)).collect();
         let contest = Contest::compare(evidence.noise(), &auroc(), &entries, ALPHA);
         let next = NextAction::of(evidence, &arms, contest.as_ref());
-        let worth = worth(evidence, &arms, &floors);
         let mut card = Self {
             share,
             margin: evidence.margin(),
@@ -152,12 +151,13 @@ impl Card {
             floors,
             contest,
             leads: Vec::new(),
-            worth,
+            worth: BeatsFloors::Unknown,
             images: None,
             unlabelled: None,
             next,
             missing: Vec::new(),
         };
+        card.worth = worth(evidence, &card);
         card.leads = card.leads(evidence);
         card.images = card.pick().and_then(|pick| ImageUncertainty::of(evidence, pick));
         card.unlabelled = card.unlabelled(evidence);
@@ -305,7 +305,8 @@ fn lead(evidence: &Evidence, arm: &Standing, over: &Standing, arms: usize) -> Le
     Lead { over: over.cell, difference: by }
 }
 
-fn worth(evidence: &Evidence, arms: &[Standing], floors: &[Standing]) -> BeatsFloors {
+fn worth(evidence: &Evidence, card: &Card) -> BeatsFloors {
+    let (arms, floors) = (&card.arms, &card.floors);
     let leads = |arm: &Standing| -> Vec<Lead> {
         floors.iter().map(|floor| lead(evidence, arm, floor, arms.len())).collect()
     };
@@ -314,7 +315,8 @@ fn worth(evidence: &Evidence, arms: &[Standing], floors: &[Standing]) -> BeatsFl
         return BeatsFloors::Unknown;
     }
     let above = |arm: &&Standing| leads(arm).iter().all(|lead| lead.difference.low > 0.0);
-    arms.iter().find(above).map_or(BeatsFloors::NotShown, |arm| BeatsFloors::Shown(arm.cell))
+    let mut pick_first = card.pick().into_iter().chain(arms);
+    pick_first.find(above).map_or(BeatsFloors::NotShown, |arm| BeatsFloors::Shown(arm.cell))
 }
 
 #[cfg(test)]

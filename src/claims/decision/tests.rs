@@ -1,3 +1,5 @@
+mod picks;
+
 use super::*;
 use crate::{
     analysis::frame::FrameBuilder,
@@ -424,9 +426,11 @@ fn times_are_said_in_units_that_fit_them() {
     for (minutes, own, expected) in [
         (None, 2, "3 more trainings"),
         (Some(0.4), 4, "one more training, about a minute"),
+        (Some(1.0), 4, "one more training, about a minute"),
         (Some(1.2), 4, "one more training, about 2 minutes"),
         (Some(12.1), 3, "2 more trainings, about 13 minutes"),
         (Some(119.0), 3, "2 more trainings, about 119 minutes"),
+        (Some(120.0), 0, "5 more trainings, about 2.0 hours"),
         (Some(150.0), 0, "5 more trainings, about 2.5 hours"),
     ] {
         assert_eq!(said(minutes, own), expected);

@@ -348,14 +348,14 @@ mod tests {
     }
 
     /// A card of these arms: cell, AUROC, whether it may be best, and what may be lost by it; the first is the
-    /// cheapest.
+    /// cheapest. How far an arm may be above the leader lies on the other side of the margin, as no sentence tells it.
     fn card(arms: &[(Axes, f64, bool, f64)]) -> Card {
         let arm = |&(cell, mean, may_be_best, may_lose): &(Axes, f64, bool, f64)| Arm {
             scored: cell.converged(),
             mean,
             seeds: 3,
             may_be_best,
-            above_leader: may_lose,
+            above_leader: 0.04 - may_lose,
             may_lose,
         };
         let stand = |(place, (cell, mean, ..)): (usize, &(Axes, f64, bool, f64))| {
@@ -596,6 +596,11 @@ mod tests {
             assert_eq!(said(next, seeds).as_deref(), Some(expected));
         }
         assert_eq!(said(NextAction::Nothing, 3), None);
+        // One of the arms has more than one seed, so it is not for want of seeds alone.
+        let mut uneven = card(&[(at(Byol), 0.8, true, 0.0), (at(SimClr), 0.7, true, 0.0)]);
+        (uneven.arms[0].seeds, uneven.arms[1].seeds) = (1, 4);
+        uneven.next = NextAction::First(step(None));
+        assert!(uneven.what_next().unwrap().starts_with("The seeds show no spread, so it is unknown"));
         let mut card = card(&[]);
         assert_eq!(card.what_is_missing(), None);
         card.missing = vec!["this".to_owned(), "that".to_owned()];
@@ -662,5 +667,18 @@ mod tests {
                 may("more than the 0.01")
             )
         );
+    }
+
+    /// However many arms may be as good, all are named, in both texts.
+    #[test]
+    fn all_rivals_are_named() {
+        let names = [Byol, SimClr, Dino, Supervised];
+        let arms: Vec<_> = names.into_iter().map(|method| (at(method), 0.8, true, 0.03)).collect();
+        let card = card(&[&arms[..], &[(Axes::table_1(Mae, ViTTiny, FIVE), 0.79, true, 0.05)]].concat());
+        let rivals =
+            "SimCLR on ResNet-18, DINO on ResNet-18, supervised training on ResNet-18 and MAE on ViT-Tiny";
+        assert_eq!(card.how_sure(), format!("undecided: {rivals} may be as good"));
+        let sentence = card.sentence();
+        assert!(sentence.ends_with(&format!(". {rivals} cannot be told apart from it.")), "{sentence}");
     }
 }

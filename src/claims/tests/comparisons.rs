@@ -286,3 +286,91 @@ fn each_backbone_has_its_own_knee() {
         assert_eq!(found.evidence.len(), 2);
     }
 }
+
+/// The verdict on backbones, and in how many of 25 pairs each is significantly higher; ResNet-18 is above ViT-Tiny by
+/// so many errors.
+fn backbones_apart(errors: impl Fn(usize) -> f64) -> (Verdict, String) {
+    let mut rows = FrameBuilder::default();
+    let methods = [Supervised, Byol, BarlowTwins, Dino, SimClr].into_iter();
+    let pairs = methods.flat_map(|method| Share::STUDY.map(|share| (method, share)));
+    for (place, (method, share)) in pairs.enumerate() {
+        for (backbone, f1) in [(ResNet18, 0.5 + errors(place) * 0.01 * 2_f64.sqrt()), (ViTTiny, 0.5)] {
+            rows.begin("x", Axes::table_1(method, backbone, share).in_training(), None);
+            rows.number(Metric::F1, Some(f1));
+        }
+    }
+    let claim = all().into_iter().find(|claim| claim.id == "no_backbone_is_always_better").unwrap();
+    let found = claim.judge(&Evidence::assumed("x", &rows.frame(), 0.01));
+    let numbers = found.evidence[0].strip_prefix("of 25 pairs, ResNet-18 is significantly higher in ");
+    (found.verdict, numbers.unwrap().to_owned())
+}
+
+/// Wins are counted after Holm's correction: of 25 pairs the first needs 3.09 errors (2.5 % / 25), the next 3.08. That
+/// one backbone is better in all pairs needs no correction: 1.96 errors in each.
+#[test]
+fn a_backbone_must_win_after_the_correction() {
+    use Verdict::{Fails, Holds, Undecided};
+    let few = |errors: &'static [f64]| backbones_apart(|place| errors.get(place).copied().unwrap_or(0.0));
+    for (errors, verdict, wins) in [
+        (&[2.3, 0.0, -2.5][..], Undecided, "0, ViT-Tiny in 0"),
+        (&[0.0, 3.085], Undecided, "0, ViT-Tiny in 0"),
+        (&[0.0, -3.2], Undecided, "0, ViT-Tiny in 1"),
+        (&[3.085, 0.0, 3.2], Undecided, "2, ViT-Tiny in 0"),
+        (&[-3.2, 3.2, 2.5], Holds, "1, ViT-Tiny in 1"),
+        (&[-3.2, 3.2, -3.085], Holds, "1, ViT-Tiny in 2"),
+    ] {
+        assert_eq!(few(errors), (verdict, wins.to_owned()), "{errors:?}");
+    }
+    let none = "0, ViT-Tiny in 0".to_owned();
+    assert_eq!(backbones_apart(|_| 2.3), (Fails, none.clone()));
+    assert_eq!(backbones_apart(|_| -2.3), (Fails, none.clone()));
+    assert_eq!(backbones_apart(|place| if place == 17 { 1.5 } else { 2.3 }), (Undecided, none));
+}
+
+/// Two methods with two models each on one backbone, whose ranks they explain; a third on the other. Two of the six
+/// ways to give these four models their names explain as much, so p is a third. Names of the other backbone are not
+/// among them: with those, hardly any way would.
+#[test]
+fn names_of_methods_are_shuffled_on_their_own_backbone() {
+    let mut rows = FrameBuilder::default();
+    for (method, backbone, seeds, rank) in
+        [(Byol, ResNet18, 2, 10.0), (SimClr, ResNet18, 2, 20.0), (Dino, ViTTiny, 12, 15.0)]
+    {
+        for seed in 0..seeds {
+            rows.begin("x", cell(method, backbone).in_training(), Some(seed));
+            rows.number(Metric::F1, Some(0.5));
+            rows.number(Measure::RANKME_RELEASED, Some(rank));
+        }
+    }
+    let claim = all().into_iter().find(|claim| claim.id == "rankme_differs_by_method").unwrap();
+    let found = claim.judge(&Evidence::measured("x", &rows.frame()));
+    let (what, p) = found.evidence[0].rsplit_once(' ').unwrap();
+    assert_eq!((what, found.verdict), ("method makes 100 % of RankMe's variance, p", Verdict::Undecided));
+    // Four standard errors of 500 shuffles.
+    assert!((p.parse::<f64>().unwrap() - 1.0 / 3.0).abs() < 0.085, "{p}");
+}
+
+/// Means are redrawn with their own seeds. By hand, of methods 0, 0.03 and 0.06 and backbones 0 and 0.02, with a known
+/// deviation of 0.05: mean squares of 0.009 and 0.003. A single seed adds chance of about their size, a hundred seeds a
+/// tenth of it.
+#[test]
+fn more_seeds_make_surer_what_matters_more() {
+    let id = "method_matters_more_than_backbone_without_dino";
+    let claim = all().into_iter().find(|claim| claim.id == id).unwrap();
+    for (seeds, verdict) in [(1, Verdict::Undecided), (100, Verdict::Holds)] {
+        let mut rows = FrameBuilder::default();
+        for (method, own) in [(Byol, 0.0), (BarlowTwins, 0.03), (SimClr, 0.06)] {
+            for (backbone, ground) in [(ResNet18, 0.02), (ViTTiny, 0.0)] {
+                for (share, seed) in
+                    Share::STUDY.into_iter().flat_map(|at| (0..seeds).map(move |seed| (at, seed)))
+                {
+                    rows.begin("x", Axes::table_1(method, backbone, share).in_training(), Some(seed));
+                    rows.number(Metric::F1, Some(0.5 + own + ground));
+                }
+            }
+        }
+        let found = claim.judge(&Evidence::assumed("x", &rows.frame(), 0.05));
+        assert_eq!(found.verdict, verdict, "{found:?}");
+        assert!(found.evidence[1].starts_with("mean squares: method minus backbone 0.006; "), "{found:?}");
+    }
+}
