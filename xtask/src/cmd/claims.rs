@@ -378,4 +378,45 @@ mod tests {
         let arguments = Standalone::<Arguments>::parse_from([empty.path()]).arguments;
         assert!(run(&arguments).unwrap_err().to_string().starts_with("no records to judge"));
     }
+
+    /// The same records once more, under another setting: both are judged alike.
+    #[test]
+    fn no_setting_has_a_margin_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let first = PathBuf::from(STUDY).join("table1");
+        for entry in std::fs::read_dir(&first).unwrap().map(Result::unwrap) {
+            if entry.path().extension().is_some_and(|end| end == "json") {
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                let other = text.replacen("\"scale\": \"small\"", "\"scale\": \"quick\"", 1);
+                assert_ne!(other, text);
+                std::fs::write(root.path().join(entry.file_name()), other).unwrap();
+            }
+        }
+        let told = told(&format!("{} {} --json --margin 0.25", first.display(), root.path().display()));
+        let all: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let of = |scale: &str| -> Vec<(String, String, String, String)> {
+            let mut found = Vec::new();
+            for claim in all.as_array().unwrap() {
+                let own = |finding: &&serde_json::Value| {
+                    finding["numbers"].as_str().unwrap().starts_with(&format!("{scale} scale, "))
+                };
+                for finding in claim["findings"].as_array().unwrap().iter().filter(own) {
+                    let text = |value: &serde_json::Value| value.to_string();
+                    let [yardstick, verdict] = ["yardstick", "verdict"].map(|name| text(&finding[name]));
+                    found.push((
+                        text(&claim["claim"]),
+                        yardstick,
+                        verdict,
+                        text(&finding["could_have_shown"]),
+                    ));
+                }
+            }
+            found
+        };
+        let (small, quick) = (of("small"), of("quick"));
+        // Differences below 0.25 count as none, below 0.02 hardly any do.
+        let same = small.iter().filter(|(.., verdict, _)| verdict == "\"the same\"").count();
+        assert!(same > 10, "{same} of {}", small.len());
+        assert_eq!(small, quick);
+    }
 }

@@ -136,4 +136,19 @@ mod tests {
         assert!(bullets >= cards.len(), "evidence stands in a list: {bullets}");
         assert!(lines(&cards, None, &made).is_empty() && lines(&[], Some(&setting), &made).is_empty());
     }
+
+    /// 78 characters leave room for the continuation, 79 do not.
+    #[test]
+    fn a_continued_line_fits_with_its_backslash() {
+        let begin = "    cargo xtask reproduce --out ";
+        for (width, lines) in [(78, 2), (79, 3)] {
+            let value = "x".repeat(width - begin.len());
+            let command = format!("{}{value} --seeds {}", begin.trim_start(), "3".repeat(60));
+            let found = continued(&command);
+            assert!(found.iter().all(|line| line.chars().count() <= WIDTH), "{width}: {found:?}");
+            assert_eq!(found.len(), lines, "{width}: {found:?}");
+            let joined: Vec<&str> = found.iter().map(|line| line.trim().trim_end_matches(" \\")).collect();
+            assert_eq!(joined.join(" "), command);
+        }
+    }
 }

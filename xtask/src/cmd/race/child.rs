@@ -172,4 +172,24 @@ pub mod tests {
         let expected = ["{\"a\": 1}", "race_loader.py", "3", "4294967296", "17179869184"];
         assert_eq!(found.lines().collect::<Vec<_>>(), expected);
     }
+
+    /// The process held twenty megabytes before it was ready, and has given them back.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_is_the_most_that_a_process_ever_held() {
+        let (_folder, python) =
+            script("read line\nx=$(head -c 20000000 /dev/zero | tr '\\0' a)\nx=\necho ready\nread word");
+        let child = Child::python(&python, "race.py", "{}", 1).unwrap();
+        let text = fs::read_to_string(format!("/proc/{}/status", child.process.id())).unwrap();
+        let kilobytes = |name: &str| -> u64 {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let (most, now) = (kilobytes("VmHWM:"), kilobytes("VmRSS:"));
+        assert!(most > now + 4_096, "{most} and {now} KiB");
+        let (peak, added) = child.memory().unwrap();
+        assert_eq!(peak, 1_024 * most);
+        assert_eq!(added, peak - child.built);
+        assert!(child.built < 1_024 * (most - 4_096), "{} bytes when it was built", child.built);
+    }
 }
