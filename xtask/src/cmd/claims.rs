@@ -379,20 +379,28 @@ mod tests {
         assert!(run(&arguments).unwrap_err().to_string().starts_with("no records to judge"));
     }
 
-    /// The same records once more, under another setting: both are judged alike.
+    /// The same records twice, under two settings: both are judged alike.
     #[test]
     fn no_setting_has_a_margin_of_its_own() {
         let root = tempfile::tempdir().unwrap();
-        let first = PathBuf::from(STUDY).join("table1");
-        for entry in std::fs::read_dir(&first).unwrap().map(Result::unwrap) {
-            if entry.path().extension().is_some_and(|end| end == "json") {
+        let folders = ["small", "quick"].map(|scale| root.path().join(scale));
+        folders.each_ref().map(|folder| std::fs::create_dir(folder).unwrap());
+        let study = std::fs::read_dir(PathBuf::from(STUDY).join("table1")).unwrap();
+        for entry in study.map(Result::unwrap) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.contains("-vit_tiny-")
+                && ["seed0.json", "seed1.json"].iter().any(|end| name.ends_with(end))
+            {
                 let text = std::fs::read_to_string(entry.path()).unwrap();
                 let other = text.replacen("\"scale\": \"small\"", "\"scale\": \"quick\"", 1);
                 assert_ne!(other, text);
-                std::fs::write(root.path().join(entry.file_name()), other).unwrap();
+                folders.iter().zip([text, other]).for_each(|(folder, text)| {
+                    std::fs::write(folder.join(&name), text).unwrap();
+                });
             }
         }
-        let told = told(&format!("{} {} --json --margin 0.25", first.display(), root.path().display()));
+        let [small, quick] = folders.map(|folder| folder.display().to_string());
+        let told = told(&format!("{small} {quick} --json --margin 0.25"));
         let all: serde_json::Value = serde_json::from_str(&told).unwrap();
         let of = |scale: &str| -> Vec<(String, String, String, String)> {
             let mut found = Vec::new();
@@ -414,9 +422,9 @@ mod tests {
             found
         };
         let (small, quick) = (of("small"), of("quick"));
-        // Differences below 0.25 count as none, below 0.02 hardly any do.
+        // Of two seeds no difference is known to be below 0.02, which would be the margin otherwise.
         let same = small.iter().filter(|(.., verdict, _)| verdict == "\"the same\"").count();
-        assert!(same > 10, "{same} of {}", small.len());
+        assert!(same > 4, "{same} of {}", small.len());
         assert_eq!(small, quick);
     }
 }
