@@ -384,7 +384,7 @@ mod tests {
     fn no_setting_has_a_margin_of_its_own() {
         let root = tempfile::tempdir().unwrap();
         let folders = ["small", "quick"].map(|scale| root.path().join(scale));
-        folders.each_ref().map(|folder| std::fs::create_dir(folder).unwrap());
+        folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
         let study = std::fs::read_dir(PathBuf::from(STUDY).join("table1")).unwrap();
         for entry in study.map(Result::unwrap) {
             let name = entry.file_name().to_string_lossy().into_owned();
