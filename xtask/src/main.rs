@@ -306,4 +306,17 @@ data preview --seed 0";
             );
         }
     }
+
+    /// Each layer of a library may add a stack of its own.
+    #[test]
+    fn no_stack_is_shown_however_often_an_error_was_wrapped() {
+        let mut error = candle_core::Error::Msg("no device".into());
+        for _ in 0..3 {
+            error = candle_core::Error::WithBacktrace {
+                inner: error.into(),
+                backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+            };
+        }
+        assert_eq!(reasons(&anyhow::Error::new(error).context("--gpu")), "--gpu: no device");
+    }
 }

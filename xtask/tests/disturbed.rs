@@ -10,7 +10,8 @@ mod support;
 use std::{
     env, fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use support::{error, program, skewbench};
@@ -21,10 +22,10 @@ fn said(output: &Output) -> String {
 }
 
 /// Programs that stand in for those of Linux: a "file system" is a folder beside its image, and mounting makes a link
-/// to it. On a copied one named `xfs`, a file is left over.
+/// to it. On a copied one named `xfs`, a file is left over; on `btrfs` a file lies where the results were.
 fn file_systems(folder: &Path) {
     fs::create_dir(folder).unwrap();
-    for kind in ["ext4", "xfs"] {
+    for kind in ["ext4", "xfs", "btrfs"] {
         let text =
             format!("[ \"$1\" = -q ] && [ -f \"$2\" ] || exit 1\nrm -rf \"$2.d\"; echo {kind} > \"$2.kind\"");
         program(folder, &format!("mkfs.{kind}"), &text);
@@ -36,7 +37,10 @@ fn file_systems(folder: &Path) {
     // Files may vanish while the folder is copied.
     let copy = "[ \"$1 $2\" = '--reflink=never --sparse=always' ] || exit 1\nrm -rf \"$4.d\"; : > \"$4\"\n\
                 /bin/cp -r \"$3.d\" \"$4.d\" 2> /dev/null\n\
-                if [ \"$(cat \"$3.kind\")\" = xfs ]; then mkdir -p \"$4.d/results\"; : > \"$4.d/results/x-torn\"; fi\nexit 0";
+                case $(cat \"$3.kind\") in\n\
+                xfs) mkdir -p \"$4.d/results\"; : > \"$4.d/results/x-torn\" ;;\n\
+                btrfs) rm -rf \"$4.d/results\"; : > \"$4.d/results\" ;;\n\
+                esac\nexit 0";
     program(folder, "cp", copy);
 }
 
@@ -48,16 +52,29 @@ fn a_power_cut_that_leaves_something_over_is_a_fault_of_its_file_system() {
     file_systems(&programs);
     let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
     let mut soak = Command::new(env!("CARGO_BIN_EXE_skewbench"));
-    soak.args(["soak", "power-cuts", "--file-systems", "ext4,xfs", "--cuts", "1", "--seed", "3", "--out"]);
+    soak.args([
+        "soak",
+        "power-cuts",
+        "--file-systems",
+        "ext4,xfs,btrfs",
+        "--cuts",
+        "1",
+        "--seed",
+        "3",
+        "--out",
+    ]);
     let ended = soak.arg(&out).env("PATH", path).output().unwrap();
-    assert_eq!(error(&ended), "error: 1 faults\n", "{}", said(&ended));
+    assert_eq!(error(&ended), "error: 2 faults\n", "{}", said(&ended));
 
     let table = fs::read_to_string(out.join("power-cuts.csv")).unwrap();
-    let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split(',').collect()).collect();
+    let rows: Vec<Vec<&str>> = table.lines().map(|row| row.splitn(4, ',').collect()).collect();
     assert_eq!(rows[0], ["file_system", "after_seconds", "records_then", "faults"]);
-    let [_, ext4, xfs] = &rows[..] else { panic!("{table}") };
+    let [_, ext4, xfs, btrfs] = &rows[..] else { panic!("{table}") };
     assert_eq!([ext4[0], ext4[3], xfs[0], xfs[3]], ["ext4", "", "xfs", "x-torn is left over"]);
-    for row in [ext4, xfs] {
+    let reason = btrfs[3].trim_matches('"');
+    assert!(reason.starts_with("the same command fails: ") && reason.contains("/results"), "{table}");
+    assert_eq!([btrfs[0], btrfs[2]], ["btrfs", "0"]);
+    for row in [ext4, xfs, btrfs] {
         assert!(row[1].parse::<f64>().unwrap() > 0.0 && row[2].parse::<u8>().unwrap() <= 6, "{row:?}");
     }
     let told = said(&ended);
@@ -66,7 +83,9 @@ fn a_power_cut_that_leaves_something_over_is_a_fault_of_its_file_system() {
     let expected = [
         format!("ext4: 1 cuts, with {0} to {0} records finished; 0 faults so far", ext4[2]),
         format!("xfs: 1 cuts, with {0} to {0} records finished; 1 faults so far", xfs[2]),
+        "btrfs: 1 cuts, with 0 to 0 records finished; 2 faults so far".to_owned(),
         format!("FAULT xfs, after {} s: x-torn is left over", xfs[1]),
+        format!("FAULT btrfs, after {} s: {reason}", btrfs[1]),
     ];
     assert_eq!(lines[1..], expected);
 }
@@ -86,15 +105,27 @@ fn a_file_system_that_cannot_be_had_is_named() {
     assert_eq!(message, expected);
 }
 
-/// A file that lies there before the kills is found after them, and the folder is kept.
+/// A file that lies there before the kills is found after them, and the folder is kept, although it is a temporary one.
 #[test]
 fn what_kills_leave_over_is_a_fault() {
     let root = TempDir::new().unwrap();
-    let out = root.path().join("out");
+    let mut soak = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    soak.args(["soak", "--kills", "1", "--processes", "1", "--seed", "2"]).env("TMPDIR", root.path());
+    let soak = soak.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    // The first study, which is not disturbed, takes more than a second.
+    let out = loop {
+        let mut folders = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().path());
+        if let Some(out) = folders.find(|folder| folder.join("undisturbed.txt").exists()) {
+            break out;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "no study begins");
+        std::thread::sleep(Duration::from_millis(5));
+    };
     fs::create_dir_all(out.join("disturbed-0")).unwrap();
     fs::write(out.join("disturbed-0/x-torn"), "").unwrap();
     let folder = out.display().to_string();
-    let ended = skewbench(&["soak", "--kills", "1", "--processes", "1", "--seed", "2", "--out", &folder]);
+    let ended = soak.wait_with_output().unwrap();
     assert_eq!(error(&ended), format!("error: 1 fault; the files are in {folder}\n"), "{}", said(&ended));
     let told = said(&ended);
     let lines: Vec<&str> = told.lines().collect();

@@ -7,7 +7,11 @@ mod support;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use skewbench::bundle::{Bundle, Manifest};
+use skewbench::{
+    backbone::Parameters,
+    bundle::{Bundle, Manifest, Threshold},
+    results::{Detector, Folder, Part, beside},
+};
 use support::{SMALL, camera, error, folder, skewbench, succeeds};
 use tempfile::TempDir;
 
@@ -116,7 +120,47 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         rates_and_tables_can_be_asked_for(root.path(), &bundle, &manifest, &found);
         other_sizes_are_told(root.path(), &bundle);
         nothing_can_be_read(root.path(), &bundle);
+        images_unlike_validation_are_doubted(root.path(), &results, &bundle, &manifest);
     }
+}
+
+/// A detector that flags everything, although it flagged 30 % of validation's defects, and images of which eight can be
+/// read: those that cannot be read say nothing about it.
+fn images_unlike_validation_are_doubted(root: &Path, results: &str, bundle: &str, manifest: &Manifest) {
+    let folder = Folder::open(Path::new(results)).unwrap();
+    let (at, record) = folder.finished(&manifest.cell).unwrap();
+    let encoder = Parameters::parse(&beside::read(&at, &record, Part::Weights).unwrap()).unwrap().encoder();
+    let threshold = Threshold {
+        logit: -1e9,
+        false_positive_rate: [0.125, 0.05, 0.2],
+        true_positive_rate: [0.25, 0.2, 0.4],
+        ..manifest.threshold.clone()
+    };
+    let other = Manifest { threshold, ..manifest.clone() };
+    let path = |name: &str| root.join(name).to_string_lossy().into_owned();
+    Bundle::write(Path::new(&path("other")), &other, &encoder, Detector::read(&at, &record).unwrap())
+        .unwrap();
+    for number in 0..48 {
+        let file = root.join(format!("strange/{number:02}.png"));
+        support::draw(&file, number % 2 == 0, number);
+        if number >= 8 {
+            fs::write(file, b"no image").unwrap();
+        }
+    }
+    let told = |bundle: &str, out: &str| {
+        let output = skewbench(&["predict", bundle, &path("strange"), "--out", &path(out)]);
+        succeeds(&output);
+        let page = fs::read_to_string(root.join(out).join("triage.html")).unwrap();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), page)
+    };
+    let doubt = "100.0 % of these images are flagged, more than if every one had a defect: of validation's defects it was \
+                 25.0 %. The images differ from those that the detector was made with, so its rates and probabilities do \
+                 not hold here";
+    let (said, page) = told(&path("other"), "strange-out");
+    assert!(said.contains("\n8 scored, 8 flagged, 40 skipped\n"), "{said}");
+    assert!(said.contains(&format!("\nnote: {doubt}\n")) && page.contains(&format!("{doubt}.")), "{said}");
+    let (said, page) = told(bundle, "usual-out");
+    assert!(!said.contains("of these images are flagged") && !page.contains(doubt), "{said}");
 }
 
 /// Scores the images of a table for another site: the second cannot be read, and one is deleted later. `known`: logits
@@ -193,12 +237,20 @@ fn other_sizes_are_told(root: &Path, bundle: &str) {
         succeeds(&output);
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(!predict("first").contains("like most training images"));
+    let told = predict("first");
+    assert!(
+        !told.contains("like most training images") && !told.contains("the detector's own pictures"),
+        "{told}"
+    );
     for name in ["wide.png", "wider.png"] {
         image::RgbImage::new(48, 32).save(new.join(name)).unwrap();
     }
     let told = predict("second");
     let expected = "note: 2 images are not 32 x 32 like most training images, for example wide.png;";
+    assert!(told.contains(expected), "{told}");
+    // They are black, and all images of the detector have colours.
+    let expected = "note: 2 images are grey, for example wide.png; the detector's own pictures are coloured, so the scores \
+                    there may be less reliable\n";
     assert!(told.contains(expected), "{told}");
 }
 

@@ -212,3 +212,31 @@ fn a_signal_reaches_the_processes_that_were_started() {
     assert!(said.ends_with("stopped. Run the same command again to resume.\n"), "{said}");
     assert!(lock.with_extension("checkpoint").exists(), "its state is kept");
 }
+
+/// A process that the system ends, as for want of memory, has no status of its own: it has failed all the same.
+#[test]
+fn a_process_that_is_killed_has_failed() {
+    let root = TempDir::new().unwrap();
+    let (data, out) = (folder(&camera(root.path(), "data", 0)), root.path().join("out"));
+    let mut submit = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    submit.args(["submit", "--local", "1", "--", "--study", "table1", "--only", "supervised-resnet18"]);
+    submit
+        .args(["--shares", "natural", "--epochs", "100000", "--data", &data, "--out"])
+        .arg(&out)
+        .args(SMALL);
+    let submit = submit.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (lock, begun) = (out.join("extension/supervised-resnet18-natural-seed0.lock"), Instant::now());
+    let process = loop {
+        let text = fs::read_to_string(&lock).unwrap_or_default();
+        if let Some(line) = text.lines().find_map(|line| line.strip_prefix("process = ")) {
+            break line.to_owned();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "training does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_ne!(process, submit.id().to_string());
+    assert!(Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
+    let expected =
+        "error: 1 of 1 processes failed; their messages are above. Run the same command again to resume\n";
+    assert_eq!(error(&submit.wait_with_output().unwrap()), expected);
+}

@@ -193,3 +193,42 @@ fn progress_is_followed_until_every_cell_is_finished() {
     let [output, _] = texts(&skewbench(&["status", &root.path().display().to_string(), "--follow"], true));
     assert_eq!(output, last.trim_start_matches("\u{1b}[2A\u{1b}[J"), "there is nothing to wait for");
 }
+
+/// What is in the cache is not fetched again; who uses it has to know its licence and what to cite.
+#[test]
+fn data_that_are_here_already_are_told_with_licence_and_citations() {
+    use skewbench::{
+        backbone::import::mobilenet,
+        data::elpv::{self, install},
+    };
+    let cache = tempfile::tempdir().unwrap();
+    let folder = install::folder_in(cache.path());
+    std::fs::create_dir(&folder).unwrap();
+    let told = |what: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+        command.args(["data", what]).env("SKEWBENCH_CACHE", cache.path()).env_remove("CARGO_MANIFEST_DIR");
+        let output = command.output().unwrap();
+        let [output, errors] = texts(&output);
+        assert!(errors.is_empty(), "{errors}");
+        output
+    };
+    let cite = |papers: &[&str]| papers.iter().map(|paper| format!("  {paper}\n")).collect::<String>();
+    let expected = format!(
+        "elpv photographs already here: {}\nlicence: {}\ncite:\n{}use them: skewbench reproduce --data elpv\n",
+        folder.display(),
+        elpv::LICENCE,
+        cite(&elpv::CITATIONS)
+    );
+    assert_eq!(told("elpv"), expected);
+    // As the package is called that it comes from; under another name it would be fetched.
+    let folder = cache.path().join("mobilenet_v2-1.3.2");
+    std::fs::create_dir(&folder).unwrap();
+    let weights = folder.join("mobilenet_v2.safetensors").display().to_string();
+    let expected = format!(
+        "MobileNetV2 with ImageNet weights already here: {weights}\nlicence: {}\ncite:\n{}use them: skewbench reproduce \
+         --data elpv --frozen {weights}\n",
+        mobilenet::LICENCE,
+        cite(&mobilenet::CITATIONS)
+    );
+    assert_eq!(told("mobilenet"), expected);
+}

@@ -354,4 +354,15 @@ mod tests {
             setup(&format!("--frozen {path} --normalisation sewer-ml")).plan().unwrap().frozen.unwrap();
         assert_eq!((given.normalisation, given.normalisation_from_header), (Normalisation::SEWER_ML, false));
     }
+
+    /// One normalisation cannot be that of two files.
+    #[test]
+    fn a_normalisation_is_of_one_file() {
+        for files in ["--init /nowhere/a.pth --frozen /nowhere/b.pth", ""] {
+            let error = setup(&format!("--normalisation imagenet {files}")).plan().map(drop).unwrap_err();
+            let expected =
+                "--normalisation applies to the weights of one file: give either --init or --frozen with it";
+            assert_eq!(error.to_string(), expected, "{files}");
+        }
+    }
 }

@@ -317,4 +317,23 @@ mod tests {
             assert!(error.contains(told), "{error}");
         }
     }
+
+    /// Three budgets of labels begin with each pretraining, which is not among the cells itself.
+    #[test]
+    fn cells_of_one_pretraining_are_in_one_part() {
+        use std::collections::{BTreeMap, BTreeSet};
+        let all = cells(&[Study::LabelBudgets], &[Share::percent(45)], 2, &[], None).unwrap();
+        let (mut parts, mut sizes) = (BTreeMap::<String, BTreeSet<usize>>::new(), Vec::new());
+        for number in 1..=4 {
+            let mut part = all.clone();
+            Part { number, total: 4 }.keep(&mut part);
+            sizes.push(part.len());
+            for before in part.iter().filter_map(Cell::pretraining_cell) {
+                parts.entry(before.id()).or_default().insert(number);
+            }
+        }
+        assert!(parts.len() > 4 && parts.values().all(|parts| parts.len() == 1), "{parts:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), all.len());
+        assert!(sizes.iter().all(|&size| size > 0), "{sizes:?}");
+    }
 }

@@ -333,4 +333,21 @@ mod tests {
         std::fs::create_dir(&empty).unwrap();
         assert!(error(&[&first, &empty]).starts_with(&format!("{empty}: nothing to compare")));
     }
+
+    /// A cell that is there twice is told; cells that are missing do not matter.
+    #[test]
+    fn what_is_left_out_of_a_comparison_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = skewbench::results::Folder::open(root.path()).unwrap();
+        let record = committed::record("table1", "simclr", 0);
+        folder.write(&record).unwrap();
+        let path = folder.record_path(&record.cell.id);
+        std::fs::copy(&path, path.with_file_name("copy.json")).unwrap();
+        std::fs::write(path.with_file_name("torn.json"), "{").unwrap();
+        let mut found = 0;
+        let out = root.path().display().to_string();
+        let told = captured::errors(|| found = read(&out).unwrap().len());
+        let begins: Vec<&str> = told.lines().map(|line| line.split(": ").next().unwrap()).collect();
+        assert_eq!((begins, found), (vec!["not read", "repeated"], 1), "{told}");
+    }
 }

@@ -411,4 +411,88 @@ mod tests {
             "{told}"
         );
     }
+
+    /// Every vector extension that this processor has is named, not only the widest.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_machine_is_told_with_all_its_extensions() {
+        let has = [
+            ("AVX-512", std::arch::is_x86_feature_detected!("avx512f")),
+            ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
+            ("FMA", std::arch::is_x86_feature_detected!("fma")),
+        ];
+        let mut names: Vec<&str> = has.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
+        if names.is_empty() {
+            names.push("no vector extensions: slow");
+        }
+        let threads = std::thread::available_parallelism().unwrap();
+        let expected = format!("machine  {threads} threads, {}; device a device\n", names.join(", "));
+        assert_eq!(captured::output(|| machine("a device")), expected);
+    }
+
+    /// The folder exists, but nobody can make a file in it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_is_tried_by_writing_to_it() {
+        let error = writable(&"/proc/self".into()).unwrap_err().to_string();
+        assert_eq!(error, "/proc/self: results cannot be written there");
+    }
+
+    /// Of 45 bad images 23 stop the run and 22 do not: twenty of each kind are named.
+    #[test]
+    fn further_problems_and_further_notes_are_counted_apart() {
+        let Findings { troubles, notes } = findings(45, 23);
+        assert_eq!((troubles.len(), notes.len()), (21, 21));
+        assert_eq!(troubles[20], "and 3 more bad images in train");
+        assert!(notes.contains("and 2 more bad images in train"), "{notes:?}");
+    }
+
+    /// The second half of a picture is lost: its header is as before.
+    #[test]
+    fn pixels_show_what_headers_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for (split, counts) in [("train", [9, 3]), ("validation", [2, 2])] {
+            crate::support::committed::pictures(&folder.path().join(split), counts);
+        }
+        let path = folder.path().join("train/normal/005.png");
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let source = skewbench::data::folder::source(folder.path()).unwrap();
+        let bad = |depth| {
+            let of = |dataset: &dyn Dataset| inspect_images("x", dataset, depth).unwrap().bad;
+            [of(&*source.train), of(&*source.validation)].concat()
+        };
+        assert!(bad(Depth::Header).is_empty());
+        let found = bad(Depth::Pixels);
+        assert!(found.len() == 1 && found[0].location.contains("005.png"), "{found:?}");
+    }
+
+    /// At 45 % most normal images are not used, at 15 % all of them are: what stops any cell is a problem.
+    #[test]
+    fn an_image_that_a_later_cell_uses_is_looked_at() {
+        use clap::Parser;
+        let folder = tempfile::tempdir().unwrap();
+        let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+        for (split, counts) in [("train", [12, 3]), ("validation", [14, 8])] {
+            crate::support::committed::pictures(&data.join(split), counts);
+        }
+        let line = format!(
+            "--data folder={} --out {} --side 32 --study floors --only pixels --shares 45%,15% --headers",
+            data.display(),
+            out.display()
+        );
+        let arguments = Standalone::<Arguments>::parse_from(line.split_whitespace()).arguments;
+        let looked = arguments.asked.run(Lists::Read(&out)).unwrap();
+        let resolved = looked.resolve().unwrap();
+        let [first, later] = &resolved[..] else { panic!("{} cells", resolved.len()) };
+        let is_later = |index: &&usize| !first.subset.indices.contains(index);
+        let index = *later.subset.indices.iter().find(is_later).unwrap();
+        let name = first.source.train.files().unwrap().name(index).to_owned();
+        let known = ["", "train"].map(|split| data.join(split).join(&name));
+        std::fs::write(known.iter().find(|path| path.exists()).unwrap(), "no image").unwrap();
+        let mut ended = Ok(());
+        let told = captured::output(|| ended = run(&arguments));
+        let is_problem = |line: &&str| line.starts_with("PROBLEM  ") && line.contains(&name);
+        assert_eq!((ended.is_err(), told.lines().filter(is_problem).count()), (true, 1), "{told}");
+    }
 }

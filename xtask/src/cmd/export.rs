@@ -158,4 +158,63 @@ mod tests {
         assert_eq!(told(&[("vit.heads", "3")]), None);
         assert_eq!(told(&[("vit.depth", "2")]), None);
     }
+
+    /// Records of schema 1 have other names for the sizes of a network, and state no normalisation.
+    #[test]
+    fn an_old_record_tells_the_sizes_of_its_network_too() {
+        use serde_json::json;
+        use skewbench::{
+            backbone::Name::ResNet18,
+            data::Share,
+            experiment::{self, Cell, Plan, Scale, Study},
+            method::Name::SimClr,
+            seed::Seed,
+        };
+
+        use crate::support::{committed, print::captured};
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let mut record = committed::record("table1", "simclr", 0);
+        let share = Share::percent(45);
+        let cell = Cell { study: Study::Table1, method: SimClr, backbone: ResNet18, share, seed: 0 };
+        let plan = Plan::new(Scale { resnet_width: 5, ..Scale::small() });
+        let model = experiment::build(&cell, &plan, 1.0, Seed::root(3)).unwrap();
+        let weights = folder.write_weights(&record.cell.id, model.parameters(), &BTreeMap::new()).unwrap();
+        record.beside = [("weights".to_owned(), weights)].into();
+        let values = [
+            ("side", json!(96)),
+            ("attention_heads", json!(2)),
+            ("resnet_width", json!(5)),
+            ("vit", json!("patch 16")),
+            ("epochs", json!(7)),
+            ("heads", json!(9)),
+        ];
+        record.settings.values = values.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        folder.write(&record).unwrap();
+        let to = root.path().join("x.safetensors");
+        let arguments = Arguments {
+            folder: root.path().to_owned(),
+            cell: record.cell.id.clone(),
+            to: to.clone(),
+            overwrite: false,
+        };
+        let told = captured::output(|| run(&arguments).unwrap());
+        let mut notes = Normalisation::SEWER_ML.notes();
+        for (name, value) in [
+            ("backbone", "resnet18"),
+            ("method", "simclr"),
+            ("cell", record.cell.id.as_str()),
+            ("fingerprint", record.fingerprint.as_str()),
+            ("scale", record.settings.scale.as_str()),
+            ("input_side", "96"),
+            ("attention_heads", "2"),
+            ("resnet_width", "5"),
+            ("vit", "patch 16"),
+        ] {
+            notes.insert(name.to_owned(), value.to_owned());
+        }
+        let lines: String = notes.iter().map(|(name, value)| format!("  {name} = {value}\n")).collect();
+        let heads = "timm's vit_tiny has 3 attention heads: create it with num_heads=2\n";
+        assert_eq!(told.split_once('\n').unwrap().1, format!("{lines}{heads}"));
+    }
 }

@@ -288,4 +288,39 @@ mod tests {
         assert!(told.contains("is kept as ") && told.contains("environment.json-torn"), "{told}");
         assert_eq!(folder.runs().unwrap()[0].cells, [("x".to_owned(), 7)]);
     }
+
+    /// By hand: all 27 images fill 13 batches of two, 104 in eight epochs; the 20 images at 45 % fill 10, 80 in all.
+    #[test]
+    fn a_short_training_is_noted_at_the_end_whichever_cell_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let data = committed::pictures(&root.path().join("data"), [24, 12]);
+        let flags = format!(
+            "--data {data} --side 32 --width 2 --study table1 --only supervised-resnet18,mae-resnet18 --shares \
+             natural,45% --epochs 8 --batch-size 2"
+        );
+        let asked = Standalone::<Request>::parse_from(flags.split_whitespace()).arguments;
+        let run = asked.run(Lists::Read(root.path())).unwrap();
+        let resolved = run.resolve().unwrap();
+        let steps: Vec<usize> = resolved.iter().map(|cell| cell.image_passes() / 2).collect();
+        assert_eq!(steps, [104, 80]);
+        let out = root.path().join("out");
+        let folder = Folder::open(&out).unwrap();
+        let records = [committed::scored()];
+        folder.write(&records[0]).unwrap();
+        let told = captured::output(|| sum_up(&folder, &out, (&run, &resolved), &records).unwrap());
+        let lines: Vec<&str> = told.lines().collect();
+        let place = |begin: &str| {
+            let found = lines.iter().position(|line| line.starts_with(begin));
+            found.unwrap_or_else(|| panic!("no '{begin}': {told}"))
+        };
+        let order = [
+            "Scores on all validation images.",
+            "  SimCLR, ResNet-18 ",
+            "mae on resnet18: ",
+            "note: 1 of 2 cells train for fewer than 100 steps, the shortest for 80. ",
+            "records: ",
+            "report  ",
+        ];
+        assert!(order.map(place).is_sorted(), "{told}");
+    }
 }

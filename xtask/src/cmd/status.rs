@@ -391,4 +391,32 @@ mod tests {
         let mixed = "  mixed        records by several versions of the code: 1 by code aaaaaaaaaaaa; 1 by code bbbbbbbbbbbb\n";
         assert!(page.ends_with(mixed), "{page}");
     }
+
+    /// Two commands on one folder, of which the second repeats a cell of the first.
+    #[test]
+    fn cells_of_every_command_count_once() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = asked(root.path(), &["a", "b"]);
+        let cells = ["b", "c", "d"].map(|name| (format!("table1/{name}"), 1_200)).to_vec();
+        let provenance = results::provenance::collect(&skewbench::candle_core::Device::Cpu);
+        let run = results::record::Run { command: "choose".to_owned(), provenance, times: 1, cells };
+        folder.note_run(run).unwrap();
+        let (page, left) = render(&folder).unwrap();
+        let begin = "0 of 4 cells finished, 0 in training, 0 interrupted, 4 not begun\n";
+        assert!(page.starts_with(begin) && left == 4, "{page}");
+    }
+
+    /// Three images in five seconds are a rate, too.
+    #[test]
+    fn a_slow_cell_has_a_rate_and_a_time() {
+        let pulse = Pulse {
+            stage: "training".to_owned(),
+            images_per_second: 0.6,
+            seconds_left: 7_200.0,
+            unix: now() as u64 - 600,
+            ..Pulse::default()
+        };
+        let expected = "training, 0 of 0 epochs and 0 of 0 steps, 1 images/s, 2 h 00 min to train; process 0, 10 min ago";
+        assert_eq!(line(&pulse), expected);
+    }
 }

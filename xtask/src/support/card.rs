@@ -136,4 +136,48 @@ mod tests {
         assert!(bullets >= cards.len(), "evidence stands in a list: {bullets}");
         assert!(lines(&cards, None, &made).is_empty() && lines(&[], Some(&setting), &made).is_empty());
     }
+
+    /// 78 characters leave room for the continuation, 79 do not.
+    #[test]
+    fn a_continued_line_fits_with_its_backslash() {
+        let begin = "    cargo xtask reproduce --out ";
+        for (width, lines) in [(78, 2), (79, 3)] {
+            let value = "x".repeat(width - begin.len());
+            let command = format!("{}{value} --seeds {}", begin.trim_start(), "3".repeat(60));
+            let found = continued(&command);
+            assert!(found.iter().all(|line| line.chars().count() <= WIDTH), "{width}: {found:?}");
+            assert_eq!(found.len(), lines, "{width}: {found:?}");
+            let joined: Vec<&str> = found.iter().map(|line| line.trim().trim_end_matches(" \\")).collect();
+            assert_eq!(joined.join(" "), command);
+        }
+    }
+
+    /// The cells of a step were made by different commands, and each is continued by its own.
+    #[test]
+    fn a_step_of_several_commands_is_shown_with_all() {
+        use skewbench::{
+            analysis::reading,
+            claims::{Evidence, decision},
+        };
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-29-small-study");
+        let reading = reading::read(&[root]);
+        let (setting, _) = reading.frame.settings().into_iter().next().unwrap();
+        let cards = decision::cards(&Evidence::measured(&setting, &reading.frame.setting(&setting)));
+        let cells = reading.records.iter().map(|filed| filed.record.cell.id.clone());
+        let own = |cell: String| {
+            let out = cell.replace('/', "-");
+            RecordedCommand { command: format!("skewbench reproduce --out {out}"), cells: vec![cell] }
+        };
+        let made: Vec<RecordedCommand> = cells.map(own).collect();
+        let most = cards.iter().max_by_key(|card| card.commands(&made).len()).unwrap();
+        let expected = most.commands(&made);
+        assert!(expected.len() > 1, "{expected:?}");
+        let found = lines(std::slice::from_ref(most), Some(&setting), &made);
+        let begins = found.iter().filter(|line| line.starts_with("    skewbench reproduce")).count();
+        assert_eq!(begins, expected.len(), "{found:?}");
+        for command in expected {
+            let out = command.split_whitespace().skip_while(|word| *word != "--out").nth(1).unwrap();
+            assert!(found.iter().any(|line| line.contains(&format!("--out {out}"))), "{out}: {found:?}");
+        }
+    }
 }

@@ -123,4 +123,20 @@ mod tests {
         assert_eq!(format!("{read:?}"), format!("{pulse:?}"));
         assert_eq!(Pulse::read("").stage, "begins");
     }
+
+    /// Linux gives numbers up to four million, others up to 32 bits.
+    #[test]
+    fn large_numbers_are_read_back_whole() {
+        let pulse = Pulse {
+            process: 4_194_303,
+            epoch: 70_000,
+            epochs: 100_000,
+            step: 3_000_000,
+            steps: 5_000_000,
+            unix: 4_102_444_800,
+            ..Pulse::default()
+        };
+        assert_eq!(format!("{:?}", Pulse::read(&pulse.text())), format!("{pulse:?}"));
+        assert_eq!(Pulse::read(&Pulse { process: u32::MAX, ..pulse }.text()).process, u32::MAX);
+    }
 }

@@ -480,4 +480,23 @@ mod tests {
         assert_eq!(count(false, Some(&known)).0, [9, 5]);
         assert_eq!(count(false, None).0, [0, 0]);
     }
+
+    /// Leaks that are accepted hide no other limit: pictures of 32 pixels are enlarged to 68.
+    #[test]
+    fn limits_are_told_beside_accepted_leaks() {
+        let root = tempfile::tempdir().unwrap();
+        for (split, counts) in [("train", [12, 8]), ("validation", [3, 2])] {
+            super::super::committed::pictures(&root.path().join(split), counts);
+        }
+        let choice = Choice::Folder(root.path().to_owned());
+        let scale = Scale { side: 68, ..Scale::small() };
+        for on_leak in [OnLeak::Accept, OnLeak::Stop] {
+            let reading = Reading { examine: true, on_leak, ..Reading::default() };
+            let source = choice.open(&scale, Purpose::Study, &reading).unwrap();
+            let told = source.limits.join("\n");
+            assert!(told.contains("20 of 20 training images are enlarged more than twice"), "{told}");
+            assert_eq!(told.contains("accepted: "), source.leaks.is_empty(), "{told}");
+            assert_eq!(source.leaks.is_empty(), on_leak == OnLeak::Accept);
+        }
+    }
 }

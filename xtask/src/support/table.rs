@@ -254,4 +254,11 @@ mod tests {
         assert_eq!(of(Classifier::InTraining, Metric::Auroc), Some(0.125));
         assert_eq!(of(Classifier::InTrainingAdjusted, Metric::Auroc), None);
     }
+
+    /// Seeds that agree closely are still several.
+    #[test]
+    fn a_small_interval_is_shown() {
+        let interval = Some(Interval { estimate: 0.5, low: 0.4999, high: 0.5001 });
+        assert_eq!(shown(interval), "0.500 \u{b1}0.000");
+    }
 }

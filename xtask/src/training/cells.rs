@@ -581,4 +581,24 @@ mod tests {
         assert!(agree(&before, &again) && !again.beside.is_empty());
         assert!(!agree(&again, &before), "a file that was not there");
     }
+
+    /// Two records differ from what is asked for in different things.
+    #[test]
+    fn each_record_of_another_experiment_is_told_with_its_own_difference() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for (seed, epochs) in [(0, 71), (1, 72)] {
+            let mut record = committed::record("table1", "simclr", seed);
+            record.settings.values.insert("epochs".to_owned(), epochs.into());
+            folder.write(&record).unwrap();
+        }
+        let error = with_cells(root.path(), true, |cells| cells.ensure_ours().map(drop).unwrap_err());
+        let error = error.to_string();
+        for (seed, epochs) in [(0, 71), (1, 72)] {
+            let begin = format!("  table1/simclr-resnet18-share45-seed{seed}: ");
+            let line = error.lines().find(|line| line.starts_with(&begin));
+            let line = line.unwrap_or_else(|| panic!("no '{begin}': {error}"));
+            assert!(line.contains(&format!("epochs: {epochs} stored, ")), "{line}");
+        }
+    }
 }

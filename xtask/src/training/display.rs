@@ -318,4 +318,14 @@ mod tests {
             );
         }
     }
+
+    /// Names of files may contain orders for a terminal, which a log must not keep.
+    #[test]
+    fn plain_lines_show_control_characters_and_obey_none() {
+        use crate::support::print::captured;
+        let mut display = plain("x");
+        let told = captured::errors(|| display.line("a\u{1b}[2Jb\r.png: torn"));
+        assert!(told.contains("\\u{1b}[2Jb\\r.png: torn"), "{told:?}");
+        assert!(!told.contains(|letter: char| letter.is_control() && letter != '\n'), "{told:?}");
+    }
 }

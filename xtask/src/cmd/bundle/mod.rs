@@ -378,4 +378,36 @@ mod tests {
         let told = captured::output(|| say(&manifest));
         assert_eq!(told, expected);
     }
+
+    /// With or without --best, a file of that name is somebody's.
+    #[test]
+    fn a_file_is_replaced_only_if_that_is_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for share in [45_u8, 5] {
+            let mut record = committed::record("table1", "simclr", 0);
+            record.cell.train_share = Some(f64::from(share) / 100.0);
+            record.cell.id = format!("table1/simclr-resnet18-share{share:02}-seed0");
+            folder.write(&record).unwrap();
+        }
+        let to = root.path().join("x.skewbench").display().to_string();
+        std::fs::write(&to, "mine").unwrap();
+        let error = |line: &str| {
+            let mut error = String::new();
+            let line = format!("{} {line}", root.path().display());
+            captured::output(|| error = run(&arguments(&line)).unwrap_err().to_string());
+            assert_eq!(std::fs::read_to_string(&to).unwrap(), "mine", "{line}");
+            error
+        };
+        let cell = "table1/simclr-resnet18-share45-seed0";
+        let kept = format!("{to}: already exists; --overwrite replaces it");
+        for line in [format!("{cell} {to}"), format!("--best {to}"), format!("--best --share 5% {to}")] {
+            assert_eq!(error(&line), kept, "{line}");
+        }
+        for (flags, share) in [("--best", "45"), ("--best --share 5%", "05"), ("--best --share 45%", "45")] {
+            let found = error(&format!("{flags} --overwrite {to}"));
+            let expected = format!("simclr-resnet18-share{share}-seed0.safetensors: missing; ");
+            assert!(found.contains(&expected), "{flags}: {found}");
+        }
+    }
 }

@@ -465,4 +465,69 @@ mod tests {
         );
         assert_eq!(told, expected);
     }
+
+    /// Dropped in the last look, so both its contest and its list of dropped arms have it.
+    #[test]
+    fn an_arm_that_is_dropped_last_has_one_row() {
+        let mut race =
+            Elimination::new(&[at(SimClr), at(Byol), at(BarlowTwins)], Rule::new(3, 5, 0.02).unwrap());
+        race.judge_scores(&[0.900, 0.400, 0.300, 0.902, 0.402, 0.303]).unwrap();
+        assert_eq!((race.looks().len(), race.looks()[0].dropped.len()), (1, 2), "{:?}", race.looks());
+        let told = captured::output(|| table(&race, &race.pick().unwrap()));
+        let names: Vec<&str> = told.lines().skip(2).map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!((names[0], names.len()), ("simclr", 3), "{told}");
+        for beaten in ["byol", "barlow_twins"] {
+            assert_eq!(names.iter().filter(|name| **name == beaten).count(), 1, "{told}");
+        }
+    }
+
+    /// Two arms are open; what would settle them differs.
+    #[test]
+    fn every_open_arm_is_told_with_its_own_number_of_seeds() {
+        let mut race =
+            Elimination::new(&[at(SimClr), at(Byol), at(BarlowTwins)], Rule::new(3, 2, 0.02).unwrap());
+        race.judge_scores(&[0.70, 0.63, 0.40, 0.90, 0.79, 0.81]).unwrap();
+        let look = race.looks().last().unwrap();
+        let seeds: Vec<String> =
+            look.open.iter().map(|arm| format!("{:.0}", race.seeds_to_settle(arm).unwrap())).collect();
+        assert!(seeds.len() == 2 && seeds[0] != seeds[1], "{seeds:?}");
+        let told = captured::output(|| print_open_arms(&race, &look.contest.leader().scored));
+        let expected: String = look
+            .open
+            .iter()
+            .zip(&seeds)
+            .map(|(arm, seeds)| {
+                format!(
+                    "Open: {} may be above simclr on resnet18 by {:.3}; about {seeds} seeds of both would settle it.\n",
+                    in_words(&arm.scored),
+                    arm.above_leader
+                )
+            })
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    /// One of three was chosen, so each end of an interval has a third of the usual chance of an error.
+    #[test]
+    fn intervals_are_those_of_a_choice_among_so_many() {
+        let all = records(&[
+            ("table1", "simclr", 0.8),
+            ("table1", "byol", 0.7),
+            ("table1", "supervised", 0.75),
+            ("random_weights", "none", 0.5),
+        ]);
+        let named = all.iter().map(|record| (record.cell.id.clone(), record.clone()));
+        let reading = reading::from_memory(named.collect());
+        let evidence = Evidence::measured("choice", &reading.frame);
+        let contrast = evidence.difference(Metric::Auroc, &at(SimClr), &at(Supervised)).unwrap();
+        let line = |tail: f64| {
+            let (estimate, reach) = (contrast.value.estimate, contrast.error.tail_quantile(tail));
+            let (low, high) = (estimate - reach, estimate + reach);
+            format!("\n  above supervised on resnet18 (0.750): {estimate:+.3} ({low:+.3} to {high:+.3})\n")
+        };
+        let (corrected, plain) = (line(0.025 / 3.0), line(0.025));
+        assert_ne!(corrected, plain);
+        let told = captured::output(|| compare_with_baselines(&at(SimClr), &all));
+        assert!(told.contains(&corrected), "{told}, expected {corrected}");
+    }
 }

@@ -236,8 +236,14 @@ mod tests {
             "open supervised on resnet18 AUROC 0.875, 0.025 less: may be above the leader by up to 0.062",
         ];
         assert_eq!(lines, expected);
-        let told = captured::output(|| print_round(&Look { end: Some(End::Seeds), ..look }));
-        assert!(told.ends_with("\n  no seeds are left\n"), "{told}");
+        for (end, left) in [(End::Seeds, false), (End::Equivalent, true), (End::Decided, true)] {
+            let ended = captured::output(|| print_round(&Look { end: Some(end), ..look.clone() }));
+            assert_eq!(
+                ended,
+                format!("{told}{}", if left { "" } else { "  no seeds are left\n" }),
+                "{end:?}"
+            );
+        }
     }
 
     /// Two arms with two seeds at first, at most three: four trainings, then two.

@@ -178,4 +178,18 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
         assert_eq!(captured::output(|| run(&arguments(None)).unwrap()), expected, "or to the terminal");
     }
+
+    #[test]
+    fn every_rate_and_price_is_a_number_above_0() {
+        for (place, name) in ["gpu-rate", "gpu-price", "price"].into_iter().enumerate() {
+            for value in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+                let mut given = [Some(5.0); 3];
+                given[place] = Some(value);
+                let [gpu_rate, gpu_price, price] = given;
+                let out = Some("/nowhere/x.md".into());
+                let error = run(&Arguments { gpu_rate, gpu_price, price, out }).unwrap_err().to_string();
+                assert_eq!(error, format!("--{name} must be a number above 0, found {value}"));
+            }
+        }
+    }
 }

@@ -362,4 +362,45 @@ mod tests {
             }
         }
     }
+
+    /// The first defect of a row is plain, the last one hidden, and each has its pipe without it at its right.
+    #[test]
+    fn every_heading_is_above_its_own_column() {
+        let seed = Seed::root(7);
+        let mut rows: Vec<Line> =
+            DefectClass::ALL.into_iter().map(|class| class_row(class, 32, seed)).collect();
+        let normal = |i| synthetic::draw(&Scene::sample(seed.child("normal").index(i), ClassSet::EMPTY), 32);
+        rows.push(Line { caption: "NORMAL\nno defect".into(), images: (0..10).map(normal).collect() });
+        let headings = ["plain", "without", "", "without", "", "without", "", "without", "hidden", "without"];
+        let (found, expected) = (draw(32, seed), grid(&headings, &rows));
+        assert_eq!((found.width, found.height), (expected.width, expected.height));
+        assert!(found.pixels == expected.pixels);
+    }
+
+    /// At twice the size, letters are twelve pixels apart and lines eighteen, in captions as in headings.
+    #[test]
+    fn large_letters_and_lines_do_not_overlap() {
+        let images = vec![Image::new(96, 96, vec![7; 3 * 96 * 96]); 2];
+        let sheet = grid(&["", "HE"], &[Line { caption: "IT\nLOW".into(), images }]);
+        let (left, top) = (GAP + 3 * 12 + GAP, 18 + 2 * GAP);
+        assert_eq!((sheet.width, sheet.height), (left + 2 * (96 + GAP), top + 96 + GAP));
+        let dots = |x: usize, y: usize| -> String {
+            let at = |x: usize, y: usize| sheet.pixels[3 * (y * sheet.width + x)..][..3] == INK;
+            let row = |row: usize| (0..5).map(move |column| at(x + 2 * column + 1, y + 2 * row + 1));
+            let text = |ink: bool| if ink { '#' } else { '.' };
+            (0..7).map(|line| row(line).map(text).collect::<String>()).collect::<Vec<_>>().join(" ")
+        };
+        let second = left + 96 + GAP;
+        for (letter, x, y) in [
+            ('I', GAP, top),
+            ('T', GAP + 12, top),
+            ('L', GAP, top + 18),
+            ('O', GAP + 12, top + 18),
+            ('W', GAP + 24, top + 18),
+            ('H', second, GAP),
+            ('E', second + 12, GAP),
+        ] {
+            assert_eq!(dots(x, y), glyph(letter), "{letter}");
+        }
+    }
 }

@@ -131,4 +131,25 @@ mod tests {
         let read = image::open(&out).unwrap().into_rgb8();
         assert_eq!(read.into_raw(), expected.pixels);
     }
+
+    /// The ending decides, so that no program is misled by it.
+    #[test]
+    fn a_picture_has_the_format_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, format) in [
+            ("x.jpg", image::ImageFormat::Jpeg),
+            ("x.png", image::ImageFormat::Png),
+            ("x.bmp", image::ImageFormat::Bmp),
+        ] {
+            let path = folder.path().join(name);
+            write_png(&Image::new(5, 4, vec![200; 3 * 5 * 4]), &path).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(image::guess_format(&bytes).unwrap(), format, "{name}");
+            let read = image::load_from_memory(&bytes).unwrap().into_rgb8();
+            assert!(
+                read.dimensions() == (5, 4) && read.iter().all(|value| value.abs_diff(200) < 3),
+                "{name}"
+            );
+        }
+    }
 }

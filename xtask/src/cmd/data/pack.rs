@@ -185,4 +185,15 @@ mod tests {
         assert!(accepted.leaks.is_empty(), "{:?}", accepted.leaks);
         assert!(accepted.limits.iter().any(|limit| limit.starts_with("accepted: ")), "{:?}", accepted.limits);
     }
+
+    #[test]
+    fn what_is_in_memory_already_is_not_packed() {
+        for name in ["synthetic", "packed"] {
+            let data = if name == "packed" { "packed=/nowhere" } else { name };
+            let flags = ["--data", data, "/nowhere/out", "--side", "32"];
+            let error = run(&Standalone::<Arguments>::parse_from(flags).arguments).unwrap_err().to_string();
+            let expected = format!("'{name}' needs no packing: it is read at the speed of memory already");
+            assert_eq!(error, expected);
+        }
+    }
 }

@@ -285,4 +285,17 @@ mod tests {
         assert!(html.contains("data-path=\"a&lt;b.png\" data-probability=\"0.125\""), "{html}");
         assert!(html.contains("data-path=\"c.png\" data-probability=\"0.125\""), "{html}");
     }
+
+    /// Only the differences between places count: these all lower the logit, the others all raise it.
+    #[test]
+    fn a_map_of_low_places_is_as_strong_as_one_of_high_places() {
+        let [low, high] = [-9.0, 7.0]
+            .map(|first| heat(&[vec![first, first + 1.0], vec![first + 2.0, first + 4.0]]).into_string());
+        assert_eq!(low, high);
+        let opacity = |part: &str| part.split('"').next().unwrap().to_owned();
+        let found: Vec<String> = low.split("fill-opacity=\"").skip(1).map(opacity).collect();
+        assert!(found.len() == 4 && found[0] == "0.00" && found[3] == "0.55", "{found:?}");
+        // Where no place stands out, none is shown.
+        assert_eq!(heat(&[vec![-2.5, -2.5]]).into_string().matches("fill-opacity=\"0.00\"").count(), 2);
+    }
 }

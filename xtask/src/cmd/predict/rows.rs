@@ -258,4 +258,24 @@ mod tests {
             assert_eq!(is_whole(file.path(), from).unwrap(), expected, "{text:?}");
         }
     }
+
+    /// Capitals and spaces are parts of a name, also at its ends.
+    #[test]
+    fn names_are_kept_letter_by_letter() {
+        let folder = tempfile::tempdir().unwrap();
+        let names =
+            ["Pipe A/IMG_7.PNG", "img_8.png ", " x.png", "=1.png", "\u{c4}, \"b\".png", "'y.png", "+"];
+        let mut rows = Rows::open(folder.path(), "b", 0.1).unwrap();
+        names.iter().for_each(|name| rows.push(row(name)).unwrap());
+        rows.flush().unwrap();
+        let again = Rows::open(folder.path(), "b", 0.1).unwrap();
+        let read: Vec<String> = again.read().unwrap().map(|row| row.unwrap().path).collect();
+        assert_eq!(read, names);
+        for name in names {
+            assert!(again.has(name), "{name}");
+        }
+        for other in ["pipe a/img_7.png", "img_8.png", "x.png", "1.png", "'=1.png", "y.png", ""] {
+            assert!(!again.has(other), "{other}");
+        }
+    }
 }

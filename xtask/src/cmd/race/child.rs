@@ -172,4 +172,26 @@ pub mod tests {
         let expected = ["{\"a\": 1}", "race_loader.py", "3", "4294967296", "17179869184"];
         assert_eq!(found.lines().collect::<Vec<_>>(), expected);
     }
+
+    /// The process held twenty megabytes before it was ready, and has given them back.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_is_the_most_that_a_process_ever_held() {
+        let text = "read line\nx=$(head -c 20000000 /dev/zero | tr '\\0' a)\nunset x\necho ready\nread word";
+        let mut shell = Command::new("sh");
+        // Not with the setting for PyTorch, which gives nothing back.
+        shell.args(["-c", text]).env_remove("MALLOC_MMAP_THRESHOLD_").env_remove("MALLOC_TRIM_THRESHOLD_");
+        let child = Child::new(shell, "{}", None).unwrap();
+        let text = fs::read_to_string(format!("/proc/{}/status", child.process.id())).unwrap();
+        let kilobytes = |name: &str| -> u64 {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let (most, now) = (kilobytes("VmHWM:"), kilobytes("VmRSS:"));
+        assert!(most > now + 4_096, "{most} and {now} KiB");
+        let (peak, added) = child.memory().unwrap();
+        assert_eq!(peak, 1_024 * most);
+        assert_eq!(added, peak - child.built);
+        assert!(child.built < 1_024 * (most - 4_096), "{} bytes when it was built", child.built);
+    }
 }

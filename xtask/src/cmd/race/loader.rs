@@ -239,5 +239,7 @@ mod tests {
         let packed = Worker::new(&store, 32, 3).unwrap();
         assert_eq!(packed.indices.len(), 8);
         assert_eq!(store::shorter_side(&store).unwrap(), Some(24));
+        let picture = packed.source.train.open(7).unwrap();
+        assert_eq!((picture.width, picture.height), (24, 24), "the pictures of 32 pixels are shrunk");
     }
 }

@@ -470,4 +470,34 @@ for seconds in $steps 7; do read word; echo $seconds; done"#,
         assert_eq!(told, scripts::REQUIREMENTS);
         assert!(told.lines().any(|line| line.starts_with("torch==")), "{told}");
     }
+
+    /// Only where batch normalisation cannot mix them may views of other methods than SimCLR share a batch.
+    #[test]
+    fn views_share_a_batch_where_that_changes_nothing() {
+        use skewbench::{backbone::Name::ViTTiny, method::Name::SimClr};
+        let mut tried = std::collections::BTreeMap::new();
+        for case in &CASES {
+            let expected: &[bool] = match (case.method, case.views(), case.backbone) {
+                (SimClr, ..) => &[true],
+                (_, 2, ViTTiny) => &[false, true],
+                _ => &[false],
+            };
+            assert_eq!(case.together(), expected, "{}", case.name(Precision::Single));
+            *tried.entry(expected).or_insert(0) += 1;
+        }
+        assert_eq!(tried.into_values().collect::<Vec<_>>(), [11, 3, 4], "of 18 cases");
+    }
+
+    #[test]
+    fn f32_can_be_asked_for_beside_other_texts() {
+        let names = |only: &[&str]| -> Vec<String> {
+            let only: Vec<String> = only.iter().map(|&text| text.to_owned()).collect();
+            selected_cases(&only).map(|(case, precision)| case.name(precision)).collect()
+        };
+        let all = names(&[]);
+        let mae = "mae-vit_tiny-16x224px-bf16".to_owned();
+        let both = [&all[..18], &[mae]].concat();
+        assert_eq!(names(&["f32", "mae"]), both);
+        assert_eq!(names(&["mae", "f32"]), both);
+    }
 }

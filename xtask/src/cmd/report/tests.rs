@@ -61,6 +61,14 @@ fn kept(root: &Path, method: &str, logit: &dyn Fn(usize) -> f64) -> results::Rec
 }
 
 fn kept_seed(root: &Path, (method, seed): (&str, u64), logit: &dyn Fn(usize) -> f64) -> results::Record {
+    kept_cell(root, (method, "resnet18", seed), logit)
+}
+
+fn kept_cell(
+    root: &Path,
+    (method, backbone, seed): (&str, &str, u64),
+    logit: &dyn Fn(usize) -> f64,
+) -> results::Record {
     use skewbench::results::{Folder, Logits, logits::ValidationImage};
     let folder = Folder::open(root).unwrap();
     let drawn = drawn();
@@ -69,6 +77,8 @@ fn kept_seed(root: &Path, (method, seed): (&str, u64), logit: &dyn Fn(usize) -> 
     let converged = (0..60).rev().map(logit).collect();
     let logits = Logits { images, classifiers: vec![("converged".to_owned(), converged)] };
     let mut record = crate::support::committed::record("table1", method, seed);
+    record.cell.id = record.cell.id.replace("resnet18", backbone);
+    backbone.clone_into(&mut record.cell.backbone);
     record.beside.insert("logits".into(), folder.write_logits(&record.cell.id, &logits).unwrap());
     record.settings.values.insert("side".to_owned(), 32.into());
     (record.data.validation.normals, record.data.validation.defects) = (30, 30);
@@ -210,34 +220,40 @@ fn a_report_does_all_that_its_flags_ask_for() {
     assert!(told.starts_with(&format!("report  {out} (")) && told.ends_with(&conclusion), "{told}");
 }
 
-/// Seven data sets: six parts, the rest is named with the flag that shows it.
+/// Eight data sets: six parts, the others are named with the flag that shows them.
 #[test]
 fn settings_beyond_the_last_part_are_named() {
     use skewbench::results::Folder;
 
     use crate::support::print::captured;
     let root = tempfile::tempdir().unwrap();
-    for set in 0..=MOST_PARTS {
+    for set in 0..=MOST_PARTS + 1 {
         let folder = Folder::open(&root.path().join(format!("folder{set}"))).unwrap();
         // The first data sets have more records.
-        for seed in 0..=(MOST_PARTS - set) as u64 {
+        for seed in 0..=(MOST_PARTS + 1 - set) as u64 {
             let mut record = crate::support::committed::record("table1", "simclr", seed);
             record.data.train_digest = format!("{set}{}", &record.data.train_digest[1..]);
             record.data.validation_digest = format!("{set}{}", &record.data.validation_digest[1..]);
             folder.write(&record).unwrap();
         }
     }
-    let folders = (0..=MOST_PARTS).map(|set| root.path().join(format!("folder{set}")));
+    let folders = (0..=MOST_PARTS + 1).map(|set| root.path().join(format!("folder{set}")));
     let page = page(reading::read(&folders.collect::<Vec<_>>()), MARGIN);
     let out = root.path().join("x.html");
     let told = captured::output(|| drop(write_page(&page, &out).unwrap()));
-    let [left] = page.left_out() else { panic!("{} settings are left out", page.left_out().len()) };
-    assert_eq!((left.records, page.parts().count()), (1, MOST_PARTS));
+    let left: Vec<usize> = page.left_out().iter().map(|contents| contents.records).collect();
+    assert_eq!((left, page.parts().count()), (vec![2, 1], MOST_PARTS));
+    let expected: Vec<String> = page
+        .left_out()
+        .iter()
+        .flat_map(|left| {
+            let shown = format!("          {}", program::as_typed(&left.how_to_show()));
+            assert!(shown.contains("--setting "), "{shown}");
+            [format!("        not on the page: {}", left.sentence()), shown]
+        })
+        .collect();
     let lines: Vec<&str> = told.lines().collect();
-    assert_eq!(lines.len(), 2 + MOST_PARTS + 2, "{told}");
-    assert_eq!(lines[MOST_PARTS + 2], format!("        not on the page: {}", left.sentence()));
-    assert_eq!(lines[MOST_PARTS + 3], format!("          {}", program::as_typed(&left.how_to_show())));
-    assert!(lines[MOST_PARTS + 3].contains("--setting "), "{told}");
+    assert_eq!(lines[2 + MOST_PARTS..], expected, "{told}");
 }
 
 /// Tables in a document are those of the first part, which the output says.
@@ -372,4 +388,86 @@ fn an_example_is_its_picture_with_its_classes() {
     let found = image::load_from_memory(&png).unwrap().into_rgb8();
     assert!(found.into_raw() == drawn.open(defect).unwrap().pixels);
     assert_eq!(example(&*drawn, normal, -1.0).unwrap().shows, "normal");
+}
+
+/// The supervised model on ViT ranks perfectly, that on ResNet-18 in reverse order, as does SimCLR on ViT.
+#[test]
+fn models_are_compared_with_the_supervised_one_on_their_own_backbone() {
+    let root = tempfile::tempdir().unwrap();
+    let labels: Vec<bool> = drawn().labels().iter().map(|labels| labels.defect).collect();
+    let right = |place: usize| if labels[place] { 1.0 + place as f64 } else { -1.0 - place as f64 };
+    let wrong = |place: usize| -right(place);
+    kept_cell(root.path(), ("supervised", "vit_tiny", 0), &right);
+    kept_cell(root.path(), ("supervised", "resnet18", 0), &wrong);
+    kept_cell(root.path(), ("simclr", "vit_tiny", 0), &wrong);
+    kept_cell(root.path(), ("byol", "resnet18", 0), &right);
+    let found = on_images(&reading::read(&[root.path().to_owned()]));
+    let told: Vec<_> = found.iter().map(|one| (one.method, one.backbone, one.difference.estimate)).collect();
+    let expected = [
+        (method::Name::Byol, backbone::Name::ResNet18, 1.0),
+        (method::Name::SimClr, backbone::Name::ViTTiny, -1.0),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// The page that a run writes, at its end or meanwhile, is that of `report` without flags. This test's own program
+/// does not know the verb, so the page is written by this process.
+#[test]
+fn the_page_of_a_run_decides_by_the_usual_margin() {
+    use crate::support::print::captured;
+    let folder = tempfile::tempdir().unwrap();
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-25-small-ablations");
+    let html = |margin| page(reading::read(&[results.clone()]), margin).html();
+    let expected = html(0.02);
+    assert!(expected != html(0.0), "the margin is on the page");
+    let [last, meanwhile] = ["last.html", "meanwhile.html"].map(|name| folder.path().join(name));
+    let told = captured::output(|| write(&[results.clone()], &last).unwrap().print());
+    assert!(told.starts_with(&format!("report  {} (", last.display())), "{told}");
+    renew(&results, &meanwhile).unwrap();
+    for path in [last, meanwhile] {
+        assert!(std::fs::read_to_string(&path).unwrap() == expected, "{}", path.display());
+    }
+}
+
+/// Two folders of one setting, made by two commands.
+#[test]
+fn a_page_of_several_folders_has_the_commands_of_all() {
+    use skewbench::{candle_core::Device, results::provenance, results::record::Run};
+    let root = tempfile::tempdir().unwrap();
+    let folders = [("a", 0), ("b", 1)].map(|(name, seed)| {
+        let path = root.path().join(name);
+        let folder = results::Folder::open(&path).unwrap();
+        let record = crate::support::committed::record("table1", "simclr", seed);
+        folder.write(&record).unwrap();
+        let provenance = provenance::collect(&Device::Cpu);
+        let command = format!("skewbench reproduce --out {name}");
+        folder.note_run(Run { command, provenance, times: 1, cells: vec![(record.cell.id, 7)] }).unwrap();
+        path
+    });
+    let page = page(reading::read(&folders), MARGIN);
+    assert_eq!(page.parts().count(), 1);
+    let told: Vec<(String, Vec<String>)> =
+        made(&page).into_iter().map(|made| (made.command, made.cells)).collect();
+    let cell = |seed: u64| vec![format!("table1/simclr-resnet18-share45-seed{seed}")];
+    let expected = [("a", cell(0)), ("b", cell(1))]
+        .map(|(name, cells)| (format!("skewbench reproduce --out {name}"), cells));
+    assert_eq!(told, expected);
+}
+
+/// The name of one setting begins like that of the other.
+#[test]
+fn a_whole_name_does_not_take_longer_names_along() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = results::Folder::open(root.path()).unwrap();
+    for (seed, source) in [(0, "folder"), (1, "folder2"), (2, "folder2")] {
+        let mut record = crate::support::committed::record("table1", "simclr", seed);
+        source.clone_into(&mut record.data.source);
+        folder.write(&record).unwrap();
+    }
+    let read = || reading::read(&[root.path().to_owned()]);
+    let names: BTreeSet<String> = read().records.iter().map(|filed| filed.setting.clone()).collect();
+    let [short, long] = &names.iter().collect::<Vec<_>>()[..] else { panic!("{names:?}") };
+    assert!(long.contains(short.as_str()), "{names:?}");
+    let count = |text: &str| select_setting(read(), text).unwrap().records.len();
+    assert_eq!([count(short), count(long), count("folder"), count(&short[1..])], [1, 2, 3, 3]);
 }

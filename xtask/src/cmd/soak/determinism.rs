@@ -398,4 +398,19 @@ mod tests {
         }
         assert!(value("started_unix").parse::<u64>().unwrap() > 1_700_000_000);
     }
+
+    /// An emulator shows other instruction sets than this processor has; here it shows the words it was given.
+    #[cfg(unix)]
+    #[test]
+    fn instruction_sets_are_those_that_the_program_sees() {
+        let way = |under: &[&str]| {
+            let under = under.iter().map(|&word| word.to_owned()).collect();
+            Way { program: "/p".into(), under, threads: 1 }
+        };
+        assert_eq!(way(&["echo", " avx9"]).sets().unwrap(), "avx9 /p soak instruction-sets");
+        assert_eq!(way(&["true"]).sets().unwrap(), "unknown", "it says nothing");
+        assert_eq!(way(&["false"]).sets().unwrap(), "unknown");
+        let error = way(&["/nowhere/qemu", "-cpu"]).sets().unwrap_err().to_string();
+        assert_eq!(error, "/nowhere/qemu does not start");
+    }
 }

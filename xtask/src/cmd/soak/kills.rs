@@ -275,4 +275,19 @@ mod tests {
         assert_ne!(digest(|record| record.fingerprint.push('0')), plain);
         assert_ne!(digest(|record| record.label_free.clear()), plain);
     }
+
+    /// This test's own program does not know the verb, so both processes end by themselves with an error.
+    #[test]
+    fn a_process_that_fails_by_itself_is_a_fault() {
+        let root = tempfile::tempdir().unwrap();
+        let (pictures, out) = (root.path().join("pictures"), root.path().join("out"));
+        let arguments = Arguments { kills: 0, hours: 1.0, processes: 2, seed: 0, out: None };
+        let mut stream = Seed::root(3).stream();
+        let mut tally = Tally::default();
+        disturb(&arguments, (&pictures, &out), Duration::from_secs(2), &mut stream, &mut tally).unwrap();
+        let begin = "a process that was not killed ended with exit status: ";
+        assert_eq!(tally.faults.len(), 2, "{tally:?}");
+        assert!(tally.faults.iter().all(|fault| fault.starts_with(begin)), "{tally:?}");
+        assert!(tally.kills.is_empty(), "{tally:?}");
+    }
 }

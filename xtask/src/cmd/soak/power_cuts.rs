@@ -179,4 +179,16 @@ mod tests {
         assert!(error(&mut Command::new("/nowhere/mkfs")).starts_with("/nowhere/mkfs: does not start: "));
         assert!(succeeds(&mut Command::new("true")).is_ok());
     }
+
+    /// This test's own program does not know the verb.
+    #[test]
+    fn there_is_nothing_to_compare_with_a_study_that_failed() {
+        let root = tempfile::tempdir().unwrap();
+        let [pictures, out, said] = ["pictures", "out", "said.txt"].map(|name| root.path().join(name));
+        fs::create_dir(&out).unwrap();
+        let error = undisturbed(&pictures, &out, &said).unwrap_err().to_string();
+        let begin = "the undisturbed study failed, so there is nothing to compare: ";
+        assert!(error.starts_with(begin) && error.len() > begin.len(), "{error}");
+        assert!(error.ends_with(&last_lines(&said)), "{error}");
+    }
 }

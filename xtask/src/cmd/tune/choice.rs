@@ -362,4 +362,23 @@ mod tests {
         ];
         assert_eq!(rows[..expected.len()], expected);
     }
+
+    /// The first trial was trained once: the seeds are those of all trials.
+    #[test]
+    fn seeds_are_those_of_any_trial() {
+        let pair = pair(&[&[0.9], &[0.75, 0.79], &[0.8, 0.7]]).unwrap();
+        assert_eq!((pair.chosen, &pair.seeds[..], pair.mean(0)), (1, &[0, 1][..], None));
+    }
+
+    /// Trial 0 failed: there is nothing to compare with.
+    #[test]
+    fn without_the_unchanged_recipe_there_is_no_before() {
+        let scores = [(1, [0.80, 0.84]), (2, [0.70, 0.72])];
+        let of = |(trial, [first, second]): (u16, [f64; 2])| (trial, [(0, first), (1, second)].into());
+        let pair = tuned(method::Name::SimClr, backbone::Name::ResNet18, scores.map(of).into());
+        let told = text(&[pair.unwrap()]);
+        let line = told.lines().find(|line| line.starts_with("simclr-resnet18 ")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().take(4).collect();
+        assert_eq!(words, ["simclr-resnet18", "1", "-", "0.820"], "{told}");
+    }
 }

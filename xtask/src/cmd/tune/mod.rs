@@ -265,4 +265,18 @@ mod tests {
         assert_eq!(trials, (0..8).collect());
         assert!(all.iter().all(|cell| cell.share == Share::percent(15)));
     }
+
+    /// Three tenths, rounded down once: 32 of 109, and 2 of 9.
+    #[test]
+    fn validation_has_three_tenths_as_many_images() {
+        let folder = tempfile::tempdir().unwrap();
+        for (images, validation) in [(109, 32), (59, 17), (100, 30)] {
+            let line =
+                format!("--images {images} --only supervised-resnet18 --out {}", folder.path().display());
+            let run = arguments(&line).open().unwrap();
+            assert_eq!(run.plan.scale.synthetic_images, (images, validation));
+            let source = run.sources.all().next().unwrap();
+            assert_eq!((source.train.labels().len(), source.validation.labels().len()), (images, validation));
+        }
+    }
 }

@@ -435,3 +435,44 @@ fn a_foreign_record_beside_a_lock_is_a_failure() {
     assert_eq!(found.said, [format!("failed: {reason}")]);
     assert_eq!(fs::read(root.join(format!("out/{PIXELS}.json"))).unwrap(), before);
 }
+
+/// Another process holds the cell that fine-tuning starts from, and leaves it untrained: both are waited for, and then
+/// trained here in their order.
+#[test]
+fn a_cell_waits_for_its_beginning_in_another_process() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let [first, then] =
+        ["extension", "fine_tuned"].map(|study| format!("{study}/simclr-resnet18-natural-seed0"));
+    let flags = "--study table1,fine_tuned --only simclr-resnet18 --batch-size 9 --epochs 1";
+    let run = run(root, flags);
+    with_cells(root, &run, true, |cells| {
+        let lock = cells.folder.lock(&first).unwrap().unwrap();
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(lock);
+        });
+        let found = outcome(cells);
+        other.join().unwrap();
+        assert_eq!(found.said[0], "waiting for 2 cells in training by other processes");
+        let ids: Vec<&str> = found.records.iter().map(|record| record.cell.id.as_str()).collect();
+        assert_eq!((ids, found.failed, found.trained), (vec![first.as_str(), &then], Vec::new(), 2));
+    });
+}
+
+/// A finished cell without weights is not trained again, so it is no beginning, whether or not it is asked for.
+#[test]
+fn a_beginning_without_weights_is_refused_before_anything_is_trained() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let flags = "--only simclr-resnet18 --batch-size 9 --epochs 1";
+    assert_eq!(train(root, &run(root, &format!("--study table1 {flags}")), false).trained, 1);
+    for study in ["fine_tuned", "table1,fine_tuned"] {
+        let run = run(root, &format!("--study {study} {flags}"));
+        let found = with_cells(root, &run, true, |cells| cells.ensure_pretrained()).unwrap_err();
+        let begin = "cell fine_tuned/simclr-resnet18-natural-seed0: fine-tuning starts from stored weights; train the cell \
+                     again without --no-weights: ";
+        let found = format!("{found:#}");
+        assert!(found.starts_with(begin), "{study}: {found}");
+    }
+}
