@@ -76,7 +76,7 @@ mod tests {
 
         let defects = source.train.labels().iter().filter(|labels| labels.defect).count();
         let weight = (60 - defects) as f64 / defects as f64;
-        assert!((weight - 1.0).abs() > 0.1, "{defects} of 60");
+        assert!((weight - 1.0).abs() > 0.05, "{defects} of 60");
         let seed = Seed::root(7).child("probe");
         let mut by_hand = OnlineProbe::new(64, Rule::ADAMW, 2e-2 / 8.0, weight, seed, &Device::Cpu).unwrap();
         let probe = model.online_probe.as_mut().unwrap();

@@ -599,7 +599,7 @@ fn a_student_predicts_what_its_teacher_says_of_the_other_view() {
     let mut builder = parameters.builder("head.predictor", on.seed, on.dtype, on.device);
     let predictor = Perceptron::new(&mut builder, Layers::normalised(&[4, 8, 4])).unwrap();
     let distance = |from: usize, to: usize| -> f64 {
-        let prediction = predictor.forward(&views[from], backbone::Mode::Train).unwrap();
+        let prediction = predictor.forward(&views[from], Mode::Train).unwrap();
         cosine_distance(&prediction, &views[to]).unwrap().to_scalar().unwrap()
     };
     let (expected, found) = (distance(0, 1) + distance(1, 0), step.loss.to_scalar::<f64>().unwrap());
