@@ -117,8 +117,8 @@ mod tests {
     }
 
     /// By hand: of six pairs five are in order, so the area is 5/6. Defects 3 and 1 deviate by 1/6 and -1/6, the normal
-    /// images 2, 0 and 0 by -1/3, 1/6 and 1/6. Only the first of four groups has both labels, the defect 1 and the normal
-    /// image 2; yet all four count.
+    /// images 2, 0 and 0 by -1/3, 1/6 and 1/6. Only the first of four groups has both labels, the defect 1 and the
+    /// normal image 2; yet all four count.
     #[test]
     fn groups_of_one_label_count_too() {
         let (scores, defects) = ([1.0, 2.0, 3.0, 0.0, 0.0], [true, false, true, false, false]);

@@ -273,11 +273,11 @@ mod tests {
         assert!(found.rows != rows(0) && found.rows != frozen.validation.rows);
     }
 
-    /// Patches are those of the normal images of training, whole. There are more than fit into a bank, with more numbers
-    /// than a Gaussian takes: either is drawn by the seed of the cell.
+    /// Patches are those of the normal images of training, whole. There are more than fit into a bank, with more
+    /// numbers than a Gaussian takes: either is drawn by the seed of the cell.
     #[test]
     fn patches_are_of_normal_images_of_training() {
-        let plan = Plan::new(Scale { resnet_width: 18, ..Scale::fixture() });
+        let plan = Plan::new(Scale { resnet_width: 24, ..Scale::fixture() });
         let source = crate::data::synthetic::source(Seed::root(1), 90, 30, plan.scale.side);
         let study = Study::RandomWeights;
         let cell = Cell { study, method: Supervised, backbone: ResNet18, share: Share::NATURAL, seed: 7 };

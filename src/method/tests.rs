@@ -564,8 +564,8 @@ fn numbers_of(method: &dyn Method, name: &str) -> Vec<f64> {
     method.parameters().get(name).unwrap().variable.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Everything that normalises by its batch does so in a step, in all networks and heads, and of students as of teachers:
-/// all running statistics move.
+/// Everything that normalises by its batch does so in a step, in all networks and heads, of students as of teachers: all
+/// running statistics move.
 #[test]
 fn a_step_normalises_by_its_batch_everywhere() {
     for (name, objective) in objectives() {

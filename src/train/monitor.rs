@@ -325,8 +325,8 @@ mod tests {
         }
     }
 
-    /// Five images, in batches of two: more than the three columns of embeddings, some of which are exactly 0, fewer than
-    /// the six of features. Embeddings that are all 0 have no rank.
+    /// Five images, in batches of two: more than the three columns of embeddings, some of which are exactly 0, fewer
+    /// than the six of features. Embeddings that are all 0 have no rank.
     #[test]
     fn a_sample_is_ranked_by_embeddings_if_there_are_some() {
         let (source, views) = (synthetic::source(Seed::root(2), 5, 2, 8), [ViewRecipe::full_frame(8)]);
