@@ -444,13 +444,21 @@ mod tests {
         };
         assert!(message(&features, &[true; 200], 1.0).contains("200 defective and 0 normal"));
         assert!(message(&features, &defects[..199], 1.0).contains("200 rows of features for 199 labels"));
+        let fewer = features.narrow(0, 0, 198).unwrap();
+        assert!(message(&fewer, &defects, 1.0).contains("198 rows of features for 200 labels"));
+        for c in [-1.0, f64::INFINITY, f64::NAN] {
+            let expected = format!("probe: C is {c}, expected a number above 0");
+            assert_eq!(message(&features, &defects, c), expected);
+        }
         assert!(message(&features, &defects, 0.0).contains("C is 0"));
         let broken = Tensor::new(&[[1.0, 2.0], [3.0, f64::NAN]], &Device::Cpu).unwrap();
         assert!(message(&broken, &[true, false], 1.0).contains("feature 1 of image 1 is NaN"));
         let probe = Probe::fit(&features, &defects, options(1.0)).unwrap();
-        assert!(
-            probe.logits(&broken.narrow(0, 0, 1).unwrap()).unwrap_err().to_string().contains("2 features")
-        );
+        let wider = Tensor::zeros((3, 13), candle_core::DType::F32, &Device::Cpu).unwrap();
+        for (rows, width) in [(&broken.narrow(0, 0, 1).unwrap(), 2), (&wider, 13)] {
+            let error = probe.logits(rows).unwrap_err().to_string();
+            assert_eq!(error, format!("probe: {width} features, expected 12 as in the fit"));
+        }
     }
 
     /// By hand, at the start all slopes are 1/2 of an image's weight, a quarter: the gradient is that of features of 4
