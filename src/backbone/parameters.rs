@@ -318,6 +318,17 @@ mod tests {
         builder.variable("other", (3, 2), draw, Role::Weight).unwrap();
         assert_eq!(values(&other)[0], values(&parameters)[0]);
         assert_ne!(values(&other)[1], values(&parameters)[0]);
+        // Blocks of equal shape differ by their number alone, and yet begin with other numbers.
+        let mut blocks = Parameters::default();
+        let names = ["blocks.0", "blocks.1", "blocks.10", "block.s0"];
+        for name in names {
+            let mut builder = blocks.builder(name, Seed::root(7), DType::F32, &Device::Cpu);
+            builder.variable("weight", (3, 2), draw, Role::Weight).unwrap();
+        }
+        let drawn = values(&blocks);
+        for (place, numbers) in drawn.iter().enumerate() {
+            assert!(!drawn[..place].contains(numbers), "{}", names[place]);
+        }
         let mut third = Parameters::default();
         let mut builder = third.builder("head.mlp.0", Seed::root(8), DType::F32, &Device::Cpu);
         builder.variable("weight", (3, 2), draw, Role::Weight).unwrap();

@@ -335,7 +335,7 @@ impl TransformerBlock {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{D, DType, Device};
     use checks::{distance, normal};
     use rstest::rstest;
 
@@ -530,6 +530,11 @@ mod tests {
             assert_eq!(gradient.shape(), parameter.variable.shape(), "{}", parameter.name);
             let size = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
             assert!(size.is_finite() && size > 0.0, "{}: squared gradient {size}", parameter.name);
+            if parameter.name == "pos_embed" {
+                // That of the class token and those of all places, also if they are interpolated.
+                let places = gradient.sqr()?.sum(D::Minus1)?.flatten_all()?.to_vec1::<f32>()?;
+                assert!(places.len() == 17 && places.iter().all(|&size| size > 0.0), "{places:?}");
+            }
         }
         let fixed = parameters.all().iter().filter(|parameter| parameter.kind == Role::Buffer);
         for parameter in fixed {

@@ -460,6 +460,7 @@ mod tests {
             |scores: &[f64], defects: &[bool]| Detection::new(scores, defects).unwrap_err().to_string();
         assert!(message(&[1.0, f64::NAN], &[true, false]).contains("image 1 is NaN"));
         assert!(message(&[1.0], &[true, false]).contains("1 scores for 2 labels"));
+        assert!(message(&[1.0, 2.0, 3.0], &[true, false]).contains("3 scores for 2 labels"));
         assert!(message(&[1.0, 2.0], &[true, true]).contains("2 defective and 0 normal"));
     }
 

@@ -116,6 +116,20 @@ mod tests {
         assert!(error([0, 1, 1, 0]).abs() < 1e-12, "{}", error([0, 1, 1, 0]));
     }
 
+    /// By hand: of six pairs five are in order, so the area is 5/6. Defects 3 and 1 deviate by 1/6 and -1/6, the normal
+    /// images 2, 0 and 0 by -1/3, 1/6 and 1/6. Only the first of four groups has both labels, the defect 1 and the
+    /// normal image 2; yet all four count.
+    #[test]
+    fn groups_of_one_label_count_too() {
+        let (scores, defects) = ([1.0, 2.0, 3.0, 0.0, 0.0], [true, false, true, false, false]);
+        let error = auroc_error(&scores, &defects, &[7, 7, 1, 4, 5]).unwrap();
+        let of_defects: f64 = 2.0 * (2.0 / 36.0) / 4.0;
+        let of_normals: f64 = 3.0 / 2.0 * (1.0 / 9.0 + 2.0 / 36.0) / 9.0;
+        let of_both: f64 = 2.0 * 4.0 / 3.0 * (1.0 / 18.0) / 6.0;
+        let expected = (of_defects + of_normals + of_both).sqrt();
+        assert!((error - expected).abs() < 1e-12, "{error}, expected {expected}");
+    }
+
     /// By hand: defects score 2 and 1, normal images 1 and 0. Placements are 1 and 3/4 for either label, the area is 7/8;
     /// each deviates by 1/8, so that each label's variance is 1/64.
     #[test]

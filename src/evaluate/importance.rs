@@ -203,5 +203,13 @@ mod tests {
         let error = f2_ciw_oracle(&[true], &[]).unwrap_err().to_string();
         assert!(error.contains("1 predictions for 0 images"), "{error}");
         assert!(f2_ciw_multilabel_of_detector(&[true], &[]).is_err());
+        let two = sets(&[&[RB], &[]]);
+        for error in [
+            f2_ciw_oracle(&[true], &two),
+            f2_ciw_multilabel(&two[..1], &two),
+            f2_ciw_multilabel_of_detector(&[true], &two),
+        ] {
+            assert_eq!(error.unwrap_err().to_string(), "1 predictions for 2 images, expected one each");
+        }
     }
 }

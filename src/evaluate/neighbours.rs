@@ -117,6 +117,7 @@ mod tests {
             "2 and 3 numbers are not 1 rows and whole rows of 2"
         );
         assert_eq!(error(&two, &[true; 2], &two, 2), "2 and 2 numbers are not 2 rows and whole rows of 2");
+        assert_eq!(error(&[1.0; 4], &[true], &two, 2), "4 and 2 numbers are not 1 rows and whole rows of 2");
         assert_eq!(error(&[], &[true], &[], 0), "0 and 0 numbers are not 1 rows and whole rows of 0");
         assert_eq!(error(&[], &[], &two, 2), "no training image to be a neighbour");
         assert_eq!(error(&two, &[true], &[f32::INFINITY, 0.0], 2), "a feature is not finite");

@@ -219,6 +219,11 @@ mod tests {
         assert!(Cloud::fit(&rows(1, 0.0)).is_err());
         assert!(Cloud::fit(&Rows::new(&[1.0; 10], 5).unwrap()).is_err(), "all alike");
         assert!(Rows::new(&[1.0, f32::NAN], 1).is_err() && Rows::new(&[1.0; 3], 2).is_err());
+        let message = |rows: Result<Rows>| rows.unwrap_err().to_string();
+        assert_eq!(message(Rows::new(&[1.0; 3], 2)), "3 numbers are no rows of 2");
+        assert_eq!(message(Rows::new(&[], 2)), "0 numbers are no rows of 2");
+        assert_eq!(message(Rows::new(&[1.0; 3], 0)), "3 numbers are no rows of 0");
+        assert_eq!(message(Rows::new(&[1.0, f32::NEG_INFINITY], 1)), "a feature is not finite");
         // More features than images: singular without shrinkage.
         let few = Cloud::fit(&rows(3, 1.0)).unwrap();
         assert!(
@@ -246,5 +251,26 @@ mod tests {
         assert_eq!(plane, [7.5]);
         let error = neighbour_distances(&normals, &rows(&[1.0, 2.0], 2), 1).unwrap_err().to_string();
         assert_eq!(error, "2 features, expected 1");
+    }
+
+    /// Neither fewer nor more features than were fitted, nor numbers of a covariance.
+    #[test]
+    fn another_width_is_refused() {
+        let normals = rows(6, 0.0);
+        let cloud = Cloud::fit(&normals).unwrap();
+        for (width, numbers) in [(4, [1.0; 12]), (6, [1.0; 12])] {
+            let others = Rows::new(&numbers, width).unwrap();
+            let expected = format!("{width} features, expected 5");
+            assert_eq!(cloud.distances(&others).unwrap_err().to_string(), expected);
+            let error = neighbour_distances(&normals, &others, 1).unwrap_err().to_string();
+            assert_eq!(error, expected);
+        }
+        let lower = cloud.lower();
+        assert_eq!(lower.len(), 15);
+        for numbers in [lower[..14].to_vec(), [&lower[..], &[1.0]].concat()] {
+            let error = Cloud::from_parts(cloud.mean().to_vec(), &numbers).err().unwrap().to_string();
+            let expected = format!("a covariance of 5 features has 15 numbers, found {}", numbers.len());
+            assert_eq!(error, expected);
+        }
     }
 }

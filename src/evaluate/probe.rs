@@ -444,13 +444,60 @@ mod tests {
         };
         assert!(message(&features, &[true; 200], 1.0).contains("200 defective and 0 normal"));
         assert!(message(&features, &defects[..199], 1.0).contains("200 rows of features for 199 labels"));
+        let fewer = features.narrow(0, 0, 198).unwrap();
+        assert!(message(&fewer, &defects, 1.0).contains("198 rows of features for 200 labels"));
+        for c in [-1.0, f64::INFINITY, f64::NAN] {
+            let expected = format!("probe: C is {c}, expected a number above 0");
+            assert_eq!(message(&features, &defects, c), expected);
+        }
         assert!(message(&features, &defects, 0.0).contains("C is 0"));
         let broken = Tensor::new(&[[1.0, 2.0], [3.0, f64::NAN]], &Device::Cpu).unwrap();
         assert!(message(&broken, &[true, false], 1.0).contains("feature 1 of image 1 is NaN"));
         let probe = Probe::fit(&features, &defects, options(1.0)).unwrap();
-        assert!(
-            probe.logits(&broken.narrow(0, 0, 1).unwrap()).unwrap_err().to_string().contains("2 features")
-        );
+        let wider = Tensor::zeros((3, 13), candle_core::DType::F32, &Device::Cpu).unwrap();
+        for (rows, width) in [(&broken.narrow(0, 0, 1).unwrap(), 2), (&wider, 13)] {
+            let error = probe.logits(rows).unwrap_err().to_string();
+            assert_eq!(error, format!("probe: {width} features, expected 12 as in the fit"));
+        }
+    }
+
+    /// By hand, at the start all slopes are 1/2 of an image's weight, a quarter: the gradient is that of features of 4
+    /// and -4, (4 + 4 + 4 + 4) / 8 = 2, half of the largest that they could give, 4. In other units it is half, too.
+    #[test]
+    fn a_gradient_is_relative_to_the_largest_one() {
+        let defects = [true, true, false, false];
+        for unit in [4.0, 2.0, 1e6] {
+            let rows = [[unit], [unit], [-unit], [-unit]];
+            let features = Tensor::new(&rows, &Device::Cpu).unwrap();
+            let options = Options { standardise: false, ..options(1.0) };
+            let fit = Fit::new(rows_of(&features, &defects).unwrap(), &defects, options).unwrap();
+            let (weights, ended) = fit.minimise(1.0, vec![0.0; 2], 0.75).unwrap();
+            // At zero the objective is ln 2, and that is near enough.
+            assert_eq!((weights, ended.steps, ended.gradient), (vec![0.0; 2], 0, 0.5), "{unit}");
+            assert!((ended.objective - 2_f64.ln()).abs() < 1e-15, "{ended:?}");
+        }
+    }
+
+    /// Features of a collapsed encoder say nothing, whatever their constant value is: only the bias is fitted, to the
+    /// odds.
+    #[test]
+    fn features_that_are_constant_give_the_odds_alone() {
+        let defects = [true, false, false, false, true, false, false, false, false];
+        for value in [0.0, 0.1, -0.1, -3.0, 1e9, -1e-9] {
+            for standardise in [true, false] {
+                let features = Tensor::full(value, (9, 2), &Device::Cpu).unwrap();
+                let options = Options { c: 1.0, weighting: Weighting::Uniform, standardise };
+                let probe = Probe::fit(&features, &defects, options).unwrap();
+                let odds = (2.0_f64 / 7.0).ln();
+                for logit in probe.logits(&features).unwrap() {
+                    assert!((logit - odds).abs() < 1e-7, "{value}, {standardise}: {logit}, expected {odds}");
+                }
+                assert!(
+                    probe.weights.iter().all(|weight| (weight * value).abs() < 1e-6),
+                    "{value}: {probe:?}"
+                );
+            }
+        }
     }
 
     /// Two defects among five images: balanced weights are 5/4 and 5/6.

@@ -121,6 +121,10 @@ mod tests {
             assert!(defects.iter().all(|&row| labels[row]) && normals.iter().all(|&row| !labels[row]));
         }
         assert_ne!(first, second, "each draw is another order");
+        // So are those of cells whose seed is beyond the draws that probes are fitted on.
+        let all: std::collections::BTreeSet<[Vec<usize>; 2]> =
+            (0..40).map(|number| draw(&labels, number)).collect();
+        assert_eq!(all.len(), 40);
         assert_eq!(first, draw(&labels, 0));
         assert!(!first[0].is_sorted() && !first[1].is_sorted());
     }

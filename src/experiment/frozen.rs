@@ -273,11 +273,12 @@ mod tests {
         assert!(found.rows != rows(0) && found.rows != frozen.validation.rows);
     }
 
-    /// Patches are those of the normal images of training, whole.
+    /// Patches are those of the normal images of training, whole. There are more than fit into a bank, with more
+    /// numbers than a Gaussian takes: either is drawn by the seed of the cell.
     #[test]
     fn patches_are_of_normal_images_of_training() {
-        let plan = Plan::new(Scale::fixture());
-        let source = crate::data::synthetic::source(Seed::root(1), 60, 30, plan.scale.side);
+        let plan = Plan::new(Scale { resnet_width: 24, ..Scale::fixture() });
+        let source = crate::data::synthetic::source(Seed::root(1), 90, 30, plan.scale.side);
         let study = Study::RandomWeights;
         let cell = Cell { study, method: Supervised, backbone: ResNet18, share: Share::NATURAL, seed: 7 };
         let resolved = plan.resolve(&cell, &source).unwrap();
@@ -300,6 +301,9 @@ mod tests {
         };
         let found: Vec<_> = found.into_iter().map(|found| (found.name, found.logits)).collect();
         assert_eq!(found[2..], by(7));
+        for (own, other) in found[2..].iter().zip(by(0)) {
+            assert_ne!(*own, other, "drawn by another seed");
+        }
     }
 
     /// A probe predicts copies from copies, unless their group keeps them in one fold: then there is nothing to learn,

@@ -346,6 +346,17 @@ mod tests {
         assert_eq!((arm.variant, arm.train_share, arm.seed), (None, Some(0.05), 7));
         let sized = cell(Study::Table2 { side: 128 }, Share::NATURAL);
         assert_eq!((sized.variant.as_deref(), sized.train_share), (Some("side128"), None));
+        // What is fine-tuned has the name of the method that pretrained it.
+        for study in [Study::FineTuned, Study::LabelBudget { defects: 20 }] {
+            let (method, backbone) = (crate::method::Name::SimClr, backbone::Name::ResNet18);
+            let share = Share::percent(45);
+            let tuned = axes(&Cell { study, method, backbone, share, seed: 2 });
+            assert_eq!(
+                [tuned.study.as_str(), &tuned.method, &tuned.backbone],
+                [study.id(), "simclr", "resnet18"]
+            );
+            assert!(tuned.id.contains("/simclr-resnet18-"), "{}", tuned.id);
+        }
         let pixels = cell(Study::Pixels, Share::NATURAL);
         assert_eq!([pixels.method.as_str(), &pixels.backbone], ["none", "pixels"]);
     }

@@ -279,6 +279,13 @@ mod tests {
             assert!((score.auroc_error.unwrap() - expected).abs() < 1e-12 && expected > 0.0);
             assert_eq!(score.auroc, auroc(&logits[rows], &defects).unwrap());
         }
+        // An image without a group, in any place: then nobody knows how many independent images there are.
+        for unknown in [5, 13, 20] {
+            let mut images = images.clone();
+            images[unknown].group = None;
+            let scores = at_every_share("x", &logits, &images, true, &subsets).unwrap();
+            assert!(scores.iter().all(|score| score.auroc_error.is_none()), "{unknown}");
+        }
         let alone: Vec<f64> = (0..6).chain(12..24).map(|row| logits[row]).collect();
         let defects: Vec<bool> = (0..18).map(|row| row < 6).collect();
         let expected = BTreeMap::from([(RB.code().to_owned(), auroc(&alone, &defects).unwrap())]);

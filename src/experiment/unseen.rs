@@ -121,11 +121,11 @@ mod tests {
                 (0..*count).for_each(|image| std::fs::write(into.join(format!("{image}.png")), "").unwrap());
             }
         };
-        split("train", &[("good", 9), ("root", 4), ("hole", 2), ("crack", 4)]);
-        split("test", &[("good", 7), ("root", 6), ("hole", 3), ("crack", 5)]);
+        split("train", &[("good", 9), ("root", 4), ("hole", 2), ("cracked pipe", 4)]);
+        split("test", &[("good", 7), ("root", 6), ("hole", 3), ("cracked pipe", 5)]);
         let source = crate::data::folder::source(folder.path()).unwrap();
         let classes: Vec<Class> = (0..3).map(|rank| Class::of_rank(&source, rank).unwrap()).collect();
-        assert_eq!(classes.iter().map(Class::name).collect::<Vec<_>>(), ["crack", "root", "hole"]);
+        assert_eq!(classes.iter().map(Class::name).collect::<Vec<_>>(), ["cracked pipe", "root", "hole"]);
         let count = source.train.labels().len();
         let left_out = (0..count).filter(|&index| classes[1].is_in(&*source.train, index)).count();
         assert_eq!((count, left_out), (19, 4));

@@ -317,11 +317,14 @@ mod tests {
         }
         let short = [four[0].clone(), four[1].narrow(0, 0, 3).unwrap()];
         assert!(message(&short, &two, &zeros(6), 0.1).contains("[3, 6]"));
+        let none = [0, 1].map(|_| Tensor::zeros((0, 6), DType::F64, &Device::Cpu).unwrap());
+        assert!(message(&none, &none[..1], &zeros(6), 0.1).contains("not empty"));
         let centre = |teacher: &[Tensor], centre: &Tensor, momentum: f64| {
             next_centre(centre, teacher, momentum).unwrap_err().to_string()
         };
         assert!(centre(&[], &zeros(6), 0.9).contains("no views"));
         assert!(centre(&two, &zeros(5), 0.9).contains("[1, 5]"));
+        assert!(centre(&none, &zeros(6), 0.9).contains("not empty"));
         assert!(centre(&two, &zeros(6), 1.1).contains("momentum 1.1"));
         assert!(centre(&two, &zeros(6), f64::NAN).contains("momentum NaN"));
     }

@@ -17,7 +17,13 @@ use super::{
     untrained::Untrained,
     *,
 };
-use crate::backbone::{Role, Stem, VitSize, heads::DecoderSize};
+use crate::{
+    backbone::{
+        Role, Stem, VitSize,
+        heads::{DecoderSize, Layers, Perceptron, PrototypeHead},
+    },
+    loss::{distillation::dino, regression::cosine_distance},
+};
 
 const MOMENTUM: Momentum = Momentum { start: 0.75, end: 0.875 };
 const AT: Position = Position { step: 3, steps: 8, epoch: 1, epochs: 4 };
@@ -379,7 +385,7 @@ fn losses_have_their_constants() {
         "{parts:?}, {on}, {off}"
     );
     assert!((scaled - 0.25 * (on + 4.0 * off)).abs() < 1e-12, "{scaled}");
-    for temperature in [0.2, 0.7] {
+    for temperature in [0.05, 0.2, 0.7] {
         let step = build(&Contrast { temperature }).step(&batch(2), AT).unwrap();
         let embeddings = step.embeddings.unwrap();
         let views = [0, 1].map(|view| embeddings.narrow(0, view * IMAGES, IMAGES).unwrap());
@@ -556,4 +562,59 @@ fn maes_decoder_begins_as_in_its_code() {
 
 fn numbers_of(method: &dyn Method, name: &str) -> Vec<f64> {
     method.parameters().get(name).unwrap().variable.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Everything that normalises by its batch does so in a step, in all networks and heads, of students as of teachers: all
+/// running statistics move.
+#[test]
+fn a_step_normalises_by_its_batch_everywhere() {
+    for (name, objective) in objectives() {
+        if name.undefined_on(backbone::Name::ResNet18).is_some() {
+            continue;
+        }
+        let method = objective.build(&foundation(backbone::Name::ResNet18)).unwrap();
+        let before = variables(&*method);
+        method.step(&batch(objective.views()), AT).unwrap();
+        let mut count = 0;
+        for ((variable, kind, before), (_, _, after)) in before.iter().zip(variables(&*method)) {
+            if *kind == Role::Buffer {
+                assert_ne!(*before, after, "{name}: {variable}");
+                count += 1;
+            } else {
+                assert_eq!(*before, after, "{name}: {variable}");
+            }
+        }
+        assert!(count >= 40, "{name}: {count}");
+    }
+}
+
+/// At the start a teacher is its student, in training as well: it says of each view what the student's projection is,
+/// and the student predicts that of the other view.
+#[test]
+fn a_student_predicts_what_its_teacher_says_of_the_other_view() {
+    let on = foundation(backbone::Name::ResNet18);
+    let step = Bootstrap { momentum: MOMENTUM }.build(&on).unwrap().step(&batch(2), AT).unwrap();
+    let views = step.embeddings.unwrap().chunk(2, 0).unwrap();
+    let mut parameters = Parameters::default();
+    let mut builder = parameters.builder("head.predictor", on.seed, on.dtype, on.device);
+    let predictor = Perceptron::new(&mut builder, Layers::normalised(&[4, 8, 4])).unwrap();
+    let distance = |from: usize, to: usize| -> f64 {
+        let prediction = predictor.forward(&views[from], Mode::Train).unwrap();
+        cosine_distance(&prediction, &views[to]).unwrap().to_scalar().unwrap()
+    };
+    let (expected, found) = (distance(0, 1) + distance(1, 0), step.loss.to_scalar::<f64>().unwrap());
+    assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
+    assert!((found - distance(0, 0) - distance(1, 1)).abs() > 1e-6, "views differ");
+
+    let constants = Distillation { head_norm: true, ..DINO };
+    let step = constants.build(&on).unwrap().step(&batch(2), AT).unwrap();
+    let mut parameters = Parameters::default();
+    let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
+    let head = PrototypeHead::new(&mut builder, step.features.dim(1).unwrap(), on.heads, true).unwrap();
+    let logits = head.cosines(&step.embeddings.unwrap()).unwrap().chunk(2, 0).unwrap();
+    let centre = Tensor::zeros((1, 6), DType::F64, &Device::Cpu).unwrap();
+    // In the second epoch of four, after a warm-up of a sixteenth of them.
+    let expected = dino(&logits, &logits, &centre, 0.125, 0.5).unwrap().total.to_scalar::<f64>().unwrap();
+    let found = step.loss.to_scalar::<f64>().unwrap();
+    assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
 }

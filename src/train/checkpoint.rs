@@ -483,6 +483,25 @@ mod tests {
         assert_eq!(error, "checkpoint format 2, this build reads 1");
     }
 
+    /// A state without its digest, or with another's, is not resumed.
+    #[test]
+    fn a_state_has_its_own_digest() {
+        let (state, other) = (state(), digest(&BTreeMap::new()));
+        let with = |notes: &[(&str, &str)]| {
+            let notes = notes.iter().map(|&(name, note)| (name.to_owned(), note.to_owned()));
+            let bytes = serialise(&state.tensors, &notes.collect()).unwrap();
+            parse(&bytes).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let own = digest(&state.tensors);
+        assert_eq!(with(&[(FORMAT_NOTE, FORMAT), (DIGEST_NOTE, own.as_str())]), Ok(()));
+        let damaged = "damaged: its numbers do not match its digest";
+        assert_eq!(with(&[(FORMAT_NOTE, FORMAT)]), Err(damaged.to_owned()));
+        for digest in ["", other.as_str(), &own[1..]] {
+            assert_eq!(with(&[(FORMAT_NOTE, FORMAT), (DIGEST_NOTE, digest)]), Err(damaged.to_owned()));
+        }
+        assert_eq!(with(&[(DIGEST_NOTE, own.as_str())]), Err("not a checkpoint".to_owned()));
+    }
+
     /// The digest must reveal any change of a state: of a name, a type, a shape or a number.
     #[test]
     fn a_digest_is_of_names_types_shapes_and_numbers() {

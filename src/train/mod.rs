@@ -254,6 +254,8 @@ pub fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
 
 #[cfg(test)]
 mod tests {
+    mod skipped;
+
     use std::sync::Mutex;
 
     use candle_core::{DType, Device, Tensor, Var};

@@ -300,9 +300,10 @@ mod tests {
         }
     }
 
-    /// Embeds the last three of the six, or nothing.
+    /// Embeds the last three of the six, shifted and cut off at 0, or nothing.
     struct OfSix {
         embeds: bool,
+        shift: f32,
         parameters: Parameters,
     }
 
@@ -320,11 +321,12 @@ mod tests {
         }
 
         fn embed(&self, features: &Tensor) -> Option<candle_core::Result<Tensor>> {
-            self.embeds.then(|| features.narrow(1, 3, 3))
+            self.embeds.then(|| features.narrow(1, 3, 3)?.affine(1.0, f64::from(self.shift))?.relu())
         }
     }
 
-    /// Five images, in batches of two: more than the three columns of embeddings, fewer than the six of features.
+    /// Five images, in batches of two: more than the three columns of embeddings, some of which are exactly 0, fewer
+    /// than the six of features. Embeddings that are all 0 have no rank.
     #[test]
     fn a_sample_is_ranked_by_embeddings_if_there_are_some() {
         let (source, views) = (synthetic::source(Seed::root(2), 5, 2, 8), [ViewRecipe::full_frame(8)]);
@@ -342,7 +344,8 @@ mod tests {
             dtype: DType::F32,
             seed: Seed::root(0),
         };
-        for (embeds, first, width, bound) in [(true, 3, 3, 3.0), (false, 0, 6, 5.0)] {
+        let mut middle = 0.0;
+        for (embeds, first, width, bound) in [(false, 0, 6, 5.0), (true, 3, 3, 3.0)] {
             let mut rows: Vec<f32> = Vec::new();
             let keep = |batch: Batch| {
                 let rows_of_batch = batch.images.flatten_from(1)?.narrow(1, first, width)?.contiguous()?;
@@ -350,12 +353,27 @@ mod tests {
                 Ok(())
             };
             loader.once(keep).unwrap();
+            if embeds {
+                let mut sorted = rows.clone();
+                sorted.sort_by(f32::total_cmp);
+                middle = sorted[7];
+                rows.iter_mut().for_each(|number| *number = (*number - middle).max(0.0));
+                let zeros = rows.iter().filter(|number| **number == 0.0).count();
+                assert!((1..15).contains(&zeros), "{rows:?}");
+            }
             let spectrum = Spectrum::from_rows(Rows::new(&rows, width).unwrap()).unwrap();
             let mut monitor = Monitor::default();
-            monitor.add_sample(&OfSix { embeds, parameters: Parameters::default() }, &loader).unwrap();
+            let method = |shift| OfSix { embeds, shift, parameters: Parameters::default() };
+            monitor.add_sample(&method(-middle), &loader).unwrap();
             let means = monitor.means().unwrap();
             assert_eq!(means["rankme"], rankme(&spectrum.uncentred, 1e-7), "embeds: {embeds}");
             assert_eq!((means["rankme_images"], means["rankme_bound"], means.len()), (5.0, bound, 3));
+            if embeds {
+                let mut monitor = Monitor::default();
+                monitor.add_sample(&method(-1e9), &loader).unwrap();
+                let names: Vec<String> = monitor.means().unwrap().into_keys().collect();
+                assert_eq!(names, ["rankme_bound", "rankme_images"]);
+            }
         }
     }
 }

@@ -76,12 +76,12 @@ impl OnlineProbe {
 mod tests {
     use super::*;
 
-    /// One feature; a defect of weight 3 and a normal image, for both of which the feature is 1 and z = w + b. By hand,
-    /// dL/dz is 3 (s - 1) / 2 for the defect and s / 2 for the normal image, with s = sigmoid(z).
-    #[test]
-    fn a_step_weighs_defects_and_decays_nothing() {
+    /// One feature; a defect of some weight and a normal image, for both of which the feature is 1 and z = w + b. By
+    /// hand, dL/dz is weight (s - 1) / 2 for the defect and s / 2 for the normal image, with s = sigmoid(z).
+    #[rstest::rstest]
+    fn a_step_weighs_defects_and_decays_nothing(#[values(3.0, 0.25)] weight: f64) {
         let rule = Rule::Sgd { momentum: 0.0 };
-        let mut probe = OnlineProbe::new(1, rule, 0.5, 3.0, Seed::root(3), &Device::Cpu).unwrap();
+        let mut probe = OnlineProbe::new(1, rule, 0.5, weight, Seed::root(3), &Device::Cpu).unwrap();
         let numbers = |probe: &OnlineProbe| {
             ["online_probe.weight", "online_probe.bias"].map(|name| {
                 let variable = &probe.parameters().get(name).unwrap().variable;
@@ -97,8 +97,8 @@ mod tests {
         );
         let loss = probe.step(&features, &labels, |base| base / 2.0).unwrap();
         // The loss is that before the step; the learning rate is half of 0.5.
-        assert!((loss - (-3.0 * s.ln() - (1.0 - s).ln()) / 2.0).abs() < 1e-6, "{loss}");
-        let slope = (3.0 * (s - 1.0) + s) / 2.0;
+        assert!((loss - (-weight * s.ln() - (1.0 - s).ln()) / 2.0).abs() < 1e-6, "{loss}");
+        let slope = (weight * (s - 1.0) + s) / 2.0;
         for (after, before) in numbers(&probe).into_iter().zip(before) {
             assert!((after - (before - 0.25 * slope)).abs() < 1e-6, "{after} from {before}");
         }

@@ -231,6 +231,25 @@ fn numbers_that_cannot_be_weights_are_refused(
     assert!(error.contains(expected), "{error}");
 }
 
+/// Whatever type the file has them in; a number that f32 cannot hold is infinite, too.
+#[rstest]
+#[case(DType::F16, f64::INFINITY)]
+#[case(DType::BF16, f64::NAN)]
+#[case(DType::F64, f64::NEG_INFINITY)]
+#[case(DType::F64, 1e300)]
+fn numbers_of_other_types_are_finite_too(#[case] dtype: DType, #[case] number: f64) {
+    let mut file = tensors(&resnet(1), str::to_owned);
+    let numbers = Tensor::new(&[0.5, 1.0, number, 0.25], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    file.insert("bn1.bias".to_owned(), numbers);
+    let error = refuses(&file, &resnet(2));
+    assert!(error.contains("1 of 4 numbers of tensor 'bn1.bias' are NaN or infinite"), "{error}");
+    let numbers = Tensor::new(&[0.5, 1.0, -0.5, 0.25], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    file.insert("bn1.running_var".to_owned(), numbers);
+    file.insert("bn1.bias".to_owned(), ones(&[4]));
+    let error = refuses(&file, &resnet(2));
+    assert!(error.contains("tensor 'bn1.running_var' has negative variances"), "{error}");
+}
+
 #[test]
 fn another_size_or_network_says_what_to_do() {
     let named = |encoder: &Parameters| tensors(encoder, |name| format!("module.{name}"));

@@ -87,6 +87,10 @@ fn a_distance_counts_less_where_its_neighbour_is_usual() {
     let expected = (1.0 - near.exp() / (near.exp() + far.exp())) * 6.0;
     assert!((bank.distance(&image) - expected).abs() < 1e-6, "{}", bank.distance(&image));
     assert_eq!(PatchCore::from_bank(&[&[0.0]]).distance(&image), 0.0);
+    // At a distance of 1000 the exponentials are beyond every number, but not their ratio, exp(-4) to 1.
+    let far = Patches { values: vec![1.0, 1000.0], width: 1 };
+    let expected = (1.0 - 1.0 / (1.0 + 4.0_f64.exp())) * 1000.0;
+    assert!((bank.distance(&far) - expected).abs() < 1e-6, "{}", bank.distance(&far));
 }
 
 /// Only a hundred features of a place are used.
@@ -105,6 +109,16 @@ fn gaussians_are_of_a_hundred_features() {
     });
     let used: Vec<usize> = counts.collect();
     assert_eq!(used.len(), DIMENSIONS);
+    // Which ones is drawn by the seed.
+    let drawn = |seed: u64| {
+        let mut order: Vec<usize> = (0..width).collect();
+        Seed::root(seed).child("dimensions").stream().shuffle(&mut order);
+        order.truncate(DIMENSIONS);
+        order.sort_unstable();
+        order
+    };
+    assert_eq!(used, drawn(3));
+    assert_ne!(used, drawn(4));
     // They are fitted as if there were no others.
     let kept = |image: &Patches| Patches {
         values: used.iter().map(|&feature| image.values[feature]).collect(),

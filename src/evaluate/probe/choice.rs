@@ -176,6 +176,46 @@ mod tests {
         (0..FOLDS).map(of_fold).sum()
     }
 
+    /// A fold's loss is the sum over its images, so that each image counts equally whatever the sizes of folds.
+    #[test]
+    fn a_fold_counts_by_its_images() {
+        let (features, labels) = drawn(60, 3, 1, 1.0);
+        let rows = DesignMatrix::new(&features).unwrap();
+        let (kept, weights) =
+            ((0..60).collect::<Vec<usize>>(), importances(&labels, OPTIONS.weighting).unwrap());
+        let all = Known { rows: &rows, kept: &kept, labels: &labels, weights: &weights };
+        for count in [3, 11, 25] {
+            let places: [Vec<usize>; 2] = [(2..2 + count).collect(), (0..2).chain(2 + count..60).collect()];
+            let known: Vec<bool> = places[1].iter().map(|&at| labels[at]).collect();
+            let mut fold = Fold::new(&all, &places, &known, OPTIONS).unwrap();
+            let of = |places: &[usize]| {
+                let places: Vec<u32> = places.iter().map(|&at| at as u32).collect();
+                features.index_select(&Tensor::new(places.as_slice(), &Device::Cpu).unwrap(), 0).unwrap()
+            };
+            for c in [1e-3, 1.0] {
+                let probe = Probe::fit(&of(&places[1]), &known, Options { c, ..OPTIONS }).unwrap();
+                let logits = probe.logits(&of(&places[0])).unwrap();
+                let of_image = |(&at, logit): (&usize, f64)| {
+                    weights[at] * (1.0 + (if labels[at] { -logit } else { logit }).exp()).ln()
+                };
+                let expected: f64 = places[0].iter().zip(logits).map(of_image).sum();
+                let found = fold.loss(c, &all).unwrap();
+                assert!((found - expected).abs() < 1e-4 * expected, "{count}, {c}: {found}, {expected}");
+            }
+        }
+    }
+
+    /// Groups are those of the images that decide: here one for each label, so that there is nothing to choose by.
+    #[test]
+    fn of_too_many_images_those_that_decide_have_their_own_groups() {
+        let (features, _) = drawn(2 * MOST_IMAGES, 2, 2, 2.0);
+        let labels: Vec<bool> = (0..2 * MOST_IMAGES).map(|image| image % 5 == 0).collect();
+        let group = |image: usize| if image % 2 == 0 { u32::from(labels[image]) } else { image as u32 };
+        let groups: Vec<u32> = (0..2 * MOST_IMAGES).map(group).collect();
+        let rows = DesignMatrix::new(&features).unwrap();
+        assert_eq!(choose(&rows, &labels, Some(&groups), OPTIONS).unwrap(), None);
+    }
+
     #[test]
     fn shortcuts_do_not_move_the_choice() {
         let mut told_apart = 0;

@@ -279,8 +279,8 @@ mod tests {
 
     #[test]
     fn products_are_the_sums_they_stand_for() {
-        // More columns than a panel and more rows than a piece; whole numbers, so sums are exact.
-        let (count, width) = (ROWS + 3, PANEL + 5);
+        // More columns than a panel and more rows than two pieces; whole numbers, so sums are exact.
+        let (count, width) = (2 * ROWS + 3, PANEL + 5);
         let entry =
             |i: usize, j: usize| if j + 1 == width { 1.0 } else { ((3 * i + 5 * j) % 7) as f64 - 3.0 };
         let features: Vec<f64> = (0..count).flat_map(|i| (0..width - 1).map(move |j| entry(i, j))).collect();
@@ -296,6 +296,9 @@ mod tests {
         let transposed: Vec<f64> =
             (0..width).map(|j| (0..count).map(|i| entry(i, j) * of_rows[i]).sum()).collect();
         assert_eq!(rows.transposed_times(&of_rows).unwrap(), transposed);
+        let absolute: Vec<f64> =
+            (0..width).map(|j| (0..count).map(|i| entry(i, j).abs() * of_rows[i]).sum()).collect();
+        assert_eq!(rows.absolute_transposed_times(&of_rows).unwrap(), absolute);
 
         let gram = rows.weighted_gram(&of_rows).unwrap();
         for (j, k) in (0..width).flat_map(|j| (0..=j).map(move |k| (j, k))) {
@@ -343,6 +346,53 @@ mod tests {
         assert!(sums(&made)[width] > 0.0, "the ones count as well");
         let mean = made.transposed_times(&vec![1.0; places.len()]).unwrap();
         assert!(mean[..width].iter().all(|sum| sum.abs() < 1e-9), "centred: {mean:?}");
+    }
+
+    /// Rows of a selection, out of order and more than two blocks, of features that begin in the middle of their
+    /// storage, against their definition.
+    #[test]
+    fn a_selection_is_centred_and_scaled_by_its_own_rows() {
+        let mut stream = crate::seed::Seed::root(3).child("own").stream();
+        let (all, width, skipped) = (3 * ROWS + 9, 5, 7);
+        let mut numbers: Vec<f64> =
+            (0..(all + skipped) * width).map(|place| (place % width) as f64 + stream.normal()).collect();
+        // A constant feature below 0, whose mean is only nearly itself.
+        numbers.iter_mut().skip(2).step_by(width).for_each(|number| *number = -0.1);
+        let features = Tensor::from_slice(&numbers, (all + skipped, width), &Device::Cpu).unwrap();
+        let places: Vec<usize> = (0..all).rev().filter(|place| place % 4 != 1).collect();
+        let entry = |row: usize, column: usize| numbers[(places[row] + skipped) * width + column];
+        let count = places.len();
+        assert!(count > 2 * ROWS && !count.is_multiple_of(ROWS));
+        let mean_of = |number: &dyn Fn(usize) -> f64| (0..count).map(number).sum::<f64>() / count as f64;
+        let means: Vec<f64> = (0..width).map(|column| mean_of(&|row| entry(row, column))).collect();
+        let deviation = |column: usize| match column {
+            2 => 1.0,
+            _ => mean_of(&|row| (entry(row, column) - means[column]).powi(2)).sqrt(),
+        };
+        let deviations: Vec<f64> = (0..width).map(deviation).collect();
+
+        let design = DesignMatrix::new(&features.narrow(0, skipped, all).unwrap()).unwrap();
+        let mut own = design.select(&places);
+        let near = |found: &[f64], expected: &[f64], within: f64| {
+            assert_eq!(found.len(), expected.len());
+            for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+                assert!((found - expected).abs() < within, "{place}: {found}, expected {expected}");
+            }
+        };
+        let found = own.centre().unwrap();
+        near(&found, &means, 1e-12);
+        near(&own.scale(&found).unwrap(), &deviations, 1e-12);
+        let weights = [1.0, -2.0, 0.5, 0.25, 3.0, 0.75];
+        let scaled = |row: usize, column: usize| (entry(row, column) - means[column]) / deviations[column];
+        let times = |row| (0..width).map(|column| scaled(row, column) * weights[column]).sum::<f64>() + 0.75;
+        near(&own.times(&weights).unwrap(), &(0..count).map(times).collect::<Vec<_>>(), 1e-10);
+        let of_rows: Vec<f64> = (0..count).map(|row| (row % 7) as f64).collect();
+        let sums = |of: &dyn Fn(f64) -> f64| -> Vec<f64> {
+            let column = |column| (0..count).map(|row| of(scaled(row, column)) * of_rows[row]).sum::<f64>();
+            (0..width).map(column).chain([of_rows.iter().sum::<f64>()]).collect()
+        };
+        near(&own.transposed_times(&of_rows).unwrap(), &sums(&|x| x), 1e-8);
+        near(&own.absolute_transposed_times(&of_rows).unwrap(), &sums(&f64::abs), 1e-8);
     }
 
     /// Why faer's `llt` is not used: it rounds differently, and committed numbers depend on every bit.

@@ -184,6 +184,18 @@ mod tests {
         }
     }
 
+    /// However many there are: no trial repeats one that is a power of two before it.
+    #[test]
+    fn late_trials_repeat_no_earlier_one() {
+        for (method, backbone) in pairs() {
+            let drawn = [1, 257, 513, 1_025, 4_097, 32_769].map(|trial| point(method, backbone, trial));
+            for (place, later) in drawn.iter().enumerate() {
+                assert!(!drawn[..place].contains(later), "{method} {backbone}: {later:?}");
+            }
+            assert_ne!(point(method, backbone, 256), short::point(method, backbone), "{method} {backbone}");
+        }
+    }
+
     #[test]
     fn draws_fill_their_ranges_evenly() {
         // The middle of each range on its own scale: about half of the draws lie below it.

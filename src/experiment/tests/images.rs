@@ -189,6 +189,30 @@ fn what_is_fine_tuned_knows_what_it_descends_from() {
     assert!(before.pretraining.is_none() && before.begin_with_pretrained(&*method).is_ok());
 }
 
+/// Pixels are normalised as for the weights that the encoder descends from, which the pretraining cell began with.
+#[test]
+fn what_is_fine_tuned_sees_the_pixels_of_its_pretraining() {
+    let (source, folder) = (drawn(60, 40), tempfile::tempdir().unwrap());
+    let path = folder.path().join("encoder.safetensors");
+    let cell = |study| Cell { study, method: SimClr, ..floor() };
+    let encoder = build(&floor(), &Plan::new(Scale::fixture()), 1.0, Seed::root(9)).unwrap();
+    let notes = Normalisation::IMAGENET.notes();
+    fs::write(&path, encoder.parameters().encoder().to_safetensors(&notes).unwrap()).unwrap();
+    let init = Some(Init::new(&path, None).unwrap());
+    let plan = Plan { init, pretrained: Some(Arc::new(Nobody)), ..Plan::new(Scale::fixture()) };
+    for study in [Study::Extension, Study::FineTuned, Study::LabelBudget { defects: 5 }] {
+        let resolved = plan.resolve(&cell(study), &source).unwrap();
+        assert_eq!(resolved.normalisation, Normalisation::IMAGENET, "{study:?}");
+        assert_eq!(*resolved.loader().normalisation, Normalisation::IMAGENET, "{study:?}");
+        // The weights themselves are those that pretraining left.
+        assert_eq!(resolved.init.is_some(), study == Study::Extension, "{study:?}");
+        if let Some((before, _)) = &resolved.pretraining {
+            assert!(before.init.is_some() && before.normalisation == Normalisation::IMAGENET, "{study:?}");
+        }
+    }
+    assert_eq!(plan.resolve(&floor(), &source).unwrap().normalisation, Normalisation::SEWER_ML);
+}
+
 #[test]
 fn what_cannot_be_trained_says_why() {
     let source = drawn(60, 40);
@@ -209,6 +233,14 @@ fn what_cannot_be_trained_says_why() {
     let message = failure(&plan, &cell(Study::LabelBudget { defects: 100 }, Supervised), &source);
     let expected = format!("100 labelled defects were requested, but the training set has only {defects}");
     assert!(message.ends_with(&expected), "{message}");
+    // Nor all: that is training on all labels.
+    let budget = |defects| cell(Study::LabelBudget { defects }, Supervised);
+    let message = failure(&plan, &budget(defects as u16), &source);
+    let expected =
+        format!("{defects} labelled defects were requested, but the training set has only {defects}");
+    assert!(message.ends_with(&expected), "{message}");
+    let almost = plan.resolve(&budget(defects as u16 - 1), &source).unwrap();
+    assert_eq!(almost.subset.defects, defects - 1);
     let message =
         failure(&plan, &Cell { share: Share::percent(3), ..cell(Study::SizeMatched, SimClr) }, &source);
     assert!(message.ends_with("sizes are matched over the study's five shares"), "{message}");

@@ -11,7 +11,7 @@ mod whole;
 
 use super::{cell, recipe, recipe::search, *};
 use crate::{
-    augment::{Framing, Normalisation},
+    augment::{Framing, Jitter, Normalisation},
     backbone::{
         Name::{ResNet18, ViTTiny},
         Stem, VitSize,
@@ -304,6 +304,12 @@ fn views_of_table_2_and_figure_3_are_their_own() {
         [0.275, 0.275, 0.275, 0.1375]
     );
     assert!(matches!(view.framing, Framing::Random { scale: (0.605, 1.0), .. }), "{:?}", view.framing);
+    for jitter in cell::JITTERS {
+        let Jitter { brightness, contrast, saturation, hue, .. } =
+            plan.views(&of(Study::Figure3 { jitter, crop: 80 }))[0].jitter;
+        let strength = f64::from(jitter) / 1e3;
+        assert_eq!([brightness, contrast, saturation, hue], [strength, strength, strength, strength / 2.0]);
+    }
     assert_eq!((plan.scale_of(&drawn).side, plan.drawn_side(&drawn)), (64, 64));
     assert_eq!(
         [plan.training_sample(&sized, "elpv"), plan.training_sample(&drawn, "elpv")],

@@ -224,3 +224,49 @@ fn a_network_that_is_not_trained_has_the_views_of_the_other_floors() {
         "where gradients are clipped, that is stated"
     );
 }
+
+/// MAE drops patches, which a convolutional network cannot, whichever study its cell belongs to.
+#[test]
+fn what_cannot_be_pretrained_cannot_be_trained_in_any_study() {
+    let studies = [
+        Study::Table1,
+        Study::Extension,
+        Study::SizeMatched,
+        Study::FineTuned,
+        Study::LabelBudget { defects: 5 },
+        Study::Unseen { rank: 1 },
+        Study::Tuning { trial: 3 },
+    ];
+    for study in studies {
+        for method in crate::method::Name::ALL {
+            for backbone in [ResNet18, ViTTiny] {
+                let cell = Cell { study, method, backbone, share: HIGH, seed: 0 };
+                let expected = method.undefined_on(backbone);
+                assert_eq!(expected.is_some(), (method, backbone) == (Mae, ResNet18));
+                assert_eq!(cell.undefined_reason(), expected, "{cell}");
+            }
+        }
+    }
+}
+
+/// `--augmentation` replaces the views of recipes, but not those that a study is about.
+#[test]
+fn studies_of_views_keep_their_own() {
+    use Augmentation::{Flip, Original, Paper};
+    for given in [Original, Flip, Paper] {
+        let plan = Plan { augmentation: Some(given), ..Plan::new(Scale::fixture()) };
+        let of = |study| {
+            let (method, backbone, share) = (Supervised, ResNet18, Share::NATURAL);
+            plan.recipe(&Cell { study, method, backbone, share, seed: 0 }).augmentation
+        };
+        for study in [Study::Table1, Study::Extension, Study::FineTuned, Study::Remedy(Remedy::FocalLoss)] {
+            assert_eq!(of(study), given, "{study:?}");
+        }
+        assert_eq!(of(Study::Table2 { side: 64 }), Augmentation::None);
+        assert_eq!(of(Study::Figure3 { jitter: 100, crop: 80 }), Paper);
+        for trial in 0..9 {
+            let expected = search::point(Supervised, ResNet18, trial).augmentation;
+            assert_eq!(of(Study::Tuning { trial }), expected, "{trial}");
+        }
+    }
+}

@@ -106,6 +106,29 @@ fn every_machine_that_trained_a_cell_is_named() {
     }
 }
 
+/// A cell that began elsewhere says so in its record, beside what else a reader must know.
+#[test]
+fn a_record_says_that_its_training_began_elsewhere() {
+    let (plan, source) = (Plan::new(Scale::fixture()), drawn(80, 36));
+    let resolved = plan.resolve(&cell(), &source).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.checkpoint");
+    let checkpoint =
+        Checkpoint { path, every: Duration::from_secs(300), stop: Arc::new(AtomicBool::new(true)) };
+    run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
+    let (state, mut notes) = State::read(&checkpoint.path).unwrap();
+    let known = notes.insert("machine".to_owned(), "cpu, another processor".to_owned()).unwrap();
+    let here = provenance::collect(&resolved.device);
+    assert_eq!(known, format!("{}, {}", here.device, here.cpu));
+    std::fs::write(&checkpoint.path, state.to_safetensors(&notes).unwrap()).unwrap();
+    checkpoint.stop.store(false, std::sync::atomic::Ordering::Relaxed);
+    let record = run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).unwrap().record;
+    let (last, others) = record.data.limits.split_last().unwrap();
+    assert_eq!(last, "training began on another machine: cpu, another processor");
+    assert!(others.iter().any(|line| line.starts_with("no scores at validation share 1%")), "{others:?}");
+    assert_eq!(record.cost.resumed, 1);
+}
+
 /// A cell resumed on another machine states where it began; on the same machine it states nothing.
 #[test]
 fn a_resumed_cell_says_where_it_began() {

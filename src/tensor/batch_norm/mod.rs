@@ -87,7 +87,8 @@ pub fn batch_norm_plain(
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
-    use checks::{assert_thread_independent, differentiate, distance, normal};
+    use checks::{assert_thread_independent, assert_twins, differentiate, distance, normal};
+    use rstest::rstest;
 
     use super::*;
 
@@ -163,6 +164,37 @@ mod tests {
             gradients.push(value);
             Ok(gradients)
         })
+    }
+
+    /// More rows than a task has, whose mean drifts; with own and with given statistics.
+    #[rstest]
+    fn values_and_gradients_are_those_of_the_formula(
+        #[values(false, true)] given: bool,
+        #[values(false, true)] with_residual: bool,
+        #[values(false, true)] relu: bool,
+    ) -> Result<()> {
+        let [input, weight, bias, residual] = arguments(&[2, 150, 2, 3], DType::F64)?;
+        let drift: Vec<f64> = (0..1800_u16).map(|place| f64::from(place / 3) * 0.01).collect();
+        let drift = Tensor::from_vec(drift, (2, 150, 2, 3), &Device::Cpu)?;
+        let input = Var::from_tensor(&(input.as_detached_tensor() + drift)?)?;
+        let statistics = || given.then(|| channel_statistics(vec![(0.5, 2.0), (-1.0, 0.3), (3.0, 9.0)]));
+        let all = [input, weight, bias, residual];
+        let used = if with_residual { &all[..] } else { &all[..3] };
+        let ours = |x: &[Tensor]| {
+            let then = Epilogue { residual: x.get(3), relu };
+            batch_norm(&x[0], &x[1], &x[2], statistics(), then).map(|(output, _)| output)
+        };
+        let plain = |x: &[Tensor]| {
+            let then = Epilogue { residual: x.get(3), relu };
+            batch_norm_plain(&x[0], &x[1], &x[2], statistics(), then).map(|(output, _)| output)
+        };
+        assert_twins(&ours, &plain, used, 1e-11)?;
+        let [input, weight, bias, _] = &all;
+        let (_, found) = batch_norm(input, weight, bias, statistics(), Epilogue::default())?;
+        let (_, expected) = batch_norm_plain(input, weight, bias, statistics(), Epilogue::default())?;
+        assert!(distance(&found.mean, &expected.mean)? < 1e-12);
+        assert!(distance(&found.variance, &expected.variance)? < 1e-11);
+        Ok(())
     }
 
     #[test]

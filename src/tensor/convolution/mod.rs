@@ -159,6 +159,26 @@ mod tests {
         Ok(())
     }
 
+    /// Winograd's tiles: incomplete ones at every edge of oblong maps, channels that fill neither strips nor pairs of
+    /// them; more tiles than blocks of a single task have, for two strips of inputs and two pairs of outputs.
+    #[rstest]
+    #[case::four([2, 7, 6, 17], [33, 17, 3, 3], 1)]
+    #[case::four_inside([2, 9, 6, 17], [18, 17, 3, 3], 0)]
+    #[case::four_around([2, 5, 6, 17], [18, 17, 3, 3], 2)]
+    #[case::two([3, 2, 1, 17], [33, 17, 3, 3], 1)]
+    #[case::many_tiles([5, 27, 26, 19], [35, 19, 3, 3], 1)]
+    fn tiles_give_the_values_and_gradients_of_the_definition(
+        #[case] images: [usize; 4],
+        #[case] weights: [usize; 4],
+        #[case] padding: usize,
+    ) -> Result<()> {
+        let geometry = Geometry { stride: 1, padding };
+        let arguments = [normal("images", &images, DType::F64)?, normal("weights", &weights, DType::F64)?];
+        let ours = |x: &[Tensor]| convolution(&x[0], &x[1], geometry);
+        let plain = |x: &[Tensor]| convolution_plain(&x[0], &x[1], geometry);
+        assert_twins(&ours, &plain, &arguments, 1e-9)
+    }
+
     /// bf16 cannot represent 1 + 2^-9, so adding -1 leaves nothing, forwards as backwards.
     #[rstest]
     #[case::winograd([2, 5, 5, 16], [17, 16, 3, 3], 1, 1)]

@@ -237,6 +237,12 @@ mod tests {
         }
     }
 
+    /// Both sides are so large that their columns are packed by several threads, the last strip not full.
+    #[test]
+    fn large_factors_are_packed_whole() {
+        check::<f32>(85, 770, 97);
+    }
+
     /// Products that are shared in several pieces down and across.
     #[test]
     fn products_of_many_rows_and_columns_are_exact_sums() {

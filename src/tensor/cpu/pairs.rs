@@ -539,6 +539,30 @@ mod tests {
         }
     }
 
+    /// So many words that several threads pack them, and so many columns that these are shared in pieces.
+    #[test]
+    fn many_columns_are_packed_and_multiplied_whole() {
+        let (rows, steps, columns) = (3, 433, 301);
+        let (left, right) = (numbers("left", rows * steps), numbers("right", steps * columns));
+        let turned: Vec<bf16> =
+            (0..columns * steps).map(|at| right[at % steps * columns + at / steps]).collect();
+        assert!(columns.div_ceil(STRIP) * steps.div_ceil(2) * STRIP >= MANY);
+        let strips = [
+            Strips::new(Matrix::new(&right, steps, columns)),
+            Strips::new(Matrix::new(&turned, columns, steps).transposed()),
+        ];
+        for strips in &strips {
+            let mut out = vec![0.0_f32; rows * columns];
+            multiply_parallel(&mut out, &Left::from_rows(&left, rows, steps, steps), strips, Write::Replace);
+            for (place, found) in out.iter().enumerate() {
+                let (row, column) = (place / columns, place % columns);
+                let expected =
+                    definition(steps, |step| left[row * steps + step], |step| right[step * columns + column]);
+                assert_eq!(found.to_bits(), expected.to_bits(), "{row}, {column}");
+            }
+        }
+    }
+
     #[test]
     fn plain_loops_give_the_instruction_s_bits() {
         let (left, right) = (numbers("left", 14 * 38), numbers("right", 38 * 32));

@@ -77,6 +77,27 @@ mod tests {
         Ok(())
     }
 
+    /// As many numbers are not enough; and nothing moves before all are known to fit.
+    #[test]
+    fn an_average_of_another_shape_is_refused() -> Result<()> {
+        let device = &candle_core::Device::Cpu;
+        let (first, second) =
+            (Var::new(&[1.0], device)?, Var::new(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device)?);
+        let ones = Tensor::ones(1, DType::F64, device)?;
+        for shape in [[3, 2], [6, 1], [2, 2]] {
+            let value = Tensor::zeros(&shape, DType::F64, device)?;
+            let moves = [
+                AverageUpdate { average: &first, value: &ones, keep: 0.0, take: 9.0 },
+                AverageUpdate { average: &second, value: &value, keep: 0.5, take: 0.5 },
+            ];
+            let error = move_averages(&moves).unwrap_err().to_string();
+            let expected = format!("moving average: of shape [2, 3], towards {shape:?}");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        assert_eq!((first.to_vec1::<f64>()?, second.to_vec2::<f64>()?[1][2]), (vec![1.0], 6.0));
+        Ok(())
+    }
+
     #[test]
     fn a_worked_average() -> Result<()> {
         let average = Var::new(&[1.0, -2.0], &candle_core::Device::Cpu)?;

@@ -221,6 +221,27 @@ fn the_trust_ratio_of_zeros_is_one() {
     assert!((moved(BARLOW, 2.0, 0.0) - 0.5 * 4e-3 * 0.25 * 2.0).abs() < 1e-15);
 }
 
+/// A group may adapt without decay, as the authors' online probe does: its steps have the length of the weights, times
+/// the coefficient and the rate, or at most the rate.
+#[test]
+fn what_does_not_decay_may_adapt() {
+    for (trust, expected) in [(LIGHTLY, 1e-3), (BARLOW, 1e-3), (SOLO, 0.02 / 0.3)] {
+        let parameters = [weights("w", Role::Weight)];
+        let values = |parameter: &Parameter| -> Vec<f64> {
+            parameter.variable.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let before = values(&parameters[0]);
+        let length = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let mut optimiser = Optimiser::new(lars(trust), vec![group(&parameters, 0.3, 0.0)]).unwrap();
+        // So steep that the ratio is below the rate.
+        optimiser.step(&gradients(&parameters, 50.0), |base| base).unwrap();
+        let moved: Vec<f64> =
+            before.iter().zip(values(&parameters[0])).map(|(before, after)| before - after).collect();
+        let ratio = length(&moved) / length(&before) / 0.3;
+        assert!((ratio / expected - 1.0).abs() < 1e-6, "{trust:?}: {ratio}, expected {expected}");
+    }
+}
+
 #[test]
 fn the_length_is_that_of_all_gradients_that_are_not_frozen() {
     let parameters = [weights("w", Role::Weight), weights("v", Role::Weight), weights("b", Role::Bias)];

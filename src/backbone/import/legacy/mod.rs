@@ -242,6 +242,7 @@ mod tests {
             (0, [1, 2], &numbers[..], "tensor 'a' is a view that is not contiguous"),
             (0, [3, 1], &numbers[..], "tensor 'a' is a view that is not contiguous"),
             (0, [2, 1], &numbers[..5], "storage '7' has 5 numbers, expected 6"),
+            (0, [2, 1], &[1.0; 7], "storage '7' has 7 numbers, expected 6"),
         ] {
             assert_eq!(read(offset, strides, numbers).unwrap_err().to_string(), expected);
         }
