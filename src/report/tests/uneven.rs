@@ -343,7 +343,8 @@ fn claims_count_only_where_they_were_judged() {
     page.judged = claims::all().into_iter().zip(ways).collect();
     let html = findings::verdicts(&page).into_string();
     assert!(html.contains("On the paper's own printed numbers, 1 holds, 1 fails, 1 is undecided "), "{html}");
-    let ours = "as strictly as the paper words them, 0 hold, 1 fails, 1 is the same, 0 are undecided; 3 of 4 are";
+    let ours =
+        "as strictly as the paper words them, 0 hold, 1 fails, 1 is the same, 0 are undecided; 3 of 4 are";
     assert!(html.contains(ours), "{html}");
     let table = html.split("<caption>Claims and their").nth(1).unwrap().split("</table>").next().unwrap();
     fn first(cell: &str) -> &str {
