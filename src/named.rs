@@ -84,4 +84,13 @@ mod tests {
             ["0 images have", "1 image has", "2 images have", "21 images have"]
         );
     }
+
+    /// A name is its whole spelling: no beginning of it, nothing around it, no other case.
+    #[test]
+    fn nothing_but_the_whole_name_is_a_name() {
+        for text in ["", "l", "lef", "left ", " left", "Left", "LEFT", "leftright", "left,right", "eft"] {
+            let error = text.parse::<Side>().unwrap_err().to_string();
+            assert_eq!(error, format!("no side called '{text}'; known: left, right"));
+        }
+    }
 }

@@ -163,4 +163,35 @@ mod tests {
         assert_eq!(cosine(0, 1, 1.0, 0.0, CosineEnd::LastStep), 1.0);
         assert_eq!(cosine(0, 1, 1.0, 0.0, CosineEnd::AfterLastStep), 1.0);
     }
+
+    /// A warm-up of one step, one that lasts all training, and one that is longer than it.
+    #[test]
+    fn warm_ups_at_their_limits_have_these_rates() {
+        let rates = |warm_up: WarmUp, warm_up_steps: usize, steps: usize| {
+            let schedule = LearningRate {
+                steps,
+                warm_up_steps,
+                warm_up,
+                end: 0.25,
+                cosine_end: CosineEnd::AfterLastStep,
+            };
+            (0..5).map(|step| schedule.at(step, 8.0)).collect::<Vec<_>>()
+        };
+        // One step of warm-up, then half a cosine of two steps: 8 and the middle of 8 and 0.25.
+        for (warm_up, first) in
+            [(WarmUp::NextStep, 8.0), (WarmUp::BothEnds { start: 2.0 }, 2.0), (WarmUp::FromZero, 0.0)]
+        {
+            check("one step", rates(warm_up, 1, 3).into_iter().zip([first, 8.0, 4.125, 0.25, 0.25]), 1e-12);
+        }
+        for (warm_up, rising) in [
+            (WarmUp::NextStep, [2.0, 4.0, 6.0, 8.0]),
+            (WarmUp::BothEnds { start: 2.0 }, [2.0, 4.0, 6.0, 8.0]),
+            (WarmUp::FromZero, [0.0, 2.0, 4.0, 6.0]),
+        ] {
+            for steps in [4, 2] {
+                let expected = rising.into_iter().chain([0.25]);
+                check("all steps", rates(warm_up, 4, steps).into_iter().zip(expected), 1e-12);
+            }
+        }
+    }
 }

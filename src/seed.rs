@@ -191,4 +191,45 @@ mod tests {
             assert_eq!(found, expected);
         }
     }
+
+    /// Numbers that agree in their lower bytes, and names that begin alike, are different branches.
+    #[test]
+    fn branches_are_told_apart_by_all_of_their_name() {
+        let numbers = [0_u64, 1, 1 << 8, 1 << 16, 1 << 31, 1 << 32, (1 << 32) + 1, 1 << 63, u64::MAX];
+        let root = Seed::root(5);
+        let long = "x".repeat(200);
+        let mut all: Vec<Seed> = numbers.iter().map(|&number| Seed::root(number)).collect();
+        all.extend(numbers.iter().map(|&number| root.index(number as usize)));
+        for name in ["", "a", "ab", "A", "a ", "a\0", &long, &long[1..]] {
+            all.extend([root.child(name), root.child(name).child(name)]);
+        }
+        for (place, seed) in all.iter().enumerate() {
+            assert!(!all[..place].contains(seed), "{place} is there twice");
+        }
+    }
+
+    /// A coin of 0 never falls heads, one of 1 always does; bounds of a range are not exceeded.
+    #[test]
+    fn draws_keep_to_their_bounds() {
+        let mut stream = Seed::root(6).stream();
+        for _ in 0..1_000 {
+            assert!(!stream.coin(0.0) && stream.coin(1.0));
+            assert_eq!((stream.below(1), stream.uniform(2.5, 2.5)), (0, 2.5));
+            assert!(
+                (0.0..1.0).contains(&stream.unit()) && (-2.0..-1.0).contains(&stream.uniform(-2.0, -1.0))
+            );
+        }
+        let found: std::collections::BTreeSet<usize> = (0..1_000).map(|_| stream.below(7)).collect();
+        assert_eq!(found, (0..7).collect());
+        // Every order of three occurs, each about as often.
+        let mut orders = std::collections::BTreeMap::new();
+        for _ in 0..6_000 {
+            let mut items = [0, 1, 2];
+            stream.shuffle(&mut items);
+            *orders.entry(items).or_insert(0) += 1;
+        }
+        // A thousand each; the standard deviation is 29.
+        assert_eq!(orders.len(), 6);
+        assert!(orders.values().all(|count| (826..=1_174).contains(count)), "{orders:?}");
+    }
 }

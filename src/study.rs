@@ -284,8 +284,19 @@ mod tests {
         let kinds = |study: Study| (study.is_floor(), study.is_without_seeds());
         assert_eq!(kinds(Study::RandomWeights), (true, false));
         assert_eq!([Study::GivenWeights, Study::Pixels].map(kinds), [(true, true); 2]);
-        let others = [Study::Table1, Study::Extension, Study::FineTuned, Study::Unseen { rank: 0 }];
-        assert_eq!(others.map(kinds), [(false, false); 4]);
+        let others = [
+            Study::Table1,
+            Study::Table2 { side: 64 },
+            Study::Figure3 { jitter: 275, crop: 80 },
+            Study::Extension,
+            Study::SizeMatched,
+            Study::FineTuned,
+            Study::LabelBudget { defects: 5 },
+            Study::Unseen { rank: 0 },
+            Study::Tuning { trial: 0 },
+        ];
+        let others = others.into_iter().chain(Ablation::ALL.map(Study::Ablation));
+        assert!(others.chain(Remedy::ALL.map(Study::Remedy)).all(|study| kinds(study) == (false, false)));
     }
 
     #[test]

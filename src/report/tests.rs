@@ -2,10 +2,12 @@
 
 mod elsewhere;
 mod everything;
+mod frames;
 mod missing;
 mod sections;
 mod several;
 mod told;
+mod uneven;
 mod whole;
 
 use super::*;

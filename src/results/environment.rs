@@ -246,4 +246,45 @@ mod tests {
         assert_eq!(runs.len(), changes.len());
         assert!(runs.iter().all(|run| (run.times, run.provenance.started_unix) == (2, 5)), "{runs:?}");
     }
+
+    /// The result of tuning by an older schema is read; one with fields of its own is not.
+    #[test]
+    fn an_older_result_of_tuning_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let tuning = Tuning {
+            schema: 1,
+            train_share: None,
+            source: "elpv".to_owned(),
+            train_digest: "a".to_owned(),
+            validation_digest: "b".to_owned(),
+            code: "c".to_owned(),
+            pairs: Vec::new(),
+        };
+        folder.write_tuning(&tuning).unwrap();
+        assert_eq!(folder.tuning().unwrap(), tuning);
+        let text = fs::read_to_string(root.path().join("tuning.json")).unwrap();
+        fs::write(root.path().join("tuning.json"), text.replace("\"code\"", "\"kode\"")).unwrap();
+        let error = format!("{:#}", folder.tuning().unwrap_err());
+        assert!(error.contains("version of skewbench: unknown field `kode`"), "{error}");
+    }
+
+    /// What another command has noted stays as it is, with all of its cells.
+    #[test]
+    fn other_commands_keep_what_they_noted() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let noted = |command: &str, times: usize, cells: &[(&str, usize)]| {
+            let cells = cells.iter().map(|(cell, images)| ((*cell).to_owned(), *images)).collect();
+            Run { times, cells, ..run(command) }
+        };
+        let [first, second] = [
+            noted("reproduce --seeds 1", 2, &[("table1/a", 30), ("table1/b", 40)]),
+            noted("reproduce --seeds 10", 1, &[("table1/c", 50)]),
+        ];
+        for run in [&first, &second, &second] {
+            folder.note_run(run.clone()).unwrap();
+        }
+        assert_eq!(folder.runs().unwrap(), [first, Run { times: 2, ..second }]);
+    }
 }

@@ -324,4 +324,50 @@ mod tests {
         assert_eq!(distinct.len(), all.len());
         assert!(all.iter().all(|digest| digest.len() == 64));
     }
+
+    /// Texts that begin alike for longer than a message shows are still different.
+    #[test]
+    fn differences_beyond_what_is_shown_are_listed() {
+        let mut record = example::record();
+        let begin = "0123456789ab".repeat(2);
+        (record.data.train_digest, record.data.validation_digest) =
+            (begin.clone() + "t0", begin.clone() + "v0");
+        record.provenance.code = Some(begin.clone() + "c0");
+        record.provenance.device = begin.clone() + "d0";
+        record.settings.values.insert("views".into(), json!(begin.clone() + "0"));
+        let there = Identity::from_record(&record).unwrap();
+        record.fingerprint = there.fingerprint(None);
+        let shown = "0123456789ab stored, 0123456789ab requested";
+        let changes: [(fn(&mut Identity), String); 6] = [
+            (
+                |asked| asked.cell = asked.cell.replace("seed0", "seed1"),
+                "cell: table1/simcl stored, table1/simcl requested".into(),
+            ),
+            (|asked| asked.device.push('x'), format!("device: {shown}")),
+            (|asked| asked.train_digest.push('x'), format!("names and labels of training images: {shown}")),
+            (
+                |asked| asked.validation_digest.push('x'),
+                format!("names and labels of validation images: {shown}"),
+            ),
+            (|asked| asked.code.push('x'), format!("code that computes numbers: {shown}")),
+            (
+                |asked| {
+                    drop(asked.settings.values.insert("views".into(), json!("0123456789ab0123456789ab1")))
+                },
+                format!("views: {begin}0 stored, {begin}1 requested"),
+            ),
+        ];
+        for (change, expected) in changes {
+            let mut asked = there.clone();
+            change(&mut asked);
+            assert_eq!(there.differences(&asked), [expected.as_str()]);
+            assert_eq!(record.ensure_belongs_to(&asked, None).unwrap_err().to_string(), expected);
+        }
+        // Neither is content that only one of both states.
+        record.ensure_belongs_to(&there, None).unwrap();
+        let content = "content of the image files: their names are the same, their bytes are not";
+        assert_eq!(record.ensure_belongs_to(&there, Some("a")).unwrap_err().to_string(), content);
+        record.data.content = Some("a".into());
+        assert_eq!(record.ensure_belongs_to(&there, None).unwrap_err().to_string(), content);
+    }
 }

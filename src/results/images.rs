@@ -524,4 +524,28 @@ mod tests {
         );
         assert!(!root.path().join("images-left-out").exists() && lists(root.path()).len() == 2);
     }
+
+    /// Only lists of what was looked at are removed; those of other data in the folder, and files of others, stay.
+    #[test]
+    fn lists_of_other_data_are_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let results = Folder::open(root.path()).unwrap();
+        let names = [
+            "images-left-out-0123456789ab.csv",
+            "images-train-0123456789ab.csv",
+            "images-validation-0123456789ab.csv",
+            "images-looked.csv",
+            "my-images-looked-at-0123456789ab.csv",
+        ];
+        let old = ["images-looked-at-0123456789ab.csv", "images-looked-at-ba9876543210.csv"];
+        for name in names.iter().chain(&old) {
+            fs::write(root.path().join(name), name).unwrap();
+        }
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/folder");
+        results.write_images(&data::folder::source(&fixture).unwrap()).unwrap();
+        for name in names {
+            assert_eq!(fs::read_to_string(root.path().join(name)).ok().as_deref(), Some(name));
+        }
+        assert_eq!(old.map(|name| root.path().join(name).exists()), [false; 2]);
+    }
 }

@@ -185,4 +185,19 @@ mod tests {
             ["in_training", "in_training_augmented", "in_training_adjusted", "converged", "neighbours"]
         );
     }
+
+    /// A score that a record does not have is not 0.
+    #[test]
+    fn what_was_not_measured_has_no_value() {
+        let bare = example::score("converged", None);
+        let absent: Vec<Metric> =
+            Metric::ALL.into_iter().filter(|metric| metric.value(&bare).is_none()).collect();
+        assert_eq!(absent, [Metric::F2Oracle, Metric::F2Multilabel, Metric::TprAtFpr5, Metric::FprAtTpr95]);
+        // Each of them has only its own value.
+        let one = Score { tpr_at_fpr_5: Some(0.0), ..bare };
+        assert_eq!(
+            absent.iter().map(|metric| metric.value(&one)).collect::<Vec<_>>(),
+            [None, None, Some(0.0), None]
+        );
+    }
 }

@@ -197,4 +197,45 @@ mod tests {
         std::fs::write(folder.path().join(".git/index"), "torn").unwrap();
         assert_eq!(revision_of(folder.path()), Some(format!("{clean}-dirty")));
     }
+
+    /// Crates whose names begin alike have versions of their own, in whatever order they stand.
+    #[test]
+    fn versions_are_those_of_whole_names() {
+        let package = |name: &str, version: &str| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n\n")
+        };
+        let lock = [
+            package("gemm-common", "0.1"),
+            package("image", "0.2"),
+            package("image-webp", "0.3"),
+            package("image_hasher", "0.4"),
+            package("gemm", "0.5"),
+            package("my-gemm", "0.6"),
+            package("Gemm", "0.7"),
+        ]
+        .concat();
+        let found = locked_versions(&lock, &["image", "gemm", "libm"]);
+        let expected = [("gemm", "0.5"), ("image", "0.2")];
+        assert!(
+            found.iter().map(|(name, version)| (name.as_str(), version.as_str())).eq(expected),
+            "{found:?}"
+        );
+        // The same of this build's own lock file.
+        let lock = include_str!("../../Cargo.lock");
+        for (name, version) in locked_versions(lock, &CRATES) {
+            assert!(
+                lock.contains(&format!("\nname = \"{name}\"\nversion = \"{version}\"\n")),
+                "{name} {version}"
+            );
+        }
+    }
+
+    /// Threads are those that this computation may use, however many processors there are.
+    #[test]
+    fn threads_are_those_that_are_used() {
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| collect(&candle_core::Device::Cpu).threads), threads);
+        }
+    }
 }

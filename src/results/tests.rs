@@ -330,3 +330,100 @@ fn finishing_a_cell_leaves_what_belongs_to_another() {
     assert!(!folder.checkpoint_path("table1/a").exists());
     assert_eq!(fs::read_to_string(folder.checkpoint_path("table1/ab")).unwrap(), "table1/ab");
 }
+
+/// A record of several megabytes, as one with many left-out images is, is read whole; so are the lists about the run.
+#[test]
+fn large_records_are_read_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let mut large = named("table1/large");
+    large.data.skipped = (0..40_000).map(|number| format!("{number:05}-{}.png", "x".repeat(100))).collect();
+    let path = folder.write(&large).unwrap();
+    assert!(fs::metadata(&path).unwrap().len() > 4 << 20);
+    assert_eq!(folder.find("table1/large").unwrap(), Some(large.clone()));
+    assert_eq!(folder.finished("table1/large").unwrap().1, large);
+    assert_eq!((folder.records().unwrap(), folder.unreadable([]).unwrap()), (vec![large], Vec::new()));
+}
+
+/// Each unreadable record is listed with its file and the reason, to the last cause.
+#[test]
+fn unreadable_records_are_listed_with_their_reasons() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    let whole = fs::read_to_string(folder.write(&named("table1/z")).unwrap()).unwrap();
+    for (cell, text) in [("a", "{"), ("b", "\"x"), ("c", &whole.replace("\"seed\"", "\"sead\""))] {
+        fs::write(folder.record_path(&format!("table1/{cell}")), text).unwrap();
+    }
+    fs::write(folder.record_path("table1/d"), [0xff, 0xfe, b'{']).unwrap();
+    let told = folder.unreadable([]).unwrap();
+    let move_away = "truncated or not JSON; move it away to compute the cell again";
+    for (line, (cell, begin, end)) in told.iter().zip([
+        ("a", move_away, "EOF while parsing an object at line 1 column 1"),
+        ("b", move_away, "EOF while parsing a string at line 1 column 2"),
+        ("c", "not a record of schema 2", ""),
+        ("d", "cannot be read", "stream did not contain valid UTF-8"),
+    ]) {
+        let path = folder.record_path(&format!("table1/{cell}"));
+        assert!(line.starts_with(&format!("{}: {begin}: ", path.display())) && line.ends_with(end), "{line}");
+    }
+    assert!(told[2].contains("unknown field `sead`") && told.len() == 4, "{told:?}");
+}
+
+/// Only whole names are those of files about the run; a name that merely ends or begins like one is a record's.
+#[test]
+fn records_may_have_names_that_resemble_those_of_other_files() {
+    let root = tempfile::tempdir().unwrap();
+    for name in [
+        "a/my-environment.json",
+        "a/pre-tuning.json",
+        "a/timings.json.json",
+        "a/embrace.json",
+        "a/race/b.json",
+        "race.d/c.json",
+        "folder.json/d.json",
+        "a/e.json.tmp",
+        "a/e.jsonl",
+        "a/timings.json",
+        "a/race-13.json",
+    ] {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "{}").unwrap();
+    }
+    let found = files(root.path()).unwrap();
+    let found: Vec<String> = found
+        .iter()
+        .map(|path| path.strip_prefix(root.path()).unwrap().to_string_lossy().replace('\\', "/"))
+        .collect();
+    let expected = [
+        "a/embrace.json",
+        "a/my-environment.json",
+        "a/pre-tuning.json",
+        "a/race/b.json",
+        "a/timings.json.json",
+        "folder.json/d.json",
+        "race.d/c.json",
+    ];
+    assert_eq!(found, expected);
+}
+
+/// A link that leads nowhere is neither a record nor the lack of one.
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    fs::create_dir(root.path().join("table1")).unwrap();
+    std::os::unix::fs::symlink(root.path().join("nowhere"), folder.record_path("table1/a")).unwrap();
+    let error = format!("{:#}", folder.find("table1/a").unwrap_err());
+    assert!(
+        error.starts_with(&format!("{}: cannot be read: ", folder.record_path("table1/a").display())),
+        "{error}"
+    );
+    std::os::unix::fs::symlink(root.path().join("nowhere"), root.path().join("environment.json")).unwrap();
+    let error = format!("{:#}", folder.runs().unwrap_err());
+    assert!(
+        error.contains("environment.json: damaged, or written by another version of skewbench: "),
+        "{error}"
+    );
+}
