@@ -350,15 +350,19 @@ mod tests {
 
     /// Rows of a selection, out of order and more than two blocks, of features that begin in the middle of their
     /// storage, against their definition.
-    #[test]
-    fn a_selection_is_centred_and_scaled_by_its_own_rows() {
+    #[rstest::rstest]
+    fn a_selection_is_centred_and_scaled_by_its_own_rows(
+        #[values(candle_core::DType::F32, candle_core::DType::F64)] numbers_are: candle_core::DType,
+    ) {
         let mut stream = crate::seed::Seed::root(3).child("own").stream();
         let (all, width, skipped) = (3 * ROWS + 9, 5, 7);
         let mut numbers: Vec<f64> =
             (0..(all + skipped) * width).map(|place| (place % width) as f64 + stream.normal()).collect();
+        numbers.iter_mut().for_each(|number| *number = f64::from(*number as f32));
         // A constant feature below 0, whose mean is only nearly itself.
-        numbers.iter_mut().skip(2).step_by(width).for_each(|number| *number = -0.1);
+        numbers.iter_mut().skip(2).step_by(width).for_each(|number| *number = f64::from(-0.1_f32));
         let features = Tensor::from_slice(&numbers, (all + skipped, width), &Device::Cpu).unwrap();
+        let features = features.to_dtype(numbers_are).unwrap();
         let places: Vec<usize> = (0..all).rev().filter(|place| place % 4 != 1).collect();
         let entry = |row: usize, column: usize| numbers[(places[row] + skipped) * width + column];
         let count = places.len();
