@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::data::{OnBadImage, folder};
 
+#[cfg(test)]
 mod shards;
 
 /// Pictures of several sizes below `train` and `validation`, with two classes of defects; if `torn`, one file is
