@@ -493,7 +493,7 @@ fn images_that_were_used_and_are_gone_are_named() {
         .collect();
     let before = resolved.used_digests();
     assert!(used.len() > 2 && resolved.ensure_unchanged(&before).is_ok());
-    fs::remove_file(folder.path().join("train").join(source.train.name(used[1]))).unwrap();
+    fs::remove_file(folder.path().join(source.train.name(used[1]))).unwrap();
     assert_eq!(
         resolved.ensure_unchanged(&before).unwrap_err().to_string(),
         format!(
