@@ -481,25 +481,26 @@ fn images_that_were_used_and_changed_are_named() {
     assert_eq!(found, Err(told(2, 3, &*source.train, &end)));
 }
 
-/// An image that was used and lies there no longer is one that has changed.
+/// An image that another process has used, and that lies there no longer, is one that has changed.
 #[test]
 fn images_that_were_used_and_are_gone_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let source = pictures(folder.path(), 99);
-    let resolved = Plan::new(Scale::fixture()).resolve(&floor(), &source).unwrap();
-    let used: Vec<usize> = (0..source.train.labels().len())
-        .filter(|&index| source.train.name(index).ends_with("2.png"))
-        .inspect(|&index| drop(source.train.open(index).unwrap()))
-        .collect();
-    let before = resolved.used_digests();
-    assert!(used.len() > 2 && resolved.ensure_unchanged(&before).is_ok());
-    fs::remove_file(folder.path().join(source.train.name(used[1]))).unwrap();
+    let (plan, first) = (Plan::new(Scale::fixture()), pictures(folder.path(), 99));
+    let used: Vec<usize> =
+        (0..first.train.labels().len()).filter(|&index| first.train.name(index).ends_with("2.png")).collect();
+    used.iter().for_each(|&index| drop(first.train.open(index).unwrap()));
+    let before = plan.resolve(&floor(), &first).unwrap().used_digests();
+    assert!(used.len() > 2);
+
+    let next = folder::source(folder.path()).unwrap();
+    let resolved = plan.resolve(&floor(), &next).unwrap();
+    fs::remove_file(folder.path().join(next.train.name(used[1]))).unwrap();
     assert_eq!(
         resolved.ensure_unchanged(&before).unwrap_err().to_string(),
         format!(
             "images have changed since training began: 1 of the {} files used so far, the first is {}",
             used.len(),
-            source.train.location(used[1])
+            next.train.location(used[1])
         )
     );
 }
