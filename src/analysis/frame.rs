@@ -485,7 +485,8 @@ mod tests {
             rows.number(Metric::Auroc, auroc);
         }
         let millionths = |value: f64| (1e6 * value).round();
-        let told = |found: Vec<Summary>| -> Vec<(Scored, usize, Vec<(usize, f64, Option<f64>)>)> {
+        type Told = (Scored, usize, Vec<(usize, f64, Option<f64>)>);
+        let told = |found: Vec<Summary>| -> Vec<Told> {
             let of = |of: &Aggregate| (of.count, millionths(of.mean), of.deviation.map(millionths));
             let of = |found: Summary| (found.scored, found.rows, found.aggregates.iter().map(of).collect());
             found.into_iter().map(of).collect()

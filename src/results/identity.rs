@@ -338,7 +338,8 @@ mod tests {
         let there = Identity::from_record(&record).unwrap();
         record.fingerprint = there.fingerprint(None);
         let shown = "0123456789ab stored, 0123456789ab requested";
-        let changes: [(fn(&mut Identity), String); 6] = [
+        type Change = fn(&mut Identity);
+        let changes: [(Change, String); 6] = [
             (
                 |asked| asked.cell = asked.cell.replace("seed0", "seed1"),
                 "cell: table1/simcl stored, table1/simcl requested".into(),

@@ -210,7 +210,8 @@ mod tests {
     fn of_too_many_images_those_that_decide_have_their_own_groups() {
         let (features, _) = drawn(2 * MOST_IMAGES, 2, 2, 2.0);
         let labels: Vec<bool> = (0..2 * MOST_IMAGES).map(|image| image % 5 == 0).collect();
-        let group = |image: usize| if image % 2 == 0 { u32::from(labels[image]) } else { image as u32 };
+        let group =
+            |image: usize| if image.is_multiple_of(2) { u32::from(labels[image]) } else { image as u32 };
         let groups: Vec<u32> = (0..2 * MOST_IMAGES).map(group).collect();
         let rows = DesignMatrix::new(&features).unwrap();
         assert_eq!(choose(&rows, &labels, Some(&groups), OPTIONS).unwrap(), None);

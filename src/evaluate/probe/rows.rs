@@ -352,7 +352,7 @@ mod tests {
     /// storage, against their definition.
     #[rstest::rstest]
     fn a_selection_is_centred_and_scaled_by_its_own_rows(
-        #[values(candle_core::DType::F32, candle_core::DType::F64)] numbers_are: candle_core::DType,
+        #[values(DType::F32, DType::F64)] numbers_are: DType,
     ) {
         let mut stream = crate::seed::Seed::root(3).child("own").stream();
         let (all, width, skipped) = (3 * ROWS + 9, 5, 7);

@@ -51,7 +51,7 @@ fn leads_are_of_the_arm_that_is_taken() {
     ];
     assert_eq!(card.leads.len(), 4, "{:?}", card.leads);
     for (lead, (over, by, seeds)) in card.leads.iter().zip(expected) {
-        let half = 2.497_706 * 0.01 * (1.0 / 16.0 + 1.0 / seeds as f64).sqrt();
+        let half = 2.497_706 * 0.01 * f64::sqrt(1.0 / 16.0 + 1.0 / seeds);
         assert_eq!(lead.over, over);
         let Interval { estimate, low, high } = lead.difference;
         for (found, expected) in [estimate, low, high].into_iter().zip([by, by - half, by + half]) {

@@ -417,11 +417,11 @@ fn the_page_of_a_run_decides_by_the_usual_margin() {
     use crate::support::print::captured;
     let folder = tempfile::tempdir().unwrap();
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-25-small-ablations");
-    let html = |margin| page(reading::read(&[results.clone()]), margin).html();
+    let html = |margin| page(reading::read(std::slice::from_ref(&results)), margin).html();
     let expected = html(0.02);
     assert!(expected != html(0.0), "the margin is on the page");
     let [last, meanwhile] = ["last.html", "meanwhile.html"].map(|name| folder.path().join(name));
-    let told = captured::output(|| write(&[results.clone()], &last).unwrap().print());
+    let told = captured::output(|| write(std::slice::from_ref(&results), &last).unwrap().print());
     assert!(told.starts_with(&format!("report  {} (", last.display())), "{told}");
     renew(&results, &meanwhile).unwrap();
     for path in [last, meanwhile] {
