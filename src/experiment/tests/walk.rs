@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -106,15 +107,19 @@ fn every_machine_that_trained_a_cell_is_named() {
     }
 }
 
+/// Returns a checkpoint in this folder that stops training after its first step.
+fn stopping_in(folder: &Path) -> Checkpoint {
+    let path = folder.join("state.checkpoint");
+    Checkpoint { path, every: Duration::from_secs(300), stop: Arc::new(AtomicBool::new(true)) }
+}
+
 /// A cell that began elsewhere says so in its record, beside what else a reader must know.
 #[test]
 fn a_record_says_that_its_training_began_elsewhere() {
     let (plan, source) = (Plan::new(Scale::fixture()), drawn(80, 36));
     let resolved = plan.resolve(&cell(), &source).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.checkpoint");
-    let checkpoint =
-        Checkpoint { path, every: Duration::from_secs(300), stop: Arc::new(AtomicBool::new(true)) };
+    let checkpoint = stopping_in(folder.path());
     run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
     let (state, mut notes) = State::read(&checkpoint.path).unwrap();
     let known = notes.insert("machine".to_owned(), "cpu, another processor".to_owned()).unwrap();
@@ -135,9 +140,7 @@ fn a_resumed_cell_says_where_it_began() {
     let (plan, source) = (Plan::new(Scale::fixture()), drawn(80, 36));
     let resolved = plan.resolve(&cell(), &source).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.checkpoint");
-    let checkpoint =
-        Checkpoint { path, every: Duration::from_secs(300), stop: Arc::new(AtomicBool::new(true)) };
+    let checkpoint = stopping_in(folder.path());
     let error = run_with_checkpoint(&resolved, &checkpoint, &mut |_| {}).map(drop).unwrap_err();
     assert_eq!(error.downcast_ref(), Some(&Stopped { epochs: 0, steps: 1 }));
     checkpoint.ensure_belongs_to(&resolved).unwrap();

@@ -13,7 +13,7 @@ use crate::tensor::cpu::{
 const TASK_NUMBERS: usize = 1 << 14;
 /// Channels that are summed together, in registers.
 const LANES: usize = 16;
-/// Numbers that a loop over channels handles at least: loops over few channels would mostly begin and end.
+/// About how many numbers a loop handles at least: loops over few channels would mostly begin and end.
 const LOOP: usize = 256;
 /// Largest number of rows of a task: with more, single-precision sums would lose digits.
 const TASK_ROWS: usize = 256;

@@ -97,23 +97,24 @@ fn other_heads(notes: &BTreeMap<String, String>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+    use skewbench::{
+        backbone::Name::ResNet18,
+        data::Share,
+        experiment::{self, Cell, Init, Plan, Scale, Study},
+        method::Name::SimClr,
+        results::Record,
+        seed::Seed,
+    };
+
     use super::*;
+    use crate::support::{committed, print::captured};
 
-    /// A record of another side and normalisation than usual: both are noted in the file, which is used as it says.
-    #[test]
-    fn an_encoder_says_how_its_images_are_made() {
-        use serde_json::json;
-        use skewbench::{
-            backbone::Name::ResNet18,
-            data::Share,
-            experiment::{self, Cell, Init, Plan, Scale, Study},
-            method::Name::SimClr,
-            seed::Seed,
-        };
-
-        use crate::support::{committed, print::captured};
-        let root = tempfile::tempdir().unwrap();
-        let folder = Folder::open(root.path()).unwrap();
+    /// Writes the weights of a ResNet-18 of width 5 to a folder of results; returns its record, not yet written.
+    fn trained(root: &Path) -> (Folder, Record) {
+        let folder = Folder::open(root).unwrap();
         let mut record = committed::record("table1", "simclr", 0);
         let share = Share::percent(45);
         let cell = Cell { study: Study::Table1, method: SimClr, backbone: ResNet18, share, seed: 0 };
@@ -121,6 +122,14 @@ mod tests {
         let model = experiment::build(&cell, &plan, 1.0, Seed::root(3)).unwrap();
         let weights = folder.write_weights(&record.cell.id, model.parameters(), &BTreeMap::new()).unwrap();
         record.beside = [("weights".to_owned(), weights)].into();
+        (folder, record)
+    }
+
+    /// A record of another side and normalisation than usual: both are noted in the file, which is used as it says.
+    #[test]
+    fn an_encoder_says_how_its_images_are_made() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, mut record) = trained(root.path());
         for (name, value) in [
             ("side", json!(96)),
             ("view1.side", json!(48)),
@@ -162,25 +171,8 @@ mod tests {
     /// Records of schema 1 have other names for the sizes of a network, and state no normalisation.
     #[test]
     fn an_old_record_tells_the_sizes_of_its_network_too() {
-        use serde_json::json;
-        use skewbench::{
-            backbone::Name::ResNet18,
-            data::Share,
-            experiment::{self, Cell, Plan, Scale, Study},
-            method::Name::SimClr,
-            seed::Seed,
-        };
-
-        use crate::support::{committed, print::captured};
         let root = tempfile::tempdir().unwrap();
-        let folder = Folder::open(root.path()).unwrap();
-        let mut record = committed::record("table1", "simclr", 0);
-        let share = Share::percent(45);
-        let cell = Cell { study: Study::Table1, method: SimClr, backbone: ResNet18, share, seed: 0 };
-        let plan = Plan::new(Scale { resnet_width: 5, ..Scale::small() });
-        let model = experiment::build(&cell, &plan, 1.0, Seed::root(3)).unwrap();
-        let weights = folder.write_weights(&record.cell.id, model.parameters(), &BTreeMap::new()).unwrap();
-        record.beside = [("weights".to_owned(), weights)].into();
+        let (folder, mut record) = trained(root.path());
         let values = [
             ("side", json!(96)),
             ("attention_heads", json!(2)),
