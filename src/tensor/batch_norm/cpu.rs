@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, backend::BackendS
 use half::bf16;
 
 use super::{
+    backward::{BackwardArguments, Relu, backward},
     loops::{self, Moments},
     statistics::{Epilogue, Statistics, to_f64_vec},
 };
@@ -35,7 +36,8 @@ pub fn batch_norm(
     };
     let used = Arc::new(OnceLock::new());
     let affine = join(weight, bias)?;
-    let operation = BatchNorm { relu: then.relu, given, used: used.clone() };
+    let has_residual = then.residual.is_some();
+    let operation = BatchNorm { relu: then.relu, has_residual, given, used: used.clone() };
     let input = input.contiguous()?;
     let output = match then.residual {
         Some(residual) => apply(&[&input, &affine, &residual.contiguous()?], operation)?,
@@ -52,6 +54,7 @@ pub fn batch_norm(
 
 struct BatchNorm {
     relu: bool,
+    has_residual: bool,
     given: Option<Moments>,
     used: Arc<OnceLock<Moments>>,
 }
@@ -81,16 +84,20 @@ impl BatchNorm {
     ) -> Result<Gradients> {
         let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
         let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
-        // Without ReLU the output is not read, and may have been freed.
-        let output = if self.relu { output } else { gradient };
+        // If the output is not read, it may have been freed.
+        let output = if self.reads_result() { output } else { gradient };
         let found = with_values::<N, _, _>([input, output, gradient], |[x, y, dy]| {
             with_values::<N::Sum, _, _>([affine], |[affine]| {
-                Ok(loops::backward(loops::BackwardArguments {
+                Ok(backward(BackwardArguments {
                     x,
                     affine,
                     statistics,
                     uses_batch_statistics: self.given.is_none(),
-                    y: self.relu.then_some(y),
+                    relu: match (self.relu, self.has_residual) {
+                        (false, _) => Relu::Absent,
+                        (true, false) => Relu::OfInput,
+                        (true, true) => Relu::OfOutput(y),
+                    },
                     dy,
                     residual: residual.is_some_and(|residual| residual.track_op()),
                 }))
@@ -122,7 +129,7 @@ impl Operation for BatchNorm {
     }
 
     fn reads_result(&self) -> bool {
-        self.relu
+        self.relu && self.has_residual
     }
 
     fn backward(&self, arguments: &[&Tensor], output: &Tensor, gradient: &Tensor) -> Result<Gradients> {

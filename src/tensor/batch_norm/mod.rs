@@ -5,6 +5,7 @@
 //! over all axes but the last (Ioffe & Szegedy 2015). Residual and ReLU are optional. Mean and biased variance are
 //! computed from the batch, or given.
 
+mod backward;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod gpu;

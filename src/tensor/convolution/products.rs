@@ -78,12 +78,14 @@ pub fn backward_stride_one<N: Factor>(
     let image = down * across * inputs;
     let parts = if few {
         let group = windows.batch.div_ceil(GROUPS);
-        let mut parts = vec![N::Sum::ZERO; windows.batch.div_ceil(group) * size * inputs];
+        // SAFETY: every task first writes its own part.
+        let mut parts = unsafe { unwritten(windows.batch.div_ceil(group) * size * inputs) };
         let tasks = parts
             .par_chunks_mut(size * inputs)
             .zip(by_images.par_chunks_mut(group * image))
             .zip(images.par_chunks(group * image));
         tasks.enumerate().for_each(|(index, ((by_weights, by_images), images))| {
+            by_weights.fill(N::Sum::ZERO);
             let lines = lines_within(TASK_NUMBERS, windows);
             let mut rows = Vec::new();
             let chunk = lines * across * inputs;
@@ -128,7 +130,8 @@ pub fn backward<N: Factor>(
 ) -> (Option<Vec<N>>, Vec<N::Sum>) {
     let (size, outputs) = (windows.window_len(), axes.outputs);
     let weights = weights.map(|weights| N::prepare(Matrix::new(weights, outputs, size)));
-    let mut by_images = vec![N::Sum::ZERO; if weights.is_some() { images.len() } else { 0 }];
+    // SAFETY: every task first writes its own images.
+    let mut by_images = unsafe { unwritten(if weights.is_some() { images.len() } else { 0 }) };
     let few = size * outputs <= MANY_WEIGHTS;
     // Number of images that one task scatters onto, one after another.
     let group = if few { windows.batch.div_ceil(GROUPS) } else { 1 };
@@ -156,12 +159,15 @@ impl<N: Factor> BackwardArguments<'_, '_, N> {
     fn share_pixels(&self, group: usize, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.window_len(), windows.output_size());
-        let mut parts = vec![N::Sum::ZERO; groups.len() * size * outputs];
+        // SAFETY: every task first writes its own part.
+        let mut parts = unsafe { unwritten(groups.len() * size * outputs) };
         let tasks = parts
             .par_chunks_mut(size * outputs)
             .zip(groups)
             .zip(self.gradient.par_chunks(group * down * across * outputs));
         tasks.enumerate().for_each(|(index, ((by_weights, by_images), gradient))| {
+            by_weights.fill(N::Sum::ZERO);
+            by_images.fill(N::Sum::ZERO);
             let lines = lines_within(TASK_NUMBERS, windows);
             let (mut rows, mut by_rows) = (Vec::new(), Vec::new());
             for (step, gradient) in gradient.chunks(lines * across * outputs).enumerate() {
@@ -203,6 +209,7 @@ impl<N: Factor> BackwardArguments<'_, '_, N> {
                 let rows = by_rows.par_chunks(down * across * size);
                 rows.zip(groups).enumerate().for_each(|(index, (rows, by_image))| {
                     let image = first + index;
+                    by_image.fill(N::Sum::ZERO);
                     windows.scatter(rows, image * down..(image + 1) * down, image, by_image);
                 });
             }

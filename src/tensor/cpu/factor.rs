@@ -4,12 +4,14 @@
 //! Independent of tensors.
 
 use half::bf16;
+use rayon::prelude::*;
 
 use super::{
     matrix,
     operands::{Matrix, Output, Write},
     pairs::{self, Left, Strips},
-    storage::{Number, Real},
+    storage::{Number, Real, unwritten},
+    vector::vectorised,
 };
 
 /// Whether rayon's threads share a product.
@@ -95,6 +97,8 @@ impl<T: Real> Factor for T {
     }
 }
 
+/// Number of elements that one thread rounds at a time (ours).
+const PIECE: usize = 1 << 16;
 /// Steps of a product of two matrices that are packed at once (ours; bounds memory).
 const STEPS: usize = 1024;
 
@@ -135,7 +139,15 @@ impl Factor for bf16 {
     }
 
     fn narrow_all(numbers: Vec<f32>) -> Vec<Self> {
-        numbers.into_iter().map(Self::narrow).collect()
+        // SAFETY: every number is written.
+        let mut narrow: Vec<Self> = unsafe { unwritten(numbers.len()) };
+        narrow.par_chunks_mut(PIECE).zip(numbers.par_chunks(PIECE)).for_each(|(narrow, numbers)| {
+            vectorised(
+                #[inline(always)]
+                || narrow.iter_mut().zip(numbers).for_each(|(narrow, &x)| *narrow = Self::narrow(x)),
+            );
+        });
+        narrow
     }
 }
 

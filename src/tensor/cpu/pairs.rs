@@ -308,6 +308,7 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
     /// and pairs during the call.
     unsafe fn piece(&self, blocks: Range<usize>, strips: Range<usize>) {
         let Self { left, right, .. } = *self;
+        let mut sums = [[[0.0; STRIP]; 2]; ROWS];
         for pair in strips {
             let first = right.strip(2 * pair);
             let columns = (right.columns - 2 * pair * STRIP).min(2 * STRIP);
@@ -315,7 +316,6 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
             for block in blocks.clone() {
                 let (start, end) = block_rows(block, left.rows());
                 let (numbers, row_stride, pair_stride) = left.block(block, start);
-                let mut sums = [[[0.0; STRIP]; 2]; ROWS];
                 let task = Block { left: numbers, row_stride, pair_stride, right: [first, second] };
                 // SAFETY: the left matrix has these rows, with as many pairs as strips have words.
                 unsafe { task.multiply(&mut sums[..end - start]) };

@@ -54,6 +54,11 @@ unsafe impl Plain for u32 {
     const UNWRITTEN: Self = Self::MAX;
 }
 
+// SAFETY: as above.
+unsafe impl Plain for u8 {
+    const UNWRITTEN: Self = Self::MAX;
+}
+
 /// Implements number types whose sums have the same type.
 macro_rules! sums_are_of_itself {
     ($($number:ty)*) => {

@@ -12,6 +12,21 @@ pub fn vectorised<R>(kernel: impl FnMut() -> R) -> R {
     Arch::new().dispatch(Inlined(kernel))
 }
 
+/// Asks for numbers that will be read soon: the machine itself foresees only runs, not tiles of an image. Does nothing
+/// on machines without such an instruction, and never reads: `start` may point anywhere.
+#[inline(always)]
+pub fn prefetch<T>(start: *const T, count: usize) {
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..count * size_of::<T>()).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the instruction has no effect but on caches, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(offset)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, count, LINE);
+}
+
 /// Calls the closure as `FnMut`: as `FnOnce` it goes through a shim that is not always inlined.
 struct Inlined<F>(F);
 

@@ -21,6 +21,7 @@ use candle_core::{
 use super::{
     gradients,
     operation::{Gradients, Operation, node},
+    pair::sum_gradients,
 };
 
 /// Maps (arguments, result, gradient with respect to the result) to gradients with respect to the arguments.
@@ -202,7 +203,7 @@ impl BackwardPass<'_> {
 
     fn add(&mut self, id: TensorId, gradient: Tensor) -> Result<()> {
         let sum = match self.gradients.remove(&id) {
-            Some(other) => (other + gradient)?,
+            Some(other) => sum_gradients(&other, &gradient)?,
             None => gradient,
         };
         self.gradients.insert(id, sum);

@@ -9,6 +9,8 @@ use std::{cell::RefCell, collections::HashMap};
 
 use candle_core::{Result, Tensor, TensorId, backprop::GradStore};
 
+use super::pair::sum_gradients;
+
 thread_local! {
     /// Gradients handed over in the backward pass that runs on this thread; `None` if no pass is running.
     static BESIDE: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
@@ -34,7 +36,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     for (id, gradient) in BESIDE.take().unwrap_or_default() {
         // Candle's own operations may have used the same variable.
         let gradient = match gradients.get_id(id) {
-            Some(other) => (other + gradient)?,
+            Some(other) => sum_gradients(other, &gradient)?,
             None => gradient,
         };
         gradients.insert_id(id, gradient);
@@ -66,7 +68,7 @@ pub(in crate::tensor) fn put_aside(of: TensorId, gradient: Tensor) -> Result<()>
     BESIDE.with_borrow_mut(|beside| {
         let Some(beside) = beside else { return Ok(()) };
         let sum = match beside.remove(&of) {
-            Some(other) => (other + gradient)?,
+            Some(other) => sum_gradients(&other, &gradient)?,
             None => gradient,
         };
         beside.insert(of, sum);

@@ -21,7 +21,7 @@ use crate::tensor::{
 
 /// Like [`crate::tensor::max_pool`].
 pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
-    apply(&[&images.contiguous()?], MaxPool { pool, winners: OnceLock::new() })
+    apply(&[&images.contiguous()?], MaxPool { pool, found: OnceLock::new() })
 }
 
 /// Sizes of images and of the output.
@@ -45,9 +45,29 @@ impl Sizes {
 
 struct MaxPool {
     pool: Pool,
-    /// For every output number, the index of its maximum within the window, in reading order.
-    winners: OnceLock<Vec<u8>>,
+    /// What the forward pass leaves for the backward pass.
+    found: OnceLock<Found>,
 }
+
+struct Found {
+    sizes: Sizes,
+    /// For every output number, the index of its maximum within the window, in reading order.
+    winners: Vec<u8>,
+}
+
+/// Number of channels that are handled together, in registers.
+const LANES: usize = 16;
+
+/// A pixel that a window covers, or a window that covers a pixel: where its channels start, and its place in the
+/// window, in reading order.
+#[derive(Clone, Copy, Default)]
+struct Cover {
+    start: usize,
+    place: u32,
+}
+
+/// Largest number of pixels in a window.
+const MOST: usize = 15 * 15;
 
 impl MaxPool {
     fn forward<T: Number>(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -55,9 +75,9 @@ impl MaxPool {
         let Sizes { batch, height, width, channels, down, across } = sizes;
         let images = values::<T>(storage, layout)?;
         let (image, line) = (height * width * channels, across * channels);
-        // SAFETY: a window's first pixel is written, and every window has one: the padding is less than the kernel.
-        let mut out = unsafe { unwritten(batch * down * line) };
-        let mut winners = vec![0_u8; out.len()];
+        // SAFETY: `line` writes every number.
+        let (mut out, mut winners) =
+            unsafe { (unwritten(batch * down * line), unwritten::<u8>(batch * down * line)) };
         let lines = out.par_chunks_mut(line).zip(winners.par_chunks_mut(line));
         lines.enumerate().for_each(|(index, (out, winners))| {
             let image = &images[index / down * image..][..image];
@@ -66,8 +86,8 @@ impl MaxPool {
                 || self.line(sizes, image, index % down, out, winners),
             );
         });
-        // An operation is applied once; a second forward pass would find the same winners.
-        let _ = self.winners.set(winners);
+        // An operation is applied once; a second forward pass would find the same.
+        let _ = self.found.set(Found { sizes, winners });
         Ok((T::to_cpu_storage_owned(out), (batch, down, across, channels).into()))
     }
 
@@ -77,40 +97,36 @@ impl MaxPool {
     fn line<T: Number>(&self, sizes: Sizes, image: &[T], down: usize, out: &mut [T], winners: &mut [u8]) {
         let Pool { kernel, stride, padding } = self.pool;
         let Sizes { height, width, channels, .. } = sizes;
+        // Which of the kernel's places lie inside an axis of `length` pixels, for the window at `place`.
+        let inside = |place: usize, length: usize| {
+            padding.saturating_sub(place * stride)..(length + padding - place * stride).min(kernel)
+        };
+        let rows = inside(down, height);
+        let mut covers = [Cover::default(); MOST];
         let pixels = out.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
         for (column, (best, winners)) in pixels.enumerate() {
-            let mut first = true;
-            // Counted in two loops: divisions would take longer than the comparisons.
-            for window_row in 0..kernel {
-                let Some(row) = (down * stride + window_row).checked_sub(padding) else { continue };
-                if row >= height {
-                    continue;
+            let mut count = 0;
+            for window_row in rows.clone() {
+                for window_column in inside(column, width) {
+                    let row = down * stride + window_row - padding;
+                    let pixel = row * width + column * stride + window_column - padding;
+                    let place = (window_row * kernel + window_column) as u32;
+                    covers[count] = Cover { start: pixel * channels, place };
+                    count += 1;
                 }
-                for window_column in 0..kernel {
-                    let place = (window_row * kernel + window_column) as u8;
-                    let Some(column) = (column * stride + window_column).checked_sub(padding) else {
-                        continue;
-                    };
-                    if column >= width {
-                        continue;
-                    }
-                    let pixel = &image[(row * width + column) * channels..][..channels];
-                    if first {
-                        best.copy_from_slice(pixel);
-                        winners.fill(place);
-                        first = false;
-                        continue;
-                    }
-                    keep_larger(best, winners, pixel, place);
-                }
+            }
+            let groups = best.chunks_mut(LANES).zip(winners.chunks_mut(LANES));
+            for (group, (best, winners)) in groups.enumerate() {
+                largest(image, &covers[..count], group * LANES, best, winners);
             }
         }
     }
 
-    fn gradient<T: Number>(&self, images: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let sizes = Sizes::new(self.pool, images.shape())?;
-        let Sizes { batch, height, width, channels, down, across } = sizes;
-        let Some(winners) = self.winners.get() else { bail!("max pool: backward before forward") };
+    fn gradient<T: Number>(&self, gradient: &Tensor) -> Result<Tensor> {
+        let Some(Found { sizes, winners }) = self.found.get() else {
+            bail!("max pool: backward before forward")
+        };
+        let Sizes { batch, height, width, channels, down, across } = *sizes;
         let (image, pooled) = (height * width * channels, down * across * channels);
         // SAFETY: `image` writes every pixel.
         let mut by_images: Vec<T> = unsafe { unwritten(batch * image) };
@@ -119,12 +135,12 @@ impl MaxPool {
             by_images.par_chunks_mut(image).zip(given).for_each(|(by_image, (gradient, winners))| {
                 vectorised(
                     #[inline(always)]
-                    || self.image(sizes, gradient, winners, by_image),
+                    || self.image(*sizes, gradient, winners, by_image),
                 );
             });
             Ok(())
         })?;
-        Ok(constant(by_images, images.shape()))
+        Ok(constant(by_images, (batch, height, width, channels)))
     }
 
     /// Writes the gradient with respect to an image: each pixel gets the sum over the windows in which it is the
@@ -140,52 +156,99 @@ impl MaxPool {
         // The same for every row: divisions would take longer than the sums.
         let columns: Vec<_> =
             (padding..padding + width).map(|column| (column, over(column, across))).collect();
+        let mut covers = [Cover::default(); MOST];
         for (row, by_line) in (padding..).zip(by_image.chunks_exact_mut(width * channels)) {
             let window_rows = over(row, down);
             for ((column, window_columns), by_pixel) in columns.iter().zip(by_line.chunks_exact_mut(channels))
             {
-                for (group, by) in by_pixel.chunks_mut(LANES).enumerate() {
-                    let mut sums = [T::Sum::ZERO; LANES];
-                    for window_row in window_rows.clone() {
-                        for window_column in window_columns.clone() {
-                            let place =
-                                (row - window_row * stride) * kernel + column - window_column * stride;
-                            let start = (window_row * across + window_column) * channels + group * LANES;
-                            let (gradient, winners) = (&gradient[start..], &winners[start..]);
-                            match (gradient.first_chunk::<LANES>(), winners.first_chunk::<LANES>()) {
-                                (Some(gradient), Some(winners)) => {
-                                    add_won(&mut sums, gradient, winners, place as u8);
-                                }
-                                _ => add_won(&mut sums, gradient, winners, place as u8),
-                            }
-                        }
+                let mut count = 0;
+                for window_row in window_rows.clone() {
+                    for window_column in window_columns.clone() {
+                        let place = (row - window_row * stride) * kernel + column - window_column * stride;
+                        let start = (window_row * across + window_column) * channels;
+                        covers[count] = Cover { start, place: place as u32 };
+                        count += 1;
                     }
-                    by.iter_mut().zip(sums).for_each(|(by, sum)| *by = T::narrow(sum));
+                }
+                for (group, by) in by_pixel.chunks_mut(LANES).enumerate() {
+                    sum_won(gradient, winners, &covers[..count], group * LANES, by);
                 }
             }
         }
     }
 }
 
-/// Replaces the maxima so far that are smaller than a pixel's numbers, which lies at `place` of the window.
+/// Finds the largest of the covered pixels' numbers, for at most sixteen channels from `first` on.
 #[inline(always)]
-fn keep_larger<T: Number>(best: &mut [T], winners: &mut [u8], pixel: &[T], place: u8) {
-    for ((best, winner), &x) in best.iter_mut().zip(winners).zip(pixel) {
-        #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
-        let wins = x.widen() > best.widen() || x != x;
-        *best = if wins { x } else { *best };
-        *winner = if wins { place } else { *winner };
+fn largest<T: Number>(image: &[T], covers: &[Cover], first: usize, best: &mut [T], winners: &mut [u8]) {
+    let mut largest = [T::Sum::ZERO; LANES];
+    // As wide as the numbers, so that both are chosen by the same vector instructions.
+    let mut places = [0_u32; LANES];
+    let count = best.len();
+    for (index, cover) in covers.iter().enumerate() {
+        let numbers = &image[cover.start + first..];
+        let mut pixel = [T::Sum::ZERO; LANES];
+        match (count == LANES, numbers.first_chunk::<LANES>()) {
+            (true, Some(numbers)) => pixel.iter_mut().zip(numbers).for_each(|(x, from)| *x = from.widen()),
+            _ => pixel.iter_mut().zip(&numbers[..count]).for_each(|(x, from)| *x = from.widen()),
+        }
+        if index == 0 {
+            (largest, places) = (pixel, [cover.place; LANES]);
+            continue;
+        }
+        for lane in 0..LANES {
+            let x = pixel[lane];
+            #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
+            let wins = (x > largest[lane]) | (x != x);
+            largest[lane] = if wins { x } else { largest[lane] };
+            // As arithmetic: for a choice, the compiler takes the lanes one by one.
+            let mask = u32::from(wins).wrapping_neg();
+            places[lane] = cover.place & mask | places[lane] & !mask;
+        }
+    }
+    match (best.first_chunk_mut::<LANES>(), winners.first_chunk_mut::<LANES>()) {
+        (Some(best), Some(winners)) => {
+            let (best, winners): (&mut [T; LANES], &mut [u8; LANES]) = (best, winners);
+            write_lanes(best, winners, &largest, &places);
+        }
+        _ => write_lanes(best, winners, &largest, &places),
     }
 }
 
-/// Number of channels that are summed together.
-const LANES: usize = 16;
+#[inline(always)]
+fn write_lanes<T: Number>(
+    best: &mut [T],
+    winners: &mut [u8],
+    largest: &[T::Sum; LANES],
+    places: &[u32; LANES],
+) {
+    best.iter_mut().zip(largest).for_each(|(best, &x)| *best = T::narrow(x));
+    winners.iter_mut().zip(places).for_each(|(winner, &place)| *winner = place as u8);
+}
+
+/// Sums the gradients of those windows whose maximum is the pixel that they cover, for at most sixteen channels
+/// from `first` on.
+#[inline(always)]
+fn sum_won<T: Number>(gradient: &[T], winners: &[u8], covers: &[Cover], first: usize, by: &mut [T]) {
+    let mut sums = [T::Sum::ZERO; LANES];
+    for &Cover { start, place } in covers {
+        let (gradient, winners) = (&gradient[start + first..], &winners[start + first..]);
+        match (gradient.first_chunk::<LANES>(), winners.first_chunk::<LANES>()) {
+            (Some(gradient), Some(winners)) => add_won(&mut sums, gradient, winners, place),
+            _ => add_won(&mut sums, gradient, winners, place),
+        }
+    }
+    match by.first_chunk_mut::<LANES>() {
+        Some(by) => by.iter_mut().zip(&sums).for_each(|(by, &sum)| *by = T::narrow(sum)),
+        None => by.iter_mut().zip(&sums).for_each(|(by, &sum)| *by = T::narrow(sum)),
+    }
+}
 
 /// Adds a window's gradient in those channels whose maximum is at `place`.
 #[inline(always)]
-fn add_won<T: Number>(sums: &mut [T::Sum; LANES], gradient: &[T], winners: &[u8], place: u8) {
+fn add_won<T: Number>(sums: &mut [T::Sum; LANES], gradient: &[T], winners: &[u8], place: u32) {
     for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {
-        *sum += if winner == place { gradient.widen() } else { T::Sum::ZERO };
+        *sum += if u32::from(winner) == place { gradient.widen() } else { T::Sum::ZERO };
     }
 }
 
@@ -202,11 +265,15 @@ impl Operation for MaxPool {
         }
     }
 
-    fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+    fn reads(&self, _: usize) -> bool {
+        false
+    }
+
+    fn backward(&self, _: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         let by = match gradient.dtype() {
-            DType::BF16 => self.gradient::<bf16>(arguments[0], gradient)?,
-            DType::F32 => self.gradient::<f32>(arguments[0], gradient)?,
-            DType::F64 => self.gradient::<f64>(arguments[0], gradient)?,
+            DType::BF16 => self.gradient::<bf16>(gradient)?,
+            DType::F32 => self.gradient::<f32>(gradient)?,
+            DType::F64 => self.gradient::<f64>(gradient)?,
             other => return unsupported(Self::NAME, other),
         };
         Ok(vec![Some(by)])

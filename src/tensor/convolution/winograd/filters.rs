@@ -1,7 +1,9 @@
 //! The transforms of weights (out, in, 3, 3) and of their gradients. Independent of images.
 
 use super::{
+    SUMS_OF_PLACE,
     lanes::Lanes,
+    place_len,
     scheme::{Scheme, along_both},
 };
 use crate::tensor::cpu::{
@@ -45,6 +47,8 @@ impl<'a, T: Real> Filters<'a, T> {
         let count = STRIP.min(channels - strip * STRIP);
         assert!(count <= STRIP, "the compiler drops checks of lanes");
         let weights = &weights[strip * STRIP * lane..];
+        let (packed, _) = packed.as_chunks_mut::<STRIP>();
+        let apart = place_len(steps) / STRIP;
         vectorised(
             #[inline(always)]
             || {
@@ -75,7 +79,7 @@ impl<'a, T: Real> Filters<'a, T> {
                             |axis| S::weights(axis),
                             #[inline(always)]
                             |row, column, lanes| {
-                                lanes.store(&mut packed[((row * S::IN + column) * steps + index) * STRIP..]);
+                                packed[(row * S::IN + column) * apart + index] = lanes.into_array();
                             },
                         );
                     }
@@ -88,7 +92,7 @@ impl<'a, T: Real> Filters<'a, T> {
 /// Adds G^T v G to the gradients of up to two strips of outputs, for the sixteen inputs beginning with `first`.
 ///
 /// `gradients` (outputs, inputs, 3, 3) holds these outputs with all their inputs; `values` v are (place, 16 inputs,
-/// 32 outputs).
+/// 32 outputs), with a gap after each place.
 pub fn accumulate_gradient<S: Scheme, T: Real>(
     values: &[T],
     first: usize,
@@ -108,7 +112,7 @@ pub fn accumulate_gradient<S: Scheme, T: Real>(
                         #[inline(always)]
                         |down, across| {
                             let place = down * S::IN + across;
-                            Lanes::load(&values[((place * STRIP + row) * 2 + strip) * STRIP..])
+                            Lanes::load(&values[place * SUMS_OF_PLACE + (row * 2 + strip) * STRIP..])
                         },
                         #[inline(always)]
                         |axis| S::weights_gradient(axis),

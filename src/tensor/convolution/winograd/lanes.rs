@@ -39,10 +39,9 @@ impl<T: Real> Lanes<T> {
         lanes
     }
 
-    /// Stores into the first sixteen of `numbers`.
     #[inline(always)]
-    pub fn store(self, numbers: &mut [T]) {
-        *numbers.first_chunk_mut().expect("sixteen numbers") = self.0;
+    pub fn into_array(self) -> [T; STRIP] {
+        self.0
     }
 
     /// Rounds and stores into all of `numbers`, at most sixteen.

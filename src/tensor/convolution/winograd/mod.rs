@@ -21,7 +21,7 @@ pub use filters::Filters;
 use filters::accumulate_gradient;
 use rayon::prelude::*;
 use scheme::{FourOutputs, Scheme, TwoOutputs};
-use tiles::{Layout, Tiles};
+use tiles::{GAP, Layout, Tiles};
 
 use crate::tensor::cpu::{
     operands::{Matrix, Output},
@@ -46,6 +46,14 @@ const SHARED_NUMBERS: usize = 1 << 22;
 const GROUPS: usize = 8;
 /// Columns of a product: two strips.
 const PAIR: usize = 2 * STRIP;
+
+/// Sums of a place for one strip of inputs and a pair of strips of outputs, and a gap.
+const SUMS_OF_PLACE: usize = STRIP * PAIR + GAP;
+
+/// Returns the number of values of a place in a strip of transformed filters, gap included.
+fn place_len(steps: usize) -> usize {
+    steps * STRIP + GAP
+}
 
 /// Returns whether this module supports a convolution.
 pub fn supports(windows: &Windows, outputs: usize) -> bool {
@@ -124,12 +132,12 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 impl<S: Scheme, N: Number> Products<'_, S, N> {
     /// Returns the number of values in a strip of transformed filters.
     fn strip_len(&self) -> usize {
-        Tiles::<S>::PLACES * self.filters.steps * STRIP
+        Tiles::<S>::PLACES * place_len(self.filters.steps)
     }
 
     /// Returns the number of values in a transformed block.
     fn values_len(&self, block: &Range<usize>) -> usize {
-        Tiles::<S>::PLACES * block.len() * self.filters.steps.next_multiple_of(STRIP)
+        Tiles::<S>::PLACES * Layout::rows(block.len(), self.filters.steps).place
     }
 
     /// Transforms a block of the images; writes every value.
@@ -216,13 +224,14 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
         let layout = Layout::rows(rows, strips * STRIP);
         // SAFETY: products write every number.
         unsafe { resize_unwritten(products, places * layout.place) };
-        let padded = steps.next_multiple_of(STRIP);
-        let values = values.chunks_exact(rows * padded);
+        let of_values = Layout::rows(rows, steps);
+        let values = values.chunks_exact(of_values.place);
         for (place, (values, products)) in values.zip(products.chunks_exact_mut(layout.place)).enumerate() {
-            let strip = place * steps * STRIP..(place + 1) * steps * STRIP;
+            let start = place * place_len(steps);
+            let strip = start..start + steps * STRIP;
             multiply_strips(
-                Output::new(products, rows, strips * STRIP),
-                Matrix::part(values, rows, steps, padded),
+                Output::new(&mut products[..rows * layout.tile], rows, layout.tile),
+                Matrix::part(values, rows, steps, of_values.tile),
                 &first[strip.clone()],
                 if strips == 2 { &second[strip] } else { &[] },
                 false,
@@ -264,8 +273,8 @@ struct Correlation<'a, S, N> {
 
 impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     const PLACES: usize = Tiles::<S>::PLACES;
-    /// Number of sums for one strip of inputs and a pair of strips of outputs.
-    const SUMS: usize = Self::PLACES * STRIP * PAIR;
+    /// Number of sums for one strip of inputs and a pair of strips of outputs, gaps included.
+    const SUMS: usize = Self::PLACES * SUMS_OF_PLACE;
 
     /// Returns the numbers of strips of inputs and of outputs.
     fn strip_counts(&self) -> [usize; 2] {
@@ -291,14 +300,16 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
 
     /// Adds a block's products of a strip of inputs and one or two strips of outputs to `sums`.
     fn add(count: usize, values: &[N::Sum], gradients: &[N::Sum], sums: &mut [N::Sum]) {
-        let strip = count * STRIP;
-        let (first, second) = gradients.split_at(Self::PLACES * strip);
+        let (strip, apart) = (count * STRIP, Layout::strips(count, Self::PLACES).place);
+        let (first, second) = gradients.split_at(Self::PLACES * apart);
         let columns = if second.is_empty() { STRIP } else { PAIR };
-        let places = values.chunks_exact(strip).zip(first.chunks_exact(strip));
-        for (place, ((values, first), sums)) in places.zip(sums.chunks_exact_mut(STRIP * PAIR)).enumerate() {
-            let second = second.get(place * strip..(place + 1) * strip).unwrap_or(&[]);
-            let left = Matrix::new(values, count, STRIP).transposed();
-            multiply_strips(Output::part(sums, STRIP, columns, PAIR), left, first, second, true);
+        let places = values.chunks_exact(apart).zip(first.chunks_exact(apart));
+        for (place, ((values, first), sums)) in places.zip(sums.chunks_exact_mut(SUMS_OF_PLACE)).enumerate() {
+            let first = &first[..strip];
+            let second = second.get(place * apart..place * apart + strip).unwrap_or(&[]);
+            let left = Matrix::new(&values[..strip], count, STRIP).transposed();
+            let out = Output::part(&mut sums[..STRIP * PAIR], STRIP, columns, PAIR);
+            multiply_strips(out, left, first, second, true);
         }
     }
 
@@ -308,12 +319,14 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         let [groups, strips] = self.strip_counts();
         let pairs = self.outputs.div_ceil(PAIR);
         let (count, blocks) = (self.tiles.count(), self.tiles.count().div_ceil(TILES));
-        let mut parts = vec![N::Sum::ZERO; GROUPS * pairs * groups * Self::SUMS];
+        // SAFETY: every task first writes its own part.
+        let mut parts = unsafe { unwritten(GROUPS * pairs * groups * Self::SUMS) };
         parts.par_chunks_mut(pairs * groups * Self::SUMS).enumerate().for_each(|(part, all)| {
+            all.fill(N::Sum::ZERO);
             let (mut values, mut gradients) = (Vec::new(), Vec::new());
             for index in part * blocks / GROUPS..(part + 1) * blocks / GROUPS {
                 let block = index * TILES..count.min((index + 1) * TILES);
-                let strip = Self::PLACES * block.len() * STRIP;
+                let strip = Layout::strips(block.len(), Self::PLACES).group;
                 // SAFETY: the transforms write every value.
                 unsafe {
                     resize_unwritten(&mut values, groups * strip);
@@ -329,8 +342,10 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
                 }
             }
         });
-        let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];
+        // SAFETY: every task first writes its own weights.
+        let mut by_weights = unsafe { unwritten(self.outputs * self.inputs * 9) };
         by_weights.par_chunks_mut(self.pair_len()).enumerate().for_each(|(pair, by_weights)| {
+            by_weights.fill(N::Sum::ZERO);
             let mut total = vec![N::Sum::ZERO; Self::SUMS];
             for group in 0..groups {
                 total.fill(N::Sum::ZERO);
@@ -348,12 +363,16 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     /// read the same blocks.
     fn share_channels(&self) -> Vec<N::Sum> {
         let [groups, strips] = self.strip_counts();
-        let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];
+        // SAFETY: every task first writes its own weights.
+        let mut by_weights = unsafe { unwritten(self.outputs * self.inputs * 9) };
+        if self.tiles.count() == 0 {
+            by_weights.fill(N::Sum::ZERO);
+        }
         let together = (SHARED_NUMBERS / (Self::PLACES * STRIP * (groups + strips))).max(1);
         let (mut values, mut gradients) = (Vec::new(), Vec::new());
         for start in (0..self.tiles.count()).step_by(together) {
             let block = start..self.tiles.count().min(start + together);
-            let strip = Self::PLACES * block.len() * STRIP;
+            let strip = Layout::strips(block.len(), Self::PLACES).group;
             // SAFETY: the transforms write every value.
             unsafe {
                 resize_unwritten(&mut values, groups * strip);
@@ -366,6 +385,9 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
             by_weights.par_chunks_mut(self.pair_len()).zip(gradients.par_chunks(2 * strip)).for_each_init(
                 || vec![N::Sum::ZERO; Self::SUMS],
                 |sums, (by_weights, gradients)| {
+                    if start == 0 {
+                        by_weights.fill(N::Sum::ZERO);
+                    }
                     for (group, values) in values.chunks_exact(strip).enumerate() {
                         sums.fill(N::Sum::ZERO);
                         Self::add(block.len(), values, gradients, sums);

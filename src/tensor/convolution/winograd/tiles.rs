@@ -9,7 +9,15 @@ use super::{
     lanes::Lanes,
     scheme::{Axis, Scheme, along_both},
 };
-use crate::tensor::cpu::{patches::Windows, storage::Number, strips::STRIP, vector::vectorised};
+use crate::tensor::cpu::{
+    patches::Windows,
+    storage::Number,
+    strips::STRIP,
+    vector::{prefetch, vectorised},
+};
+
+/// Columns that neighbouring tiles of an input share.
+const OVERLAP: usize = 2;
 
 /// The positions of the tiles of a 3 x 3 convolution with stride 1.
 pub struct Tiles<S> {
@@ -46,16 +54,21 @@ pub struct Layout {
     pub tile: usize,
 }
 
+/// Numbers between the values of one place and the next, which are not used: a tile's values are written to all places
+/// in turn, and at distances of whole powers of two they would drive each other out of the caches.
+pub const GAP: usize = STRIP;
+
 impl Layout {
     /// A matrix (tiles x channels) for each place.
     pub fn rows(tiles: usize, channels: usize) -> Self {
         let padded = channels.next_multiple_of(STRIP);
-        Self { place: tiles * padded, group: STRIP, tile: padded }
+        Self { place: tiles * padded + GAP, group: STRIP, tile: padded }
     }
 
     /// For each group of sixteen channels and each place, a strip (tiles x 16).
     pub fn strips(tiles: usize, places: usize) -> Self {
-        Self { place: tiles * STRIP, group: places * tiles * STRIP, tile: STRIP }
+        let place = tiles * STRIP + GAP;
+        Self { place, group: places * place, tile: STRIP }
     }
 }
 
@@ -90,6 +103,7 @@ impl<S: Scheme> Tiles<S> {
             || {
                 for (index, tile) in block.clone().enumerate() {
                     let place = self.place(tile, padding, S::IN);
+                    map.prefetch(images, self.place(tile + 1, padding, S::IN), groups.clone());
                     for group in groups.clone() {
                         let start = (group - groups.start) * layout.group + index * layout.tile;
                         map.read(
@@ -122,6 +136,7 @@ impl<S: Scheme> Tiles<S> {
             || {
                 for (index, tile) in block.clone().enumerate() {
                     let place = self.place(tile, (0, 0), S::OUT);
+                    map.prefetch(gradient, self.place(tile + 1, (0, 0), S::OUT), groups.clone());
                     for group in groups.clone() {
                         let start = (group - groups.start) * layout.group + index * layout.tile;
                         map.read(
@@ -192,6 +207,20 @@ impl<S: Scheme> Tiles<S> {
 }
 
 impl Map {
+    /// Asks for some groups of channels of the pixels at a place, except its first columns, which are those of the
+    /// place before.
+    #[inline(always)]
+    fn prefetch<N>(&self, images: &[N], place: Place, groups: Range<usize>) {
+        let pixel = (place.image * self.height) as isize;
+        for row in 0..place.side as isize {
+            for column in OVERLAP.min(place.side - 1)..place.side {
+                let pixel = (pixel + place.top + row) * self.width as isize + place.left + column as isize;
+                let start = pixel * self.channels as isize + (groups.start * STRIP) as isize;
+                prefetch(images.as_ptr().wrapping_offset(start), groups.len() * STRIP);
+            }
+        }
+    }
+
     /// Transforms sixteen channels of the pixels at a place, with zeros outside, to `side` x `side` values that are
     /// `distance` apart.
     #[inline(always)]
@@ -205,6 +234,7 @@ impl Map {
     ) {
         let Self { height, width, channels } = *self;
         let image = &images[place.image * height * width * channels..][..height * width * channels];
+        let (values, distance) = (values.as_chunks_mut::<STRIP>().0, distance / STRIP);
         let (top, left) = (place.top, place.left);
         let within = |start: isize, length: usize| start >= 0 && start as usize + place.side <= length;
         if within(top, height) && within(left, width) && channel + STRIP <= channels {
@@ -216,7 +246,7 @@ impl Map {
                 |row, column| Lanes::load(&image[(row * width + column) * channels..]),
                 transform,
                 #[inline(always)]
-                |row, column, lanes| lanes.store(&mut values[(row * side + column) * distance..]),
+                |row, column, lanes| values[(row * side + column) * distance] = lanes.into_array(),
             );
             return;
         }
@@ -234,7 +264,7 @@ impl Map {
             },
             transform,
             #[inline(always)]
-            |row, column, lanes| lanes.store(&mut values[(row * side + column) * distance..]),
+            |row, column, lanes| values[(row * side + column) * distance] = lanes.into_array(),
         );
     }
 
@@ -255,11 +285,12 @@ impl Map {
         let Self { height, width, channels } = *self;
         let (top, left) = (place.top as usize, place.left as usize);
         let count = STRIP.min(channels - channel);
+        let (values, distance) = (values.as_chunks::<STRIP>().0, distance / STRIP);
         along_both(
             side,
             place.side,
             #[inline(always)]
-            |row, column| Lanes::load(&values[(row * side + column) * distance..]),
+            |row, column| Lanes::load(&values[(row * side + column) * distance]),
             transform,
             #[inline(always)]
             |row, column, lanes| {
