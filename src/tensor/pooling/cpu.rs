@@ -55,8 +55,9 @@ struct Found {
     winners: Vec<u8>,
 }
 
-/// Number of channels that are handled together, in registers.
-const LANES: usize = 16;
+/// Largest number of channels that are handled together. Loops over them are written for any number: if the compiler
+/// knows it, it takes the channels one by one.
+const GROUP: usize = 64;
 
 /// A pixel that a window covers, or a window that covers a pixel: where its channels start, and its place in the
 /// window, in reading order.
@@ -115,9 +116,9 @@ impl MaxPool {
                     count += 1;
                 }
             }
-            let groups = best.chunks_mut(LANES).zip(winners.chunks_mut(LANES));
+            let groups = best.chunks_mut(GROUP).zip(winners.chunks_mut(GROUP));
             for (group, (best, winners)) in groups.enumerate() {
-                largest(image, &covers[..count], group * LANES, best, winners);
+                largest(image, &covers[..count], group * GROUP, best, winners);
             }
         }
     }
@@ -170,86 +171,57 @@ impl MaxPool {
                         count += 1;
                     }
                 }
-                for (group, by) in by_pixel.chunks_mut(LANES).enumerate() {
-                    sum_won(gradient, winners, &covers[..count], group * LANES, by);
+                for (group, by) in by_pixel.chunks_mut(GROUP).enumerate() {
+                    sum_won(gradient, winners, &covers[..count], group * GROUP, by);
                 }
             }
         }
     }
 }
 
-/// Finds the largest of the covered pixels' numbers, for at most sixteen channels from `first` on.
+/// Finds the largest of the covered pixels' numbers, for as many channels from `first` on as `best` has.
 #[inline(always)]
 fn largest<T: Number>(image: &[T], covers: &[Cover], first: usize, best: &mut [T], winners: &mut [u8]) {
-    let mut largest = [T::Sum::ZERO; LANES];
-    // As wide as the numbers, so that both are chosen by the same vector instructions.
-    let mut places = [0_u32; LANES];
     let count = best.len();
+    let mut largest = [T::Sum::ZERO; GROUP];
+    // As wide as the numbers, so that both are chosen by the same vector instructions.
+    let mut places = [0_u32; GROUP];
+    let (largest, places) = (&mut largest[..count], &mut places[..count]);
     for (index, cover) in covers.iter().enumerate() {
-        let numbers = &image[cover.start + first..];
-        let mut pixel = [T::Sum::ZERO; LANES];
-        match (count == LANES, numbers.first_chunk::<LANES>()) {
-            (true, Some(numbers)) => pixel.iter_mut().zip(numbers).for_each(|(x, from)| *x = from.widen()),
-            _ => pixel.iter_mut().zip(&numbers[..count]).for_each(|(x, from)| *x = from.widen()),
-        }
+        let pixel = &image[cover.start + first..][..count];
         if index == 0 {
-            (largest, places) = (pixel, [cover.place; LANES]);
+            largest.iter_mut().zip(pixel).for_each(|(largest, &x)| *largest = x.widen());
+            places.fill(cover.place);
             continue;
         }
-        for lane in 0..LANES {
-            let x = pixel[lane];
+        for ((largest, place), &x) in largest.iter_mut().zip(&mut *places).zip(pixel) {
+            let x = x.widen();
             #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
-            let wins = (x > largest[lane]) | (x != x);
-            largest[lane] = if wins { x } else { largest[lane] };
-            // As arithmetic: for a choice, the compiler takes the lanes one by one.
+            let wins = (x > *largest) | (x != x);
+            *largest = if wins { x } else { *largest };
+            // As arithmetic: for a choice, the compiler takes the channels one by one.
             let mask = u32::from(wins).wrapping_neg();
-            places[lane] = cover.place & mask | places[lane] & !mask;
+            *place = cover.place & mask | *place & !mask;
         }
     }
-    match (best.first_chunk_mut::<LANES>(), winners.first_chunk_mut::<LANES>()) {
-        (Some(best), Some(winners)) => {
-            let (best, winners): (&mut [T; LANES], &mut [u8; LANES]) = (best, winners);
-            write_lanes(best, winners, &largest, &places);
-        }
-        _ => write_lanes(best, winners, &largest, &places),
-    }
+    best.iter_mut().zip(&*largest).for_each(|(best, &x)| *best = T::narrow(x));
+    winners.iter_mut().zip(&*places).for_each(|(winner, &place)| *winner = place as u8);
 }
 
-#[inline(always)]
-fn write_lanes<T: Number>(
-    best: &mut [T],
-    winners: &mut [u8],
-    largest: &[T::Sum; LANES],
-    places: &[u32; LANES],
-) {
-    best.iter_mut().zip(largest).for_each(|(best, &x)| *best = T::narrow(x));
-    winners.iter_mut().zip(places).for_each(|(winner, &place)| *winner = place as u8);
-}
-
-/// Sums the gradients of those windows whose maximum is the pixel that they cover, for at most sixteen channels
-/// from `first` on.
+/// Sums the gradients of those windows whose maximum is the pixel that they cover, for as many channels from `first`
+/// on as `by` has.
 #[inline(always)]
 fn sum_won<T: Number>(gradient: &[T], winners: &[u8], covers: &[Cover], first: usize, by: &mut [T]) {
-    let mut sums = [T::Sum::ZERO; LANES];
+    let count = by.len();
+    let mut sums = [T::Sum::ZERO; GROUP];
+    let sums = &mut sums[..count];
     for &Cover { start, place } in covers {
-        let (gradient, winners) = (&gradient[start + first..], &winners[start + first..]);
-        match (gradient.first_chunk::<LANES>(), winners.first_chunk::<LANES>()) {
-            (Some(gradient), Some(winners)) => add_won(&mut sums, gradient, winners, place),
-            _ => add_won(&mut sums, gradient, winners, place),
+        let (gradient, winners) = (&gradient[start + first..][..count], &winners[start + first..][..count]);
+        for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {
+            *sum += if u32::from(winner) == place { gradient.widen() } else { T::Sum::ZERO };
         }
     }
-    match by.first_chunk_mut::<LANES>() {
-        Some(by) => by.iter_mut().zip(&sums).for_each(|(by, &sum)| *by = T::narrow(sum)),
-        None => by.iter_mut().zip(&sums).for_each(|(by, &sum)| *by = T::narrow(sum)),
-    }
-}
-
-/// Adds a window's gradient in those channels whose maximum is at `place`.
-#[inline(always)]
-fn add_won<T: Number>(sums: &mut [T::Sum; LANES], gradient: &[T], winners: &[u8], place: u32) {
-    for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {
-        *sum += if u32::from(winner) == place { gradient.widen() } else { T::Sum::ZERO };
-    }
+    by.iter_mut().zip(sums).for_each(|(by, sum)| *by = T::narrow(*sum));
 }
 
 impl Operation for MaxPool {
