@@ -15,4 +15,5 @@ pub mod pairs;
 pub mod patches;
 pub mod storage;
 pub mod strips;
+pub(super) mod turn;
 pub mod vector;

@@ -10,6 +10,7 @@ use super::{
     operands::{Matrix, Output},
     storage::unwritten,
     strips::{STRIP, multiply_strips},
+    turn::into_strip,
 };
 
 /// Rows of a packed block of the left side: as many as the largest kernel handles at once.
@@ -134,10 +135,7 @@ fn pack_columns(matrix: Matrix<f32>, groups: &[Range<usize>]) -> Vec<f32> {
     let mut packed = unsafe { unwritten(groups.len() * size) };
     let one = |(columns, packed): (&Range<usize>, &mut [f32])| {
         let (packed, _) = packed.as_chunks_mut::<STRIP>();
-        for (lane, column) in columns.clone().enumerate() {
-            let numbers = &numbers[column * stride..][..packed.len()];
-            packed.iter_mut().zip(numbers).for_each(|(packed, &x)| packed[lane] = x);
-        }
+        into_strip(&numbers[columns.start * stride..], columns.len(), stride, packed);
     };
     match packed.len() >= MANY {
         true => groups.par_iter().zip(packed.par_chunks_mut(size)).for_each(one),

@@ -7,7 +7,7 @@
 //!
 //! The right matrix is packed in strips of 16 columns. Independent of tensors.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use half::bf16;
 use rayon::prelude::*;
@@ -17,6 +17,7 @@ use super::{
     operands::{Matrix, Output, Write},
     storage::{Number, unwritten},
     strips::STRIP,
+    turn::into_strip,
     vector::vectorised,
 };
 
@@ -34,6 +35,22 @@ type Word = u32;
 fn word<N: Number<Sum = f32>>(first: N, second: N) -> Word {
     let bits = |x: N| Word::from(bf16::narrow(x.widen()).to_bits());
     bits(first) | bits(second) << 16
+}
+
+/// Writes the words of a row's numbers; if their count is odd, the last has a zero.
+fn fill_words<N: Number<Sum = f32>>(row: &[N], words: &mut [Word]) {
+    let (whole, rest) = row.as_chunks::<2>();
+    vectorised(
+        #[inline(always)]
+        || {
+            for (word_of, &[first, second]) in words.iter_mut().zip(whole) {
+                *word_of = word(first, second);
+            }
+        },
+    );
+    if let ([.., last], [rest]) = (words, rest) {
+        *last = word(*rest, N::ZERO);
+    }
 }
 
 /// A right matrix (steps x columns), rounded to bf16 and packed, with zeros beyond its steps. Words beyond its
@@ -93,16 +110,12 @@ impl Strips {
         let mut words = unsafe { unwritten::<Word>(strips * pairs * STRIP) };
         let turn = |(strip, words): (usize, &mut [Word])| {
             let (words, _) = words.as_chunks_mut::<STRIP>();
-            for column in 0..STRIP.min(columns - strip * STRIP) {
-                let row = &numbers[(strip * STRIP + column) * stride..][..steps];
-                let (whole, rest) = row.as_chunks::<2>();
-                for (words, &[first, second]) in words.iter_mut().zip(whole) {
-                    words[column] = word(first, second);
-                }
-                if let (Some(words), [last]) = (words.last_mut(), rest) {
-                    words[column] = word(*last, N::ZERO);
-                }
+            let count = STRIP.min(columns - strip * STRIP);
+            let mut rows = vec![0; count * pairs];
+            for (column, row) in rows.chunks_exact_mut(pairs.max(1)).enumerate() {
+                fill_words(&numbers[(strip * STRIP + column) * stride..][..steps], row);
             }
+            into_strip(&rows, count, pairs, words);
         };
         let size = (pairs * STRIP).max(1);
         match words.len() >= MANY {
@@ -163,37 +176,30 @@ fn interleave<N: Number<Sum = f32>>(
 
 /// A left matrix (rows x steps), by pairs of steps.
 pub enum Left<'a> {
-    /// Not packed: an even number of steps in rows that begin `stride` numbers apart.
-    Rows { numbers: &'a [bf16], rows: usize, steps: usize, stride: usize },
+    /// An even number of steps in rows that begin `stride` numbers apart.
+    Rows { numbers: Cow<'a, [bf16]>, rows: usize, steps: usize, stride: usize },
     /// Packed by blocks of rows: for each pair of steps the words of a block's rows, in a slot of sixteen.
     Blocks { words: Vec<Word>, rows: usize, pairs: usize },
 }
 
 impl<'a> Left<'a> {
-    /// Takes rows of `steps` numbers, which begin `stride` numbers apart; packs them if the number of steps is odd.
+    /// Takes rows of `steps` numbers, which begin `stride` numbers apart; copies them, each with a zero at the end, if
+    /// the number of steps is odd.
     ///
     /// # Panics
     /// If there are fewer numbers.
     pub fn from_rows(numbers: &'a [bf16], rows: usize, steps: usize, stride: usize) -> Self {
         assert!(rows == 0 || (rows - 1) * stride + steps <= numbers.len(), "numbers of a matrix");
         if steps.is_multiple_of(2) {
-            return Self::Rows { numbers, rows, steps, stride };
+            return Self::Rows { numbers: Cow::Borrowed(numbers), rows, steps, stride };
         }
-        let pairs = steps.div_ceil(2);
-        // SAFETY: the words of rows are written, and no others are used.
-        let mut words = unsafe { unwritten::<Word>(rows.div_ceil(ROWS) * pairs * STRIP) };
-        for (block, words) in words.chunks_exact_mut((pairs * STRIP).max(1)).enumerate() {
-            let (words, _) = words.as_chunks_mut::<STRIP>();
-            let (start, end) = block_rows(block, rows);
-            for row in start..end {
-                let (whole, rest) = numbers[row * stride..][..steps].as_chunks::<2>();
-                for (words, &[first, second]) in words.iter_mut().zip(whole) {
-                    words[row - start] = word(first, second);
-                }
-                words[pairs - 1][row - start] = word(rest[0], bf16::ZERO);
-            }
+        // SAFETY: every row is written whole.
+        let mut padded = unsafe { unwritten(rows * (steps + 1)) };
+        for (row, padded) in padded.chunks_exact_mut(steps + 1).enumerate() {
+            padded[..steps].copy_from_slice(&numbers[row * stride..][..steps]);
+            padded[steps] = bf16::ZERO;
         }
-        Self::Blocks { words, rows, pairs }
+        Self::Rows { numbers: Cow::Owned(padded), rows, steps: steps + 1, stride: steps + 1 }
     }
 
     /// Packs the transpose: `steps` rows of `rows` numbers, which begin `stride` numbers apart.

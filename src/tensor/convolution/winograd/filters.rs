@@ -9,7 +9,8 @@ use super::{
 use crate::tensor::cpu::{
     storage::{Number, Real},
     strips::STRIP,
-    vector::vectorised,
+    turn::{from_strip, into_strip},
+    vector::{prefetch, vectorised},
 };
 
 /// Number of weights in a filter.
@@ -49,23 +50,24 @@ impl<'a, T: Real> Filters<'a, T> {
         let weights = &weights[strip * STRIP * lane..];
         let (packed, _) = packed.as_chunks_mut::<STRIP>();
         let apart = place_len(steps) / STRIP;
+        // A few filters of each channel are turned at a time, so that lanes are channels.
+        let mut turned = [[T::zero(); STRIP]; FILTERS * TAPS];
         vectorised(
             #[inline(always)]
             || {
-                // Numbers of a filter are adjacent: a few filters of each channel are transposed at a time.
-                let mut turned = [Lanes::zero(); FILTERS * TAPS];
                 for start in (0..steps).step_by(FILTERS) {
                     let end = steps.min(start + FILTERS);
-                    for channel in 0..count {
-                        let source = &weights[channel * lane + start * step..];
-                        for (index, turned) in turned.chunks_exact_mut(TAPS).take(end - start).enumerate() {
-                            let filter = &source[index * step..][..TAPS];
-                            for (turned, &x) in turned.iter_mut().zip(filter) {
-                                turned.set(channel, x);
-                            }
-                        }
+                    // The filters of neighbouring steps are adjacent, or those of neighbouring channels.
+                    let (together, runs) = if adjoint { (1, end - start) } else { (end - start, 1) };
+                    for run in 0..runs {
+                        let source = &weights[(start + run) * step..];
+                        into_strip(source, count, lane, &mut turned[run * TAPS..][..together * TAPS]);
                     }
                     for index in start..end {
+                        // One of the sixteen runs of numbers that come next.
+                        let run = index - start;
+                        let ahead = if adjoint { (end + run) * step } else { run * lane + end * step };
+                        prefetch(weights.as_ptr().wrapping_add(ahead), FILTERS * TAPS);
                         let turned = &turned[(index - start) * TAPS..][..TAPS];
                         along_both(
                             3,
@@ -73,7 +75,8 @@ impl<'a, T: Real> Filters<'a, T> {
                             #[inline(always)]
                             |row, column| {
                                 let tap = 3 * row + column;
-                                turned[if adjoint { TAPS - 1 - tap } else { tap }].rounded::<N>()
+                                let tap = if adjoint { TAPS - 1 - tap } else { tap };
+                                Lanes::load(&turned[tap]).rounded::<N>()
                             },
                             #[inline(always)]
                             |axis| S::weights(axis),
@@ -102,7 +105,8 @@ pub fn accumulate_gradient<S: Scheme, T: Real>(
     vectorised(
         #[inline(always)]
         || {
-            let mut sums = [Lanes::zero(); STRIP * TAPS];
+            let mut sums = [[T::zero(); STRIP]; STRIP * TAPS];
+            let mut turned = [T::zero(); STRIP * STRIP * TAPS];
             let rows = STRIP.min(inputs - first);
             for (strip, gradients) in gradients.chunks_mut(STRIP * inputs * TAPS).enumerate() {
                 for row in 0..rows {
@@ -117,14 +121,15 @@ pub fn accumulate_gradient<S: Scheme, T: Real>(
                         #[inline(always)]
                         |axis| S::weights_gradient(axis),
                         #[inline(always)]
-                        |down, across, lanes| sums[row * TAPS + 3 * down + across] = lanes,
+                        |down, across, lanes| sums[row * TAPS + 3 * down + across] = lanes.into_array(),
                     );
                 }
-                for (lane, gradients) in gradients.chunks_mut(inputs * TAPS).enumerate() {
-                    let gradients = &mut gradients[first * TAPS..][..rows * TAPS];
-                    for (gradient, sum) in gradients.iter_mut().zip(&sums) {
-                        *gradient += sum.get(lane);
-                    }
+                let taps = rows * TAPS;
+                let outputs = gradients.len() / (inputs * TAPS);
+                from_strip(&sums[..taps], outputs, taps, &mut turned);
+                for (gradients, sums) in gradients.chunks_mut(inputs * TAPS).zip(turned.chunks_exact(taps)) {
+                    let gradients = &mut gradients[first * TAPS..][..taps];
+                    gradients.iter_mut().zip(sums).for_each(|(gradient, &sum)| *gradient += sum);
                 }
             }
         },

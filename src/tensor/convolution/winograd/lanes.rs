@@ -64,16 +64,6 @@ impl<T: Real> Lanes<T> {
         }
         self
     }
-
-    #[inline(always)]
-    pub fn get(&self, lane: usize) -> T {
-        self.0[lane]
-    }
-
-    #[inline(always)]
-    pub fn set(&mut self, lane: usize, x: T) {
-        self.0[lane] = x;
-    }
 }
 
 impl<T: Real> Add for Lanes<T> {
