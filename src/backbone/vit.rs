@@ -12,14 +12,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use candle_core::{IndexOp, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 
 use super::{
     Backbone, Builder, Initialise, Mode, Role,
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
-use crate::tensor::{add, attention, chain, linear, pick_rows, widen};
+use crate::tensor::{add, attention, attention_of_first, chain, first_token, linear, pick_rows, widen};
 
 /// Size of a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,13 +230,15 @@ impl Vit {
 
 impl Backbone for Vit {
     fn embed(&self, images: &Tensor, _: Mode) -> Result<Tensor> {
-        let mut tokens = self.embed_patches(images, None)?;
-        if let [blocks @ .., last] = self.blocks.as_slice() {
-            tokens = chain(&tokens, |tokens| TransformerBlock::forward_all(blocks, tokens))?;
+        let first = chain(&self.embed_patches(images, None)?, |tokens| {
             // The other tokens are not needed after the last block.
-            tokens = last.forward_first(&tokens)?;
-        }
-        self.norm.forward(&tokens.i((.., 0))?)
+            let first = match self.blocks.as_slice() {
+                [blocks @ .., last] => last.forward_first(&TransformerBlock::forward_all(blocks, tokens)?)?,
+                [] => first_token(tokens)?,
+            };
+            self.norm.forward(&first)
+        })?;
+        first.squeeze(1)
     }
 
     fn feature_map(&self, images: &Tensor) -> Result<Option<Tensor>> {
@@ -309,7 +311,7 @@ impl TransformerBlock {
 
     /// Maps (batch, tokens, width) to the same shape.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
-        self.finish(tokens, &self.attend(tokens)?)
+        self.finish(tokens, &attention(&self.join(tokens)?, self.heads)?)
     }
 
     /// Applies several blocks in sequence.
@@ -319,11 +321,12 @@ impl TransformerBlock {
 
     /// Returns the first token (batch, 1, width) of [`Self::forward`], without computing the others.
     fn forward_first(&self, tokens: &Tensor) -> Result<Tensor> {
-        self.finish(&tokens.narrow(1, 0, 1)?, &self.attend(tokens)?.narrow(1, 0, 1)?)
+        self.finish(&first_token(tokens)?, &attention_of_first(&self.join(tokens)?, self.heads)?)
     }
 
-    fn attend(&self, tokens: &Tensor) -> Result<Tensor> {
-        attention(&self.qkv.forward(&self.norm1.forward(tokens)?)?, self.heads)
+    /// Returns queries, keys and values, side by side.
+    fn join(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.qkv.forward(&self.norm1.forward(tokens)?)
     }
 
     fn finish(&self, tokens: &Tensor, attended: &Tensor) -> Result<Tensor> {
@@ -335,7 +338,7 @@ impl TransformerBlock {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{D, DType, Device};
+    use candle_core::{D, DType, Device, IndexOp};
     use checks::{distance, normal};
     use rstest::rstest;
 

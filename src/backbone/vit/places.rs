@@ -62,6 +62,7 @@ mod tests {
     use crate::{
         backbone::{Backbone, Mode, Parameters},
         seed::Seed,
+        tensor::attention,
     };
 
     fn vit(depth: usize) -> Vit {
@@ -134,7 +135,9 @@ mod tests {
         let tokens = normal("tokens", &[1, 17, 12], DType::F64)?.as_detached_tensor();
         let block = &vit.blocks[0];
         let told = block.contributions(&tokens)?;
-        let sum = block.proj.forward_without_bias(&block.attend(&tokens)?.narrow(1, 0, 1)?)?;
+        let sum = block
+            .proj
+            .forward_without_bias(&attention(&block.join(&tokens)?, block.heads)?.narrow(1, 0, 1)?)?;
         assert!(distance(&told.sum_keepdim(1)?, &sum)? < 1e-12, "all parts are what attention gives");
         // Exchanging patches exchanges their parts.
         let mut order: Vec<u32> = (0..17).collect();

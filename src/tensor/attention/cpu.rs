@@ -19,9 +19,9 @@ use crate::tensor::{
     },
 };
 
-/// Like [`crate::tensor::attention()`].
-pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
-    apply(&[&joined.contiguous()?], Attention { heads })
+/// Like [`crate::tensor::attention()`]; only the first `queries` tokens attend, to all tokens.
+pub fn attention(joined: &Tensor, heads: usize, queries: usize) -> Result<Tensor> {
+    apply(&[&joined.contiguous()?], Attention { heads, queries })
 }
 
 /// Attention as an operation.
@@ -30,12 +30,15 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
 /// in cache that takes no longer than reading them from memory.
 struct Attention {
     heads: usize,
+    queries: usize,
 }
 
 /// Sizes of an input.
 #[derive(Clone, Copy)]
 struct Sizes {
     tokens: usize,
+    /// How many tokens attend.
+    queries: usize,
     width: usize,
     heads: usize,
 }
@@ -54,9 +57,14 @@ impl Sizes {
         T::from_f64(1.0 / (self.head_width() as f64).sqrt())
     }
 
-    /// Returns how many numbers one head's queries, keys, values or outputs have.
+    /// Returns how many numbers one head's keys or values have.
     fn head(self) -> usize {
         self.tokens * self.head_width()
+    }
+
+    /// Returns how many numbers one head's queries or outputs have.
+    fn asking(self) -> usize {
+        self.queries * self.head_width()
     }
 
     /// Copies and widens one head's part of rows that begin `stride` numbers apart.
@@ -96,7 +104,10 @@ impl Attention {
         if heads == 0 || joined == 0 || !joined.is_multiple_of(3 * heads) {
             bail!("attention: expected three times a multiple of {heads} heads, found {shape:?}")
         }
-        Ok(Sizes { tokens, width: joined / 3, heads })
+        if self.queries > tokens {
+            bail!("attention: {} of {tokens} tokens attend", self.queries)
+        }
+        Ok(Sizes { tokens, queries: self.queries, width: joined / 3, heads })
     }
 
     fn forward<N>(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)>
@@ -107,17 +118,17 @@ impl Attention {
         let joined = values::<N>(storage, layout)?;
         let batch = layout.dims()[0];
         // SAFETY: every pair of an image and a head writes its band of columns, and the bands cover all columns.
-        let mut out = unsafe { unwritten(batch * sizes.tokens * sizes.width) };
+        let mut out = unsafe { unwritten(batch * sizes.queries * sizes.width) };
         let pairs: Vec<(usize, Output<N>)> = out
-            .chunks_mut((sizes.tokens * sizes.width).max(1))
-            .flat_map(|image| Output::new(image, sizes.tokens, sizes.width).bands(sizes.head_width()))
+            .chunks_mut((sizes.queries * sizes.width).max(1))
+            .flat_map(|image| Output::new(image, sizes.queries, sizes.width).bands(sizes.head_width()))
             .enumerate()
             .collect();
         pairs.into_par_iter().for_each_init(Head::default, |head, (pair, out)| {
             head.read(sizes, joined, pair);
             narrow(head.attend(sizes), out);
         });
-        Ok((N::to_cpu_storage_owned(out), (batch, sizes.tokens, sizes.width).into()))
+        Ok((N::to_cpu_storage_owned(out), (batch, sizes.queries, sizes.width).into()))
     }
 
     fn gradient<N>(&self, joined: &Tensor, gradient: &Tensor) -> Result<Tensor>
@@ -139,7 +150,8 @@ impl Attention {
             }
             let work = |head: &mut Head<N>, (pair, made): (usize, [Option<Output<N>>; 3])| {
                 head.read(sizes, joined, pair);
-                let first = pair / sizes.heads * image + pair % sizes.heads * sizes.head_width();
+                let (image, head_of) = (pair / sizes.heads, pair % sizes.heads);
+                let first = image * sizes.queries * sizes.width + head_of * sizes.head_width();
                 head.read_gradient(sizes, &gradient[first..]);
                 for (found, made) in head.backward(sizes).into_iter().zip(made) {
                     if let Some(made) = made {
@@ -192,24 +204,27 @@ impl<N: Number<Sum: Exponential>> Head<N> {
     /// Reads the gradient with respect to the output of a head.
     fn read_gradient(&mut self, sizes: Sizes, gradient: &[N]) {
         // SAFETY: `widen` writes every number.
-        unsafe { resize_unwritten(&mut self.gradient, sizes.head()) };
+        unsafe { resize_unwritten(&mut self.gradient, sizes.asking()) };
         sizes.widen(gradient, sizes.width, &mut self.gradient);
     }
 
+    /// Returns the queries of the tokens that attend, and the keys and values of all.
     fn parts(&self, sizes: Sizes) -> [Matrix<'_, N::Sum>; 3] {
         let head = sizes.head();
-        [0, 1, 2]
-            .map(|part| Matrix::new(&self.parts[part * head..][..head], sizes.tokens, sizes.head_width()))
+        [(0, sizes.queries), (1, sizes.tokens), (2, sizes.tokens)].map(|(part, rows)| {
+            let numbers = &self.parts[part * head..][..rows * sizes.head_width()];
+            Matrix::new(numbers, rows, sizes.head_width())
+        })
     }
 
     /// Computes the softmax of the scores, each row padded with zeros.
     fn find_probabilities(&mut self, sizes: Sizes) {
-        let (tokens, row) = (sizes.tokens, sizes.row());
+        let (tokens, asking, row) = (sizes.tokens, sizes.queries, sizes.row());
         let mut probabilities = std::mem::take(&mut self.probabilities);
         // SAFETY: the product writes the scores, and `softmax` the padding behind them.
-        unsafe { resize_unwritten(&mut probabilities, tokens * row) };
+        unsafe { resize_unwritten(&mut probabilities, asking * row) };
         let [queries, keys, _] = self.parts(sizes);
-        let scores = Output::part(&mut probabilities, tokens, tokens, row);
+        let scores = Output::part(&mut probabilities, asking, tokens, row);
         multiply_into(scores, queries, keys.transposed(), Write::Replace);
         let scale = sizes.scale::<N::Sum>();
         vectorised(
@@ -228,9 +243,9 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         self.find_probabilities(sizes);
         let mut made = std::mem::take(&mut self.made);
         // SAFETY: the product writes every number.
-        unsafe { resize_unwritten(&mut made, sizes.head()) };
+        unsafe { resize_unwritten(&mut made, sizes.asking()) };
         let [_, _, values] = self.parts(sizes);
-        let probabilities = Matrix::part(&self.probabilities, sizes.tokens, sizes.tokens, sizes.row());
+        let probabilities = Matrix::part(&self.probabilities, sizes.queries, sizes.tokens, sizes.row());
         multiply(&mut made, probabilities, values, Write::Replace);
         self.made = made;
         &self.made
@@ -239,18 +254,19 @@ impl<N: Number<Sum: Exponential>> Head<N> {
     /// Computes gradients with respect to queries, keys and values.
     fn backward(&mut self, sizes: Sizes) -> [&[N::Sum]; 3] {
         self.find_probabilities(sizes);
-        let (tokens, row, width, head) = (sizes.tokens, sizes.row(), sizes.head_width(), sizes.head());
+        let Sizes { tokens, queries: asking, .. } = sizes;
+        let (row, width, head) = (sizes.row(), sizes.head_width(), sizes.head());
         let (mut by_scores, mut made) = (std::mem::take(&mut self.by_scores), std::mem::take(&mut self.made));
-        by_scores.resize(tokens * row, N::Sum::ZERO);
+        by_scores.resize(asking * row, N::Sum::ZERO);
         // SAFETY: products write every number.
         unsafe { resize_unwritten(&mut made, 3 * head) };
         let [queries, keys, values] = self.parts(sizes);
         let (by_queries, rest) = made.split_at_mut(head);
         let (by_keys, by_values) = rest.split_at_mut(head);
-        let by_out = Matrix::new(&self.gradient, tokens, width);
-        let probabilities = Matrix::part(&self.probabilities, tokens, tokens, row);
+        let by_out = Matrix::new(&self.gradient, asking, width);
+        let probabilities = Matrix::part(&self.probabilities, asking, tokens, row);
         multiply(by_values, probabilities.transposed(), by_out, Write::Replace);
-        let product = Output::part(&mut by_scores, tokens, tokens, row);
+        let product = Output::part(&mut by_scores, asking, tokens, row);
         multiply_into(product, by_out, values.transposed(), Write::Replace);
         let scale = sizes.scale::<N::Sum>();
         vectorised(
@@ -263,8 +279,11 @@ impl<N: Number<Sum: Exponential>> Head<N> {
                 );
             },
         );
-        let slopes = Matrix::part(&by_scores, tokens, tokens, row);
-        multiply(by_queries, slopes, keys, Write::Replace);
+        let slopes = Matrix::part(&by_scores, asking, tokens, row);
+        // Queries of tokens that do not attend change nothing.
+        let (by_asking, by_others) = by_queries.split_at_mut(sizes.asking());
+        multiply(by_asking, slopes, keys, Write::Replace);
+        by_others.fill(N::Sum::ZERO);
         multiply(by_keys, slopes.transposed(), queries, Write::Replace);
         (self.by_scores, self.made) = (by_scores, made);
         [0, 1, 2].map(|part| &self.made[part * head..][..head])

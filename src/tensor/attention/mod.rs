@@ -11,6 +11,8 @@ mod gpu;
 
 use candle_core::{D, Result, Tensor};
 
+use super::rows::first_token;
+
 /// Attends within each image: `joined` (batch, tokens, 3 width) holds queries, keys and values, each split into
 /// `heads` in order, as in timm's `qkv`; the result is (batch, tokens, width).
 ///
@@ -26,7 +28,18 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     if !joined.device().is_cpu() {
         return attention_plain(joined, heads);
     }
-    cpu::attention(joined, heads)
+    cpu::attention(joined, heads, joined.dim(1)?)
+}
+
+/// Returns the first token (batch, 1, width) of [`attention`]'s result, without computing the others on the CPU.
+///
+/// # Errors
+/// If shapes do not fit each other, or there are no tokens.
+pub fn attention_of_first(joined: &Tensor, heads: usize) -> Result<Tensor> {
+    match joined.device().is_cpu() {
+        true => cpu::attention(joined, heads, 1),
+        false => first_token(&attention(joined, heads)?),
+    }
 }
 
 /// [`attention`] from Candle's own operations.
@@ -45,10 +58,11 @@ pub fn attention_plain(joined: &Tensor, heads: usize) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Var};
     use checks::{assert_thread_independent, differentiate, distance, normal};
 
     use super::*;
+    use crate::tensor::widen;
 
     #[test]
     fn single_precision_is_near_double() -> Result<()> {
@@ -100,6 +114,23 @@ mod tests {
         let joined = normal("joined", &[1, 4, 12], DType::F32)?;
         let error = attention(&joined, 3).unwrap_err();
         assert!(error.to_string().contains("a multiple of 3 heads"), "{error}");
+        Ok(())
+    }
+
+    /// A single token that attends: the same values, and the same gradients as if the other results were not used.
+    #[test]
+    fn the_first_token_alone_attends_as_among_all() -> Result<()> {
+        let joined = normal("joined", &[3, 21, 60], DType::F64)?;
+        for dtype in [DType::F64, DType::BF16] {
+            let arguments = [Var::from_tensor(&joined.to_dtype(dtype)?)?];
+            let alone = |x: &[Tensor]| attention_of_first(&x[0], 2);
+            let among = |x: &[Tensor]| attention(&x[0], 2)?.narrow(1, 0, 1)?.contiguous();
+            let ((found, by_found), (expected, by_expected)) =
+                (differentiate(&alone, &arguments)?, differentiate(&among, &arguments)?);
+            assert_eq!(found.dims(), [3, 1, 20]);
+            assert_eq!(distance(&widen(&found)?, &widen(&expected)?)?, 0.0, "{dtype:?}");
+            assert_eq!(distance(&widen(&by_found[0])?, &widen(&by_expected[0])?)?, 0.0, "{dtype:?}");
+        }
         Ok(())
     }
 }

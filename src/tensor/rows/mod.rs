@@ -1,11 +1,14 @@
 //! Selection of a matrix's rows by index. Independent of what rows are.
 
+mod first;
 #[cfg(feature = "cuda")]
 mod gpu;
 #[cfg(any(feature = "cuda", test))]
 mod members;
 
 use candle_core::{Result, Tensor, bail};
+
+pub use self::first::first_token;
 
 /// Returns the rows `picks` of `rows` (count, width), in this order: (picks, width). A row may be picked
 /// repeatedly, or never.
