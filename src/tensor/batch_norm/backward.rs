@@ -4,7 +4,7 @@ use candle_core::WithDType;
 use rayon::prelude::*;
 
 use super::loops::{
-    LANES, MANY_LANES, Moments, chunk_len, copy_lanes, deviations, repeated, scale_and_shift,
+    LANES, MANY_LANES, Moments, chunk_len, copy_lanes, deviations, repeated, run_len, scale_and_shift,
 };
 use crate::tensor::cpu::{
     storage::{Number, unwritten},
@@ -160,11 +160,15 @@ fn sums_of_rows<N: Number>(
             let mut out = [&mut sum[..], &mut product];
             let whole = channels / MANY_LANES * MANY_LANES;
             for first in (0..whole).step_by(MANY_LANES) {
-                let found = sums_of_lanes::<N, MANY_LANES>(gate, rows, (at, first), mean, masked);
+                let found = sums_of_many::<N>(gate, rows, (at, first), mean, masked);
                 copy_lanes(&found, first, &mut out);
             }
+            if whole == 0 {
+                sums_of_narrow(gate, rows, at, mean, masked, &mut out);
+                return;
+            }
             for first in (whole..channels).step_by(LANES) {
-                let found = sums_of_lanes::<N, LANES>(gate, rows, (at, first), mean, masked);
+                let found = sums_of_few::<N>(gate, rows, (at, first), mean, masked);
                 copy_lanes(&found, first, &mut out);
             }
         },
@@ -172,37 +176,95 @@ fn sums_of_rows<N: Number>(
     [sum, product]
 }
 
-/// Like [`sums_of_rows`], of the channels from `first` on.
+/// Like [`sums_of_rows`], of [`MANY_LANES`] channels from `first` on.
 #[inline(always)]
-fn sums_of_lanes<N: Number, const L: usize>(
+fn sums_of_many<N: Number>(
     gate: &Gate<N>,
     (dy, x): (&[N], &[N]),
     (at, first): (usize, usize),
     mean: &[N::Sum],
     masked: &mut [N],
-) -> [[N::Sum; L]; 2] {
-    let [mut sums, mut products, mut means] = [[N::Sum::ZERO; L]; 3];
+) -> [[N::Sum; MANY_LANES]; 2] {
+    let [mut sums, mut products] = [[N::Sum::ZERO; MANY_LANES]; 2];
     let channels = mean.len();
-    let count = L.min(channels - first);
+    let mean: &[N::Sum; MANY_LANES] = mean[first..].first_chunk().expect("many channels");
+    for (row, (dy, x)) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)).enumerate() {
+        let dy: &[N; MANY_LANES] = dy[first..].first_chunk().expect("many channels");
+        let x: &[N; MANY_LANES] = x[first..].first_chunk().expect("many channels");
+        let (mut g, start) = ([N::ZERO; MANY_LANES], row * channels + first);
+        gate.pass(&mut g, dy, x, at + start, first);
+        add_products(&mut sums, &mut products, (&g, x), mean);
+        if !masked.is_empty() {
+            masked[start..][..MANY_LANES].copy_from_slice(&g);
+        }
+    }
+    [sums, products]
+}
+
+/// Like [`sums_of_rows`], of at most [`LANES`] channels from `first` on.
+#[inline(always)]
+fn sums_of_few<N: Number>(
+    gate: &Gate<N>,
+    (dy, x): (&[N], &[N]),
+    (at, first): (usize, usize),
+    mean: &[N::Sum],
+    masked: &mut [N],
+) -> [[N::Sum; LANES]; 2] {
+    let [mut sums, mut products, mut means] = [[N::Sum::ZERO; LANES]; 3];
+    let channels = mean.len();
+    let count = LANES.min(channels - first);
     means[..count].copy_from_slice(&mean[first..][..count]);
     for (row, (dy, x)) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)).enumerate() {
-        let (dy, x, start) = (&dy[first..], &x[first..], row * channels + first);
-        let mut g = [N::ZERO; L];
-        match (dy.first_chunk::<L>(), x.first_chunk::<L>()) {
-            (Some(dy), Some(x)) => {
-                gate.pass(&mut g, dy, x, at + start, first);
-                add_products(&mut sums, &mut products, (&g, x), &means);
-            }
-            _ => {
-                gate.pass(&mut g[..count], dy, x, at + start, first);
-                add_products(&mut sums, &mut products, (&g[..count], x), &means);
-            }
-        }
+        let (mut g, start) = ([N::ZERO; LANES], row * channels + first);
+        let x = &x[first..][..count];
+        gate.pass(&mut g[..count], &dy[first..], x, at + start, first);
+        add_products(&mut sums, &mut products, (&g[..count], x), &means);
         if !masked.is_empty() {
             masked[start..][..count].copy_from_slice(&g[..count]);
         }
     }
     [sums, products]
+}
+
+/// Like [`sums_of_rows`], for rows so narrow that the gate takes several at a time.
+#[inline(always)]
+fn sums_of_narrow<N: Number>(
+    gate: &Gate<N>,
+    (dy, x): (&[N], &[N]),
+    at: usize,
+    mean: &[N::Sum],
+    masked: &mut [N],
+    out: &mut [&mut [N::Sum]; 2],
+) {
+    let channels = mean.len();
+    let mut buffer = Vec::new();
+    let g: &mut [N] = match masked.is_empty() {
+        true => {
+            // SAFETY: the gate writes every number.
+            buffer = unsafe { unwritten(dy.len()) };
+            &mut buffer
+        }
+        false => masked,
+    };
+    let together = run_len(channels);
+    let runs = g.chunks_mut(together).zip(dy.chunks(together)).zip(x.chunks(together));
+    for (run, ((g, dy), x)) in runs.enumerate() {
+        gate.pass(g, dy, x, at + run * together, 0);
+    }
+    for first in (0..channels).step_by(LANES) {
+        let [mut sums, mut products, mut means] = [[N::Sum::ZERO; LANES]; 3];
+        let count = LANES.min(channels - first);
+        means[..count].copy_from_slice(&mean[first..][..count]);
+        for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+            let (g, x) = (&g[first..], &x[first..]);
+            match (g.first_chunk::<LANES>(), x.first_chunk::<LANES>()) {
+                (Some(g), Some(x)) => add_products(&mut sums, &mut products, (g, x), &means),
+                _ => add_products(&mut sums, &mut products, (g, x), &means),
+            }
+        }
+        copy_lanes(&[sums, products], first, out);
+    }
+    drop(buffer);
 }
 
 #[inline(always)]

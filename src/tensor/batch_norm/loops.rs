@@ -209,7 +209,12 @@ pub fn deviations(statistics: &Moments) -> impl Iterator<Item = f64> {
 
 /// Repeats each channel's constants for as many rows as a loop handles at once.
 pub fn repeated<T: Copy>(constants: &[T]) -> Vec<T> {
-    constants.repeat((LOOP / constants.len().max(1)).max(1))
+    constants.repeat(run_len(constants.len()) / constants.len().max(1))
+}
+
+/// Returns the number of elements in the rows that a loop handles at once.
+pub fn run_len(channels: usize) -> usize {
+    (LOOP / channels.max(1)).max(1) * channels
 }
 
 /// Returns the number of elements in a task's rows.

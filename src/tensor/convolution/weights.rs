@@ -3,7 +3,11 @@
 
 use rayon::prelude::*;
 
-use crate::tensor::cpu::storage::{Real, unwritten};
+use crate::tensor::cpu::{
+    storage::{Real, unwritten},
+    strips::STRIP,
+    turn::{from_strip, into_strip},
+};
 
 /// Orders that products need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +51,20 @@ impl Axes {
             tasks[output / OUTPUTS].push(run);
         }
         tasks.into_par_iter().zip(weights.par_chunks(OUTPUTS * inputs * taps)).for_each(|(runs, weights)| {
-            let outputs = runs.len() / taps;
-            for (index, run) in runs.into_iter().enumerate() {
-                let (output, tap) = match order {
-                    Order::OutputFirst => (index / taps, index % taps),
-                    Order::MirroredTapFirst => (index % outputs, taps - 1 - index / outputs),
-                };
-                let source = weights[output * inputs * taps..].chunks_exact(taps);
-                run.iter_mut().zip(source).for_each(|(packed, weights)| *packed = weights[tap]);
+            let (mut runs, outputs) = (runs, weights.len() / (inputs * taps));
+            let mut turned = vec![[T::zero(); STRIP]; taps];
+            for (output, weights) in weights.chunks_exact(inputs * taps).enumerate() {
+                for first in (0..inputs).step_by(STRIP) {
+                    let count = STRIP.min(inputs - first);
+                    into_strip(&weights[first * taps..], count, taps, &mut turned);
+                    for (tap, lanes) in turned.iter().enumerate() {
+                        let run = match order {
+                            Order::OutputFirst => output * taps + tap,
+                            Order::MirroredTapFirst => (taps - 1 - tap) * outputs + output,
+                        };
+                        runs[run][first..][..count].copy_from_slice(&lanes[..count]);
+                    }
+                }
             }
         });
         packed
@@ -62,18 +72,25 @@ impl Axes {
 
     /// Returns the sum of `parts`, each in `order`, in torchvision's order.
     pub fn unpack_sum<T: Real>(&self, parts: &[T], order: Order) -> Vec<T> {
-        let mut weights = vec![T::zero(); self.count()];
         let Self { inputs, taps, .. } = *self;
+        // SAFETY: every task writes the weights of its output.
+        let mut weights = unsafe { unwritten(self.count()) };
         weights.par_chunks_mut(inputs * taps).enumerate().for_each(|(output, weights)| {
-            for part in parts.chunks_exact(self.count()) {
-                for tap in 0..taps {
+            let mut turned = vec![[T::zero(); STRIP]; taps];
+            for first in (0..inputs).step_by(STRIP) {
+                let count = STRIP.min(inputs - first);
+                for (tap, lanes) in turned.iter_mut().enumerate() {
                     let run = match order {
                         Order::OutputFirst => output * taps + tap,
                         Order::MirroredTapFirst => (taps - 1 - tap) * self.outputs + output,
                     };
-                    let target = weights.chunks_exact_mut(taps);
-                    target.zip(&part[run * inputs..][..inputs]).for_each(|(sums, &x)| sums[tap] += x);
+                    lanes.fill(T::zero());
+                    for part in parts.chunks_exact(self.count()) {
+                        let numbers = &part[run * inputs + first..][..count];
+                        lanes.iter_mut().zip(numbers).for_each(|(sum, &x)| *sum += x);
+                    }
                 }
+                from_strip(&turned, count, taps, &mut weights[first * taps..]);
             }
         });
         weights

@@ -14,7 +14,7 @@ pub fn into_strip<T: Plain>(numbers: &[T], rows: usize, stride: usize, strip: &m
     let columns = strip.len();
     check(numbers.len(), rows, stride, columns);
     #[cfg(target_arch = "x86_64")]
-    if rows == STRIP && size_of::<T>() == size_of::<u32>() && is_x86_feature_detected!("avx512f") {
+    if suits::<T>(rows, columns) && is_x86_feature_detected!("avx512f") {
         // SAFETY: the machine has AVX-512, numbers have 32 bits, and all rows exist.
         return unsafe {
             avx512::into_strip(numbers.as_ptr().cast(), stride, strip.as_mut_ptr().cast(), columns)
@@ -38,7 +38,7 @@ pub fn from_strip<T: Plain>(strip: &[[T; STRIP]], rows: usize, stride: usize, nu
     let columns = strip.len();
     check(numbers.len(), rows, stride, columns);
     #[cfg(target_arch = "x86_64")]
-    if rows == STRIP && size_of::<T>() == size_of::<u32>() && is_x86_feature_detected!("avx512f") {
+    if suits::<T>(rows, columns) && is_x86_feature_detected!("avx512f") {
         // SAFETY: as above.
         return unsafe {
             avx512::from_strip(strip.as_ptr().cast(), columns, numbers.as_mut_ptr().cast(), stride)
@@ -52,6 +52,12 @@ fn from_strip_plain<T: Plain>(strip: &[[T; STRIP]], rows: usize, stride: usize, 
         let numbers = &mut numbers[row * stride..][..strip.len()];
         numbers.iter_mut().zip(strip).for_each(|(x, lanes)| *x = lanes[row]);
     }
+}
+
+/// Returns whether registers are worth it: for a few columns they take longer than plain loops.
+#[cfg(target_arch = "x86_64")]
+fn suits<T>(rows: usize, columns: usize) -> bool {
+    rows == STRIP && columns >= 4 && size_of::<T>() == size_of::<u32>()
 }
 
 fn check(count: usize, rows: usize, stride: usize, columns: usize) {

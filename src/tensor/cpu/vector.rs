@@ -17,14 +17,16 @@ pub fn vectorised<R>(kernel: impl FnMut() -> R) -> R {
 #[inline(always)]
 pub fn prefetch<T>(start: *const T, count: usize) {
     const LINE: usize = 64;
+    let bytes = count * size_of::<T>();
     #[cfg(target_arch = "x86_64")]
-    for offset in (0..count * size_of::<T>()).step_by(LINE) {
+    // The last number may lie in a line of its own.
+    for offset in (0..bytes).step_by(LINE).chain([bytes.saturating_sub(1)]) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: the instruction has no effect but on caches, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(offset)) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, count, LINE);
+    let _ = (start, bytes, LINE);
 }
 
 /// Calls the closure as `FnMut`: as `FnOnce` it goes through a shim that is not always inlined.

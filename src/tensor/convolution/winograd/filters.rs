@@ -92,15 +92,17 @@ impl<'a, T: Real> Filters<'a, T> {
     }
 }
 
-/// Adds G^T v G to the gradients of up to two strips of outputs, for the sixteen inputs beginning with `first`.
+/// Writes G^T v G to the gradients of up to two strips of outputs, for the sixteen inputs beginning with `first`, or
+/// adds it to them.
 ///
 /// `gradients` (outputs, inputs, 3, 3) holds these outputs with all their inputs; `values` v are (place, 16 inputs,
 /// 32 outputs), with a gap after each place.
-pub fn accumulate_gradient<S: Scheme, T: Real>(
+pub fn write_gradient<S: Scheme, T: Real>(
     values: &[T],
     first: usize,
     inputs: usize,
     gradients: &mut [T],
+    add: bool,
 ) {
     vectorised(
         #[inline(always)]
@@ -129,7 +131,9 @@ pub fn accumulate_gradient<S: Scheme, T: Real>(
                 from_strip(&sums[..taps], outputs, taps, &mut turned);
                 for (gradients, sums) in gradients.chunks_mut(inputs * TAPS).zip(turned.chunks_exact(taps)) {
                     let gradients = &mut gradients[first * TAPS..][..taps];
-                    gradients.iter_mut().zip(sums).for_each(|(gradient, &sum)| *gradient += sum);
+                    // The sum with 0 has no negative zeros, however many blocks there are.
+                    let numbers = gradients.iter_mut().zip(sums);
+                    numbers.for_each(|(x, &sum)| *x = if add { *x } else { T::zero() } + sum);
                 }
             }
         },

@@ -18,7 +18,7 @@ mod tiles;
 use std::{marker::PhantomData, ops::Range};
 
 pub use filters::Filters;
-use filters::accumulate_gradient;
+use filters::write_gradient;
 use rayon::prelude::*;
 use scheme::{FourOutputs, Scheme, TwoOutputs};
 use tiles::{GAP, Layout, Tiles};
@@ -28,6 +28,7 @@ use crate::tensor::cpu::{
     patches::Windows,
     storage::{Number, resize_unwritten, unwritten},
     strips::{STRIP, multiply_strips},
+    vector::vectorised,
 };
 
 /// Fewest channels on either side (ours, not measured yet): with fewer, transforms cost more than they save.
@@ -298,8 +299,8 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         self.tiles.transform_gradient(self.gradient, self.outputs, block.clone(), groups, layout, values);
     }
 
-    /// Adds a block's products of a strip of inputs and one or two strips of outputs to `sums`.
-    fn add(count: usize, values: &[N::Sum], gradients: &[N::Sum], sums: &mut [N::Sum]) {
+    /// Writes a block's products of a strip of inputs and one or two strips of outputs to `sums`, or adds them.
+    fn multiply(count: usize, values: &[N::Sum], gradients: &[N::Sum], sums: &mut [N::Sum], add: bool) {
         let (strip, apart) = (count * STRIP, Layout::strips(count, Self::PLACES).place);
         let (first, second) = gradients.split_at(Self::PLACES * apart);
         let columns = if second.is_empty() { STRIP } else { PAIR };
@@ -309,7 +310,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
             let second = second.get(place * apart..place * apart + strip).unwrap_or(&[]);
             let left = Matrix::new(&values[..strip], count, STRIP).transposed();
             let out = Output::part(&mut sums[..STRIP * PAIR], STRIP, columns, PAIR);
-            multiply_strips(out, left, first, second, true);
+            multiply_strips(out, left, first, second, add);
         }
     }
 
@@ -322,9 +323,9 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         // SAFETY: every task first writes its own part.
         let mut parts = unsafe { unwritten(GROUPS * pairs * groups * Self::SUMS) };
         parts.par_chunks_mut(pairs * groups * Self::SUMS).enumerate().for_each(|(part, all)| {
-            all.fill(N::Sum::ZERO);
             let (mut values, mut gradients) = (Vec::new(), Vec::new());
-            for index in part * blocks / GROUPS..(part + 1) * blocks / GROUPS {
+            let first = part * blocks / GROUPS;
+            for index in first..(part + 1) * blocks / GROUPS {
                 let block = index * TILES..count.min((index + 1) * TILES);
                 let strip = Layout::strips(block.len(), Self::PLACES).group;
                 // SAFETY: the transforms write every value.
@@ -337,7 +338,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
                 let pairs = gradients.chunks(2 * strip);
                 for (gradients, all) in pairs.zip(all.chunks_exact_mut(groups * Self::SUMS)) {
                     for (values, sums) in values.chunks_exact(strip).zip(all.chunks_exact_mut(Self::SUMS)) {
-                        Self::add(block.len(), values, gradients, sums);
+                        Self::multiply(block.len(), values, gradients, sums, index > first);
                     }
                 }
             }
@@ -345,15 +346,17 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         // SAFETY: every task first writes its own weights.
         let mut by_weights = unsafe { unwritten(self.outputs * self.inputs * 9) };
         by_weights.par_chunks_mut(self.pair_len()).enumerate().for_each(|(pair, by_weights)| {
-            by_weights.fill(N::Sum::ZERO);
             let mut total = vec![N::Sum::ZERO; Self::SUMS];
             for group in 0..groups {
                 total.fill(N::Sum::ZERO);
                 for part in parts.chunks_exact(pairs * groups * Self::SUMS) {
                     let part = &part[(pair * groups + group) * Self::SUMS..][..Self::SUMS];
-                    total.iter_mut().zip(part).for_each(|(total, &part)| *total += part);
+                    vectorised(
+                        #[inline(always)]
+                        || total.iter_mut().zip(part).for_each(|(total, &part)| *total += part),
+                    );
                 }
-                accumulate_gradient::<S, N::Sum>(&total, group * STRIP, self.inputs, by_weights);
+                write_gradient::<S, N::Sum>(&total, group * STRIP, self.inputs, by_weights, false);
             }
         });
         by_weights
@@ -385,13 +388,10 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
             by_weights.par_chunks_mut(self.pair_len()).zip(gradients.par_chunks(2 * strip)).for_each_init(
                 || vec![N::Sum::ZERO; Self::SUMS],
                 |sums, (by_weights, gradients)| {
-                    if start == 0 {
-                        by_weights.fill(N::Sum::ZERO);
-                    }
                     for (group, values) in values.chunks_exact(strip).enumerate() {
-                        sums.fill(N::Sum::ZERO);
-                        Self::add(block.len(), values, gradients, sums);
-                        accumulate_gradient::<S, N::Sum>(sums, group * STRIP, self.inputs, by_weights);
+                        Self::multiply(block.len(), values, gradients, sums, false);
+                        let add = start > 0;
+                        write_gradient::<S, N::Sum>(sums, group * STRIP, self.inputs, by_weights, add);
                     }
                 },
             );
