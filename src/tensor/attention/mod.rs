@@ -121,15 +121,16 @@ mod tests {
     #[test]
     fn the_first_token_alone_attends_as_among_all() -> Result<()> {
         let joined = normal("joined", &[3, 21, 60], DType::F64)?;
-        for dtype in [DType::F64, DType::BF16] {
+        // In f64 products are summed in another order if they have other shapes.
+        for (dtype, bound) in [(DType::F64, 1e-13), (DType::F32, 0.0), (DType::BF16, 0.0)] {
             let arguments = [Var::from_tensor(&joined.to_dtype(dtype)?)?];
             let alone = |x: &[Tensor]| attention_of_first(&x[0], 2);
             let among = |x: &[Tensor]| attention(&x[0], 2)?.narrow(1, 0, 1)?.contiguous();
             let ((found, by_found), (expected, by_expected)) =
                 (differentiate(&alone, &arguments)?, differentiate(&among, &arguments)?);
             assert_eq!(found.dims(), [3, 1, 20]);
-            assert_eq!(distance(&widen(&found)?, &widen(&expected)?)?, 0.0, "{dtype:?}");
-            assert_eq!(distance(&widen(&by_found[0])?, &widen(&by_expected[0])?)?, 0.0, "{dtype:?}");
+            assert!(distance(&widen(&found)?, &widen(&expected)?)? <= bound, "{dtype:?}");
+            assert!(distance(&widen(&by_found[0])?, &widen(&by_expected[0])?)? <= bound, "{dtype:?}");
         }
         Ok(())
     }

@@ -167,18 +167,22 @@ mod tests {
         })
     }
 
-    /// More rows than a task has, whose mean drifts; with own and with given statistics.
+    /// More rows than a task has, whose mean drifts; with own and with given statistics; a few channels, and more than
+    /// are summed at a time.
     #[rstest]
     fn values_and_gradients_are_those_of_the_formula(
         #[values(false, true)] given: bool,
         #[values(false, true)] with_residual: bool,
         #[values(false, true)] relu: bool,
+        #[values(3, 64, 85)] channels: usize,
     ) -> Result<()> {
-        let [input, weight, bias, residual] = arguments(&[2, 150, 2, 3], DType::F64)?;
-        let drift: Vec<f64> = (0..1800_u16).map(|place| f64::from(place / 3) * 0.01).collect();
-        let drift = Tensor::from_vec(drift, (2, 150, 2, 3), &Device::Cpu)?;
+        let shape = [2, 150, 2, channels];
+        let [input, weight, bias, residual] = arguments(&shape, DType::F64)?;
+        let drift: Vec<f64> = (0..600 * channels).map(|place| (place / channels) as f64 * 0.01).collect();
+        let drift = Tensor::from_vec(drift, &shape, &Device::Cpu)?;
         let input = Var::from_tensor(&(input.as_detached_tensor() + drift)?)?;
-        let statistics = || given.then(|| channel_statistics(vec![(0.5, 2.0), (-1.0, 0.3), (3.0, 9.0)]));
+        let of_channel = |channel: usize| [(0.5, 2.0), (-1.0, 0.3), (3.0, 9.0)][channel % 3];
+        let statistics = || given.then(|| channel_statistics((0..channels).map(of_channel).collect()));
         let all = [input, weight, bias, residual];
         let used = if with_residual { &all[..] } else { &all[..3] };
         let ours = |x: &[Tensor]| {

@@ -129,3 +129,35 @@ impl Operation for Pair {
         arguments.iter().zip(by).map(|(of, by)| gradients::hand_over(of, Some(by))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use checks::{distance, normal};
+
+    use super::*;
+    use crate::tensor::widen;
+
+    /// More numbers than one thread adds at a time; sums and gradients of all are those in f32, rounded.
+    #[test]
+    fn sixteen_bit_numbers_are_added_as_in_single_precision() -> Result<()> {
+        let shape = [3, PIECE / 2 + 5];
+        let of = |name: &str| normal(name, &shape, DType::F32)?.to_dtype(DType::BF16);
+        let (first, second) = (Var::from_tensor(&of("first")?)?, Var::from_tensor(&of("second")?)?);
+        let expected = (widen(&first)? + widen(&second)?)?.to_dtype(DType::BF16)?;
+        for found in [add(&first, &second)?, sum_gradients(&first, &second)?] {
+            assert_eq!((found.dtype(), found.dims()), (DType::BF16, &shape[..]));
+            assert_eq!(distance(&widen(&found)?, &widen(&expected)?)?, 0.0);
+        }
+        let gradients = add(&first, &second)?.sum_all()?.backward()?;
+        for of in [&first, &second] {
+            let gradient = widen(gradients.get(of).expect("a gradient"))?;
+            assert_eq!(distance(&gradient, &gradient.ones_like()?)?, 0.0);
+        }
+        // Not contiguous.
+        let turned = add(&first.t()?, &second.t()?)?.t()?.contiguous()?;
+        assert_eq!(distance(&widen(&turned)?, &widen(&expected)?)?, 0.0);
+        assert!(sum_gradients(&first, &Tensor::zeros(3, DType::BF16, &Device::Cpu)?).is_err());
+        Ok(())
+    }
+}

@@ -66,7 +66,8 @@ pub fn global_mean(images: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
-    use checks::{assert_thread_independent, differentiate, normal};
+    use checks::{assert_thread_independent, assert_twins, differentiate, normal};
+    use rstest::rstest;
 
     use super::*;
 
@@ -89,6 +90,29 @@ mod tests {
             gradients.push(value);
             Ok(gradients)
         })
+    }
+
+    /// Windows that overlap and reach beyond every edge; a few channels, and more than are handled at a time.
+    #[rstest]
+    fn values_and_gradients_are_those_of_the_definition(
+        #[values(5, 64, 77)] channels: usize,
+        #[values((3, 2, 1), (2, 2, 0), (3, 1, 1))] (kernel, stride, padding): (usize, usize, usize),
+    ) -> Result<()> {
+        let pool = Pool { kernel, stride, padding };
+        let images = normal("images", &[2, 7, 6, channels], DType::F64)?;
+        let ours = |x: &[Tensor]| max_pool(&x[0], pool);
+        let plain = |x: &[Tensor]| max_pool_plain(&x[0], pool);
+        assert_twins(&ours, &plain, &[images], 1e-12)
+    }
+
+    #[test]
+    fn a_number_that_is_none_wins_and_keeps_its_place() -> Result<()> {
+        let images = Var::new(&[1_f32, f32::NAN, 3.0, 2.0], &Device::Cpu)?;
+        let pooled = max_pool(&images.reshape((1, 2, 2, 1))?, Pool { kernel: 2, stride: 2, padding: 0 })?;
+        assert!(pooled.flatten_all()?.to_vec1::<f32>()?[0].is_nan());
+        let gradient = pooled.sum_all()?.backward()?.remove(&images).expect("a gradient");
+        assert_eq!(gradient.to_vec1::<f32>()?, [0.0, 1.0, 0.0, 0.0]);
+        Ok(())
     }
 
     #[test]

@@ -132,8 +132,10 @@ pub fn write_gradient<S: Scheme, T: Real>(
                 for (gradients, sums) in gradients.chunks_mut(inputs * TAPS).zip(turned.chunks_exact(taps)) {
                     let gradients = &mut gradients[first * TAPS..][..taps];
                     // The sum with 0 has no negative zeros, however many blocks there are.
-                    let numbers = gradients.iter_mut().zip(sums);
-                    numbers.for_each(|(x, &sum)| *x = if add { *x } else { T::zero() } + sum);
+                    for (gradient, &sum) in gradients.iter_mut().zip(sums) {
+                        let before = if add { *gradient } else { T::zero() };
+                        *gradient = before + sum;
+                    }
                 }
             }
         },

@@ -320,7 +320,7 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         let [groups, strips] = self.strip_counts();
         let pairs = self.outputs.div_ceil(PAIR);
         let (count, blocks) = (self.tiles.count(), self.tiles.count().div_ceil(TILES));
-        // SAFETY: every task first writes its own part.
+        // SAFETY: every task writes its own part: it has at least one block, as there are more than `GROUPS`.
         let mut parts = unsafe { unwritten(GROUPS * pairs * groups * Self::SUMS) };
         parts.par_chunks_mut(pairs * groups * Self::SUMS).enumerate().for_each(|(part, all)| {
             let (mut values, mut gradients) = (Vec::new(), Vec::new());
