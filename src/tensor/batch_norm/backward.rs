@@ -160,7 +160,7 @@ fn sums_of_rows<N: Number>(
             let mut out = [&mut sum[..], &mut product];
             let whole = channels / MANY_LANES * MANY_LANES;
             for first in (0..whole).step_by(MANY_LANES) {
-                let found = sums_of_many::<N>(gate, rows, (at, first), mean, masked);
+                let found = sums_of_lanes::<N, MANY_LANES>(gate, rows, (at, first), mean, masked);
                 copy_lanes(&found, first, &mut out);
             }
             if whole == 0 {
@@ -168,7 +168,7 @@ fn sums_of_rows<N: Number>(
                 return;
             }
             for first in (whole..channels).step_by(LANES) {
-                let found = sums_of_few::<N>(gate, rows, (at, first), mean, masked);
+                let found = sums_of_lanes::<N, LANES>(gate, rows, (at, first), mean, masked);
                 copy_lanes(&found, first, &mut out);
             }
         },
@@ -176,49 +176,32 @@ fn sums_of_rows<N: Number>(
     [sum, product]
 }
 
-/// Like [`sums_of_rows`], of [`MANY_LANES`] channels from `first` on.
+/// Like [`sums_of_rows`], of at most `L` channels from `first` on.
 #[inline(always)]
-fn sums_of_many<N: Number>(
+fn sums_of_lanes<N: Number, const L: usize>(
     gate: &Gate<N>,
     (dy, x): (&[N], &[N]),
     (at, first): (usize, usize),
     mean: &[N::Sum],
     masked: &mut [N],
-) -> [[N::Sum; MANY_LANES]; 2] {
-    let [mut sums, mut products] = [[N::Sum::ZERO; MANY_LANES]; 2];
+) -> [[N::Sum; L]; 2] {
+    let [mut sums, mut products, mut means] = [[N::Sum::ZERO; L]; 3];
     let channels = mean.len();
-    let mean: &[N::Sum; MANY_LANES] = mean[first..].first_chunk().expect("many channels");
-    for (row, (dy, x)) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)).enumerate() {
-        let dy: &[N; MANY_LANES] = dy[first..].first_chunk().expect("many channels");
-        let x: &[N; MANY_LANES] = x[first..].first_chunk().expect("many channels");
-        let (mut g, start) = ([N::ZERO; MANY_LANES], row * channels + first);
-        gate.pass(&mut g, dy, x, at + start, first);
-        add_products(&mut sums, &mut products, (&g, x), mean);
-        if !masked.is_empty() {
-            masked[start..][..MANY_LANES].copy_from_slice(&g);
-        }
-    }
-    [sums, products]
-}
-
-/// Like [`sums_of_rows`], of at most [`LANES`] channels from `first` on.
-#[inline(always)]
-fn sums_of_few<N: Number>(
-    gate: &Gate<N>,
-    (dy, x): (&[N], &[N]),
-    (at, first): (usize, usize),
-    mean: &[N::Sum],
-    masked: &mut [N],
-) -> [[N::Sum; LANES]; 2] {
-    let [mut sums, mut products, mut means] = [[N::Sum::ZERO; LANES]; 3];
-    let channels = mean.len();
-    let count = LANES.min(channels - first);
+    let count = L.min(channels - first);
     means[..count].copy_from_slice(&mean[first..][..count]);
     for (row, (dy, x)) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)).enumerate() {
-        let (mut g, start) = ([N::ZERO; LANES], row * channels + first);
-        let x = &x[first..][..count];
-        gate.pass(&mut g[..count], &dy[first..], x, at + start, first);
-        add_products(&mut sums, &mut products, (&g[..count], x), &means);
+        let (dy, x, start) = (&dy[first..], &x[first..], row * channels + first);
+        let mut g = [N::ZERO; L];
+        match (dy.first_chunk::<L>(), x.first_chunk::<L>()) {
+            (Some(dy), Some(x)) => {
+                gate.pass(&mut g, dy, x, at + start, first);
+                add_products(&mut sums, &mut products, (&g, x), &means);
+            }
+            _ => {
+                gate.pass(&mut g[..count], dy, x, at + start, first);
+                add_products(&mut sums, &mut products, (&g[..count], x), &means);
+            }
+        }
         if !masked.is_empty() {
             masked[start..][..count].copy_from_slice(&g[..count]);
         }

@@ -103,7 +103,7 @@ impl<S: Scheme> Tiles<S> {
             || {
                 for (index, tile) in block.clone().enumerate() {
                     let place = self.place(tile, padding, S::IN);
-                    map.prefetch(images, self.place(tile + 1, padding, S::IN), groups.clone());
+                    map.prefetch(images, self.place(tile + 1, padding, S::IN), OVERLAP, groups.clone());
                     for group in groups.clone() {
                         let start = (group - groups.start) * layout.group + index * layout.tile;
                         map.read(
@@ -136,7 +136,7 @@ impl<S: Scheme> Tiles<S> {
             || {
                 for (index, tile) in block.clone().enumerate() {
                     let place = self.place(tile, (0, 0), S::OUT);
-                    map.prefetch(gradient, self.place(tile + 1, (0, 0), S::OUT), groups.clone());
+                    map.prefetch(gradient, self.place(tile + 1, (0, 0), S::OUT), 0, groups.clone());
                     for group in groups.clone() {
                         let start = (group - groups.start) * layout.group + index * layout.tile;
                         map.read(
@@ -207,13 +207,13 @@ impl<S: Scheme> Tiles<S> {
 }
 
 impl Map {
-    /// Asks for some groups of channels of the pixels at a place, except its first columns, which are those of the
-    /// place before.
+    /// Asks for some groups of channels of the pixels at a place, except its first columns, which the place before
+    /// shares.
     #[inline(always)]
-    fn prefetch<N>(&self, images: &[N], place: Place, groups: Range<usize>) {
+    fn prefetch<N>(&self, images: &[N], place: Place, shared: usize, groups: Range<usize>) {
         let pixel = (place.image * self.height) as isize;
         for row in 0..place.side as isize {
-            for column in OVERLAP.min(place.side - 1)..place.side {
+            for column in shared..place.side {
                 let pixel = (pixel + place.top + row) * self.width as isize + place.left + column as isize;
                 let start = pixel * self.channels as isize + (groups.start * STRIP) as isize;
                 prefetch(images.as_ptr().wrapping_offset(start), groups.len() * STRIP);
