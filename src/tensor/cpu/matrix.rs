@@ -30,12 +30,8 @@ pub fn multiply_into<T: Real>(out: Output<T>, left: Matrix<T>, right: Matrix<T>,
         let (start, stride) = out.raw_parts();
         return each_step(left, right, write, |packed, write| {
             let (blocks, pairs) = packed.pieces();
-            let start = Pointer(start.cast());
             // SAFETY: `out` is a mutable borrow, consumed here, and as large as the product.
-            unsafe {
-                write_added_row(start, stride, (left.rows, right.columns), write);
-                packed.multiply((start.0, stride), 0..blocks, 0..pairs, write != Write::Replace);
-            }
+            unsafe { packed.multiply((start.cast(), stride), 0..blocks, 0..pairs, write) }
         });
     }
     library::multiply(out, left, right, write);
@@ -50,7 +46,7 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
         let start = Pointer(out.as_mut_ptr().cast::<f32>());
         return each_step(left, right, write, |packed, write| {
             // SAFETY: `out` is borrowed mutably for the call.
-            unsafe { multiply_packed(packed, start, (rows, columns), write) }
+            unsafe { multiply_packed(packed, start, columns, write) }
         });
     }
     // At least four equal pieces along the longer side, or a multiple, so that two or four threads finish together.
@@ -101,29 +97,14 @@ fn each_step<'a>(
     body: impl Fn(&Packed, Write<f32>),
 ) {
     assert_eq!(left.columns, right.rows, "inner lengths of a matrix product");
+    if let Write::WithRow(row) = write {
+        assert_eq!(row.len(), right.columns, "row added to a product");
+    }
     for start in (0..left.columns).step_by(STEPS) {
         let steps = start..left.columns.min(start + STEPS);
         let packed =
             Packed::new(left.transposed().rows_within(steps.clone()).transposed(), right.rows_within(steps));
         body(&packed, if start == 0 { write } else { Write::Add });
-    }
-}
-
-/// Initialises the output with the row that is added to a product, if there is one.
-///
-/// # Safety
-/// `out` points to these rows and columns; no other code may access them during the call.
-unsafe fn write_added_row(
-    out: Pointer<f32>,
-    stride: usize,
-    (rows, columns): (usize, usize),
-    write: Write<f32>,
-) {
-    let Write::WithRow(added) = write else { return };
-    assert_eq!(added.len(), columns, "row added to a product");
-    for row in 0..rows {
-        // SAFETY: guaranteed by the caller.
-        unsafe { std::slice::from_raw_parts_mut(out.0.add(row * stride), columns) }.copy_from_slice(added);
     }
 }
 
@@ -134,7 +115,7 @@ const TASK: (usize, usize) = (18, 8);
 ///
 /// # Safety
 /// `out` points to as many numbers as the product has; no other code may access them during the call.
-unsafe fn multiply_packed(packed: &Packed, out: Pointer<f32>, shape: (usize, usize), write: Write<f32>) {
+unsafe fn multiply_packed(packed: &Packed, out: Pointer<f32>, columns: usize, write: Write<f32>) {
     let (blocks, pairs) = packed.pieces();
     // At least four equal pieces along the longer side, or a multiple, so that two or four threads finish together.
     let side = |count: usize, most: usize, longest: bool| {
@@ -143,13 +124,11 @@ unsafe fn multiply_packed(packed: &Packed, out: Pointer<f32>, shape: (usize, usi
     };
     let (tall, wide) = (side(blocks, TASK.0, blocks >= pairs), side(pairs, TASK.1, pairs > blocks));
     let across = pairs.div_ceil(wide);
-    // SAFETY: guaranteed by the caller.
-    unsafe { write_added_row(out, shape.1, shape, write) };
     (0..blocks.div_ceil(tall) * across).into_par_iter().for_each(|index| {
         let (block, pair) = (index / across * tall, index % across * wide);
         let (blocks, pairs) = (block..blocks.min(block + tall), pair..pairs.min(pair + wide));
         // SAFETY: guaranteed by the caller, and pieces do not overlap.
-        unsafe { packed.multiply((out.start(), shape.1), blocks, pairs, write != Write::Replace) };
+        unsafe { packed.multiply((out.start(), columns), blocks, pairs, write) };
     });
 }
 

@@ -7,14 +7,12 @@ use rayon::prelude::*;
 
 use super::{
     groups::fill_groups,
-    operands::{Matrix, Output},
+    operands::{Matrix, Output, Write},
     storage::unwritten,
-    strips::{STRIP, multiply_strips},
+    strips::{STRIP, multiply_strips, rows_of_blocks},
     turn::into_strip,
 };
 
-/// Rows of a packed block of the left side: as many as the largest kernel handles at once.
-const ROWS: usize = 14;
 /// Number of elements from which on packing is parallelised (ours).
 const MANY: usize = 1 << 16;
 
@@ -42,19 +40,19 @@ impl<'a> Packed<'a> {
             pack(right, columns.div_ceil(STRIP), |strip| strip * STRIP..columns.min((strip + 1) * STRIP));
         let left = match left.as_rows() {
             Some(_) => Left::Rows(left),
-            None => {
-                Left::Blocks(pack(left.transposed(), rows.div_ceil(ROWS), |block| block_rows(block, rows)))
-            }
+            None => Left::Blocks(pack(left.transposed(), rows.div_ceil(rows_of_blocks()), |block| {
+                block_rows(block, rows)
+            })),
         };
         Self { left, rows, steps, columns, right: strips }
     }
 
     /// Returns the number of blocks of rows and the number of pairs of strips.
     pub fn pieces(&self) -> (usize, usize) {
-        (self.rows.div_ceil(ROWS), self.columns.div_ceil(2 * STRIP))
+        (self.rows.div_ceil(rows_of_blocks()), self.columns.div_ceil(2 * STRIP))
     }
 
-    /// Computes some blocks of rows for some pairs of strips; replaces the output or adds to it.
+    /// Computes some blocks of rows for some pairs of strips, and writes them as `write` says.
     ///
     /// # Safety
     /// `out` points to rows of the product, `stride` apart; no other code may access the numbers of these blocks
@@ -64,7 +62,7 @@ impl<'a> Packed<'a> {
         (out, stride): (*mut f32, usize),
         blocks: Range<usize>,
         pairs: Range<usize>,
-        add: bool,
+        write: Write<f32>,
     ) {
         for pair in pairs {
             let column = pair * 2 * STRIP;
@@ -72,12 +70,16 @@ impl<'a> Packed<'a> {
             let strip = self.steps * STRIP;
             let (first, rest) = self.right[2 * pair * strip..].split_at(strip);
             let second = if columns > STRIP { &rest[..strip] } else { &[] };
+            let write = match write {
+                Write::WithRow(row) => Write::WithRow(&row[column..][..columns]),
+                whole => whole,
+            };
             let product = |rows: Range<usize>, left: Matrix<f32>| {
                 // SAFETY: the rows and columns exist; the rest is guaranteed by the caller.
                 let out = unsafe {
                     Output::from_raw(out.add(rows.start * stride + column), rows.len(), columns, stride)
                 };
-                multiply_strips(out, left, first, second, add);
+                multiply_strips(out, left, first, second, write);
             };
             match &self.left {
                 Left::Rows(left) => {
@@ -102,7 +104,7 @@ impl<'a> Packed<'a> {
 
 /// Returns the rows of a block; all blocks have about equally many.
 fn block_rows(block: usize, rows: usize) -> Range<usize> {
-    let blocks = rows.div_ceil(ROWS);
+    let blocks = rows.div_ceil(rows_of_blocks());
     block * rows / blocks..(block + 1) * rows / blocks
 }
 

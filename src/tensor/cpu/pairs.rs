@@ -2,8 +2,8 @@
 //!
 //! Steps of a product are processed in pairs, as by the instruction `vdpbf16ps`: sum = a b + (a' b' + sum) with a',
 //! b' of the odd step, products exact and each addition rounded once. Machines without it do the same by fused
-//! multiply-adds and get equal bits, except for factors and sums below 2^-126, which the instruction treats as
-//! zeros.
+//! multiply-adds (with AVX2 about as fast as in f32) and get equal bits, except for factors and sums below 2^-126,
+//! which the instruction treats as zeros.
 //!
 //! The right matrix is packed in strips of 16 columns. Independent of tensors.
 
@@ -16,12 +16,12 @@ use super::{
     groups::fill_groups,
     operands::{Matrix, Output, Write},
     storage::{Number, unwritten},
-    strips::STRIP,
+    strips::{STRIP, rows_of_blocks},
     turn::into_strip,
     vector::vectorised,
 };
 
-/// Largest number of rows of a kernel: 28 of 32 registers hold the sums of two strips.
+/// Largest number of rows of a block.
 const ROWS: usize = 14;
 /// Blocks of rows, and pairs of strips, in one task (ours): a second-level cache holds what the task reads.
 const TASK_BLOCKS: usize = 18;
@@ -207,7 +207,7 @@ impl<'a> Left<'a> {
     /// # Panics
     /// If there are fewer numbers.
     pub fn from_steps(numbers: &[bf16], steps: usize, rows: usize, stride: usize) -> Self {
-        let blocks = rows.div_ceil(ROWS);
+        let blocks = rows.div_ceil(rows_of_blocks());
         let words = pack_steps(numbers, steps, stride, blocks, |block| {
             let (start, end) = block_rows(block, rows);
             start..end
@@ -242,7 +242,7 @@ impl<'a> Left<'a> {
 
 /// Returns the rows of a block: at most [`ROWS`], all blocks about equally many.
 fn block_rows(block: usize, rows: usize) -> (usize, usize) {
-    let blocks = rows.div_ceil(ROWS);
+    let blocks = rows.div_ceil(rows_of_blocks());
     (block * rows / blocks, (block + 1) * rows / blocks)
 }
 
@@ -255,7 +255,7 @@ pub fn multiply<N: Number<Sum = f32>>(out: Output<N>, left: &Left, right: &Strip
     let (start, stride) = out.raw_parts();
     let product = Product::new(start, stride, left, right, write);
     // SAFETY: `out` is a mutable borrow, consumed here, and as large as the product.
-    unsafe { product.piece(0..left.rows().div_ceil(ROWS), 0..right.columns.div_ceil(2 * STRIP)) }
+    unsafe { product.piece(0..left.rows().div_ceil(rows_of_blocks()), 0..right.columns.div_ceil(2 * STRIP)) }
 }
 
 /// Like [`multiply`], into contiguous rows, shared among rayon's threads.
@@ -270,7 +270,7 @@ pub fn multiply_parallel<N: Number<Sum = f32>>(
 ) {
     assert_eq!(out.len(), left.rows() * right.columns, "{} x {} product", left.rows(), right.columns);
     let product = Product::new(out.as_mut_ptr(), right.columns, left, right, write);
-    let (blocks, strips) = (left.rows().div_ceil(ROWS), right.columns.div_ceil(2 * STRIP));
+    let (blocks, strips) = (left.rows().div_ceil(rows_of_blocks()), right.columns.div_ceil(2 * STRIP));
     // At least four equal pieces, so that two or four threads finish together.
     let side = |count: usize, most: usize, longest: bool| {
         let pieces = count.div_ceil(most);
@@ -391,11 +391,16 @@ impl Block<'_> {
             // SAFETY: the machine has the instructions; the rest is guaranteed by the caller.
             return unsafe { native::multiply(self, sums) };
         }
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the machine has both; the rest is guaranteed by the caller.
+            return unsafe { avx2::multiply(self, sums) };
+        }
         // SAFETY: guaranteed by the caller.
         unsafe { self.multiply_plain(sums) }
     }
 
-    /// The twin of `native::multiply`, in plain loops.
+    /// The kernels' twin, in plain loops.
     ///
     /// # Safety
     /// As for [`Self::multiply`].
@@ -480,6 +485,68 @@ mod native {
                 // SAFETY: the destination holds sixteen numbers.
                 unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *sum) };
             }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::{arch::x86_64::*, mem::transmute};
+
+    use half::bf16;
+
+    use super::{
+        super::broadcast::{Rows, broadcast_256, each_row, for_rows},
+        Block, STRIP, Word,
+    };
+
+    /// Rows of the kernel: eight of 16 registers hold sums, six a strip's and a row's numbers.
+    const ROWS: usize = 4;
+
+    /// # Safety
+    /// As for [`Block::multiply`], on a machine with AVX2 and FMA.
+    pub unsafe fn multiply(block: &Block, sums: &mut [[[f32; STRIP]; 2]]) {
+        let (count, pieces) = (sums.len(), sums.len().div_ceil(ROWS));
+        for strip in 0..block.right.iter().filter(|strip| !strip.is_empty()).count() {
+            for piece in 0..pieces {
+                let (start, end) = (piece * count / pieces, (piece + 1) * count / pieces);
+                let left = block.left.wrapping_add(start * block.row_stride);
+                let (block, sums) = (Block { left, ..*block }, &mut sums[start..end]);
+                // SAFETY: guaranteed by the caller.
+                unsafe { for_rows!(sums.len(), rows(&block, strip, sums), 1 2 3 4) }
+            }
+        }
+    }
+
+    /// Fills the sums of one strip.
+    ///
+    /// # Safety
+    /// As for [`multiply`], with `R` rows.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn rows<const R: usize>(block: &Block, strip: usize, out: &mut [[[f32; STRIP]; 2]]) {
+        let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+        let even = |words: __m256i| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words));
+        let odd = |words: __m256i| _mm256_castsi256_ps(_mm256_and_si256(words, upper));
+        let mut sums = [[_mm256_setzero_ps(); 2]; R];
+        let mut left = Rows::new(block.left.cast(), block.row_stride * size_of::<bf16>());
+        for words in block.right[strip] {
+            // SAFETY: both types are sixteen words.
+            let words: [__m256i; 2] = unsafe { transmute::<[Word; STRIP], [__m256i; 2]>(*words) };
+            let (even_right, odd_right) = (words.map(even), words.map(odd));
+            each_row!(R, |row| {
+                // SAFETY: guaranteed by the caller.
+                let x = _mm256_castps_si256(unsafe { broadcast_256(&left, row) });
+                let (even_left, odd_left) = (even(x), odd(x));
+                for (half, sum) in sums[row].iter_mut().enumerate() {
+                    let of_odd = _mm256_fmadd_ps(odd_left, odd_right[half], *sum);
+                    *sum = _mm256_fmadd_ps(even_left, even_right[half], of_odd);
+                }
+            });
+            left.advance(block.pair_stride * size_of::<bf16>());
+        }
+        for (out, sums) in out.iter_mut().zip(&sums) {
+            // SAFETY: both types are sixteen f32.
+            out[strip] = unsafe { transmute::<[__m256; 2], [f32; STRIP]>(*sums) };
         }
     }
 }
@@ -570,23 +637,32 @@ mod tests {
     }
 
     #[test]
-    fn plain_loops_give_the_instruction_s_bits() {
+    fn all_kernels_give_the_same_bits() {
         let (left, right) = (numbers("left", 14 * 38), numbers("right", 38 * 32));
         let right = Strips::from_steps(&right, 38, 32, 32);
-        let block = Block {
-            left: left.as_ptr(),
-            row_stride: 38,
-            pair_stride: 2,
-            right: [right.strip(0), right.strip(1)],
-        };
-        let mut sums = [[[[0.0; STRIP]; 2]; ROWS]; 2];
-        let [plain, native] = &mut sums;
-        // SAFETY: there are fourteen rows of nineteen pairs.
-        unsafe {
-            block.multiply_plain(plain);
-            block.multiply(native);
+        for (rows, strips) in [(14, 2), (12, 2), (5, 1), (1, 2)] {
+            let block = Block {
+                left: left.as_ptr(),
+                row_stride: 38,
+                pair_stride: 2,
+                right: [right.strip(0), if strips == 2 { right.strip(1) } else { &[] }],
+            };
+            let sums_of = |multiply: &dyn Fn(&mut [[[f32; STRIP]; 2]])| {
+                let mut sums = [[[0.0; STRIP]; 2]; ROWS];
+                multiply(&mut sums[..rows]);
+                sums.map(|sums| sums[..strips].concat())
+            };
+            // SAFETY: there are fourteen rows of nineteen pairs, and kernels are called only if the machine supports
+            // them.
+            unsafe {
+                let plain = sums_of(&|sums| block.multiply_plain(sums));
+                assert_eq!(sums_of(&|sums| block.multiply(sums)), plain);
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    assert_eq!(sums_of(&|sums| avx2::multiply(&block, sums)), plain);
+                }
+            }
         }
-        assert_eq!(plain, native);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! so that kernels for AVX-512, for AVX2 and plain loops give equal bits; f64 is left to faer. Independent of
 //! tensors and of what the matrices are.
 
-use std::any::TypeId;
+use std::{any::TypeId, ops::Range};
 
 use super::{
     library,
@@ -17,17 +17,30 @@ use super::{
 /// Columns of a strip.
 pub const STRIP: usize = 16;
 
-/// `out = left [first | second]` (added to `out` if `add`) on this thread. `out` has at most two strips' columns;
-/// `second` is empty if `out` has at most one strip's.
+/// Returns the largest number of rows that packed blocks of a left matrix should have on this machine: those that the
+/// kernel handles at once, or twice as many. At most 14.
+pub fn rows_of_blocks() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        return avx512::ROWS;
+    }
+    12
+}
+
+/// `out = left [first | second]`, or as `write` says, on this thread. `out` has at most two strips' columns; `second`
+/// is empty if `out` has at most one strip's.
 ///
 /// # Panics
 /// If shapes do not fit each other.
-pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], second: &[T], add: bool) {
+pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], second: &[T], write: Write<T>) {
     let strips = if second.is_empty() { 1 } else { 2 };
     assert!(out.rows == left.rows && out.columns <= strips * STRIP, "shape of a product with strips");
     assert!(out.columns > (strips - 1) * STRIP, "a strip without columns");
     assert_eq!(first.len(), left.columns * STRIP, "numbers of a strip");
     assert!(second.is_empty() || second.len() == first.len(), "numbers of the second strip");
+    if let Write::WithRow(row) = write {
+        assert_eq!(row.len(), out.columns, "row added to a product");
+    }
     if TypeId::of::<T>() == TypeId::of::<f32>() {
         let (left_start, row_stride, step_stride) = left.raw_parts();
         let (out_start, out_stride) = out.raw_parts();
@@ -43,19 +56,27 @@ pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], se
             out: out_start.cast(),
             out_stride,
             columns: out.columns,
-            add,
+            added: match write {
+                Write::Replace => None,
+                Write::Add => Some((out_start.cast_const().cast(), out_stride)),
+                Write::WithRow(row) => Some((row.as_ptr().cast(), 0)),
+            },
         };
         // SAFETY: strips hold as many rows as the left matrix has columns, the matrices guarantee the memory behind
         // their pointers, and `out` is a mutable borrow, consumed here.
         return unsafe { task.multiply(left.rows) };
     }
-    let write = if add { Write::Add } else { Write::Replace };
     let (steps, columns) = (left.columns, out.columns);
     let (head, tail) = out.split(columns.min(STRIP));
-    library::multiply(head, left, Matrix::part(first, steps, columns.min(STRIP), STRIP), write);
+    let part = |range: Range<usize>| match write {
+        Write::WithRow(row) => Write::WithRow(&row[range]),
+        whole => whole,
+    };
+    let right = Matrix::part(first, steps, columns.min(STRIP), STRIP);
+    library::multiply(head, left, right, part(0..columns.min(STRIP)));
     if let Some(tail) = tail {
         let right = Matrix::part(second, steps, tail.columns, STRIP);
-        library::multiply(tail, left, right, write);
+        library::multiply(tail, left, right, part(STRIP..columns));
     }
 }
 
@@ -70,7 +91,8 @@ struct Task<'a> {
     out: *mut f32,
     out_stride: usize,
     columns: usize,
-    add: bool,
+    /// What is added to the product, and how many numbers apart its rows begin.
+    added: Option<(*const f32, usize)>,
 }
 
 impl Task<'_> {
@@ -99,7 +121,8 @@ impl Task<'_> {
         let (start, end) = (index * rows / pieces, (index + 1) * rows / pieces);
         let left = self.left.wrapping_add(start * self.row_stride);
         let out = self.out.wrapping_add(start * self.out_stride);
-        (Self { left, out, ..*self }, end - start)
+        let added = self.added.map(|(added, stride)| (added.wrapping_add(start * stride), stride));
+        (Self { left, out, added, ..*self }, end - start)
     }
 
     /// The kernels' twin, in plain loops.
@@ -136,13 +159,18 @@ impl Task<'_> {
     /// As for [`Self::multiply`].
     #[inline(always)]
     unsafe fn store(&self, row: usize, strip: usize, sums: &[f32; STRIP]) {
-        let start = self.out.wrapping_add(row * self.out_stride + strip * STRIP);
-        let count = STRIP.min(self.columns - strip * STRIP);
-        // SAFETY: guaranteed by the caller.
-        let out = unsafe { std::slice::from_raw_parts_mut(start, count) };
-        for (out, &sum) in out.iter_mut().zip(sums) {
-            *out = if self.add { *out + sum } else { sum };
+        let out = self.out.wrapping_add(row * self.out_stride + strip * STRIP);
+        let added = self.added(row, strip);
+        for (column, &sum) in sums.iter().enumerate().take(self.columns - strip * STRIP) {
+            // SAFETY: guaranteed by the caller.
+            unsafe { *out.add(column) = added.map_or(sum, |added| *added.add(column) + sum) };
         }
+    }
+
+    /// Returns where the numbers begin that are added to a row's sums of a strip.
+    #[inline(always)]
+    fn added(&self, row: usize, strip: usize) -> Option<*const f32> {
+        self.added.map(|(added, stride)| added.wrapping_add(row * stride + strip * STRIP))
     }
 }
 
@@ -156,7 +184,7 @@ mod avx512 {
     };
 
     /// Rows of the kernel: 28 of 32 registers hold sums, two the strips' numbers.
-    const ROWS: usize = 14;
+    pub const ROWS: usize = 14;
 
     /// # Safety
     /// As for [`Task::multiply`], on a machine with AVX-512.
@@ -195,9 +223,9 @@ mod avx512 {
                 for (strip, &sum) in sums.iter().enumerate() {
                     let (out, mask) =
                         (task.out.add(row * task.out_stride).wrapping_add(strip * STRIP), masks[strip]);
-                    let sum = match task.add {
-                        true => _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), sum),
-                        false => sum,
+                    let sum = match task.added(row, strip) {
+                        Some(added) => _mm512_add_ps(_mm512_maskz_loadu_ps(mask, added), sum),
+                        None => sum,
                     };
                     _mm512_mask_storeu_ps(out, mask, sum);
                 }
@@ -218,38 +246,76 @@ mod avx2 {
     /// Rows of the kernel: twelve of 16 registers hold sums, two a strip's numbers.
     const ROWS: usize = 6;
 
+    /// Processes one strip after the other: a strip fits into a first-level cache, two often do not.
+    ///
     /// # Safety
     /// As for [`Task::multiply`], on a machine with AVX2 and FMA.
     pub unsafe fn multiply(task: &Task, rows: usize) {
-        for piece in 0..rows.div_ceil(ROWS) {
-            let (task, rows) = task.piece(piece, rows, ROWS);
-            // SAFETY: guaranteed by the caller.
-            unsafe { for_rows!(rows, block(&task), 1 2 3 4 5 6) }
+        for strip in 0..task.columns.div_ceil(STRIP) {
+            for piece in 0..rows.div_ceil(ROWS) {
+                let (task, rows) = task.piece(piece, rows, ROWS);
+                // SAFETY: guaranteed by the caller.
+                unsafe { for_rows!(rows, block(&task, strip), 1 2 3 4 5 6) }
+            }
         }
     }
 
     /// # Safety
     /// As for [`multiply`], with `R` rows.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn block<const R: usize>(task: &Task) {
-        for (index, strip) in task.right.iter().enumerate().take(task.columns.div_ceil(STRIP)) {
-            let mut sums = [[_mm256_setzero_ps(); 2]; R];
-            // SAFETY: guaranteed by the caller; both types are sixteen f32.
-            unsafe {
-                let mut left = Rows::new(task.left.cast(), task.row_stride * size_of::<f32>());
-                for right in *strip {
-                    let right: [__m256; 2] = transmute(*right);
+    unsafe fn block<const R: usize>(task: &Task, strip: usize) {
+        let out = |row: usize| task.out.wrapping_add(row * task.out_stride + strip * STRIP);
+        let left = |row: usize| task.left.wrapping_add(row * task.row_stride);
+        each_row!(R, |row| { _mm_prefetch::<_MM_HINT_T0>(out(row).cast()) });
+        let mut sums = [[_mm256_setzero_ps(); 2]; R];
+        // SAFETY: guaranteed by the caller; both types are sixteen f32.
+        unsafe {
+            let mut rows = Rows::new(left(0).cast(), task.row_stride * size_of::<f32>());
+            macro_rules! step {
+                ($right:expr) => {
+                    let right: [__m256; 2] = transmute($right);
                     each_row!(R, |row| {
-                        let x = broadcast_256(&left, row);
+                        let x = broadcast_256(&rows, row);
                         sums[row][0] = _mm256_fmadd_ps(x, right[0], sums[row][0]);
                         sums[row][1] = _mm256_fmadd_ps(x, right[1], sums[row][1]);
                     });
-                    left.advance(task.step_stride * size_of::<f32>());
+                    rows.advance(task.step_stride * size_of::<f32>());
+                };
+            }
+            for (index, right) in task.right[strip].chunks(STRIP).enumerate() {
+                if task.step_stride == 1 {
+                    // Rows that follow are probably next; machines foresee only a few runs at a time.
+                    each_row!(R, |row| {
+                        _mm_prefetch::<_MM_HINT_T0>(left(R + row).wrapping_add(index * STRIP).cast());
+                    });
                 }
-                for (row, &sums) in sums.iter().enumerate() {
-                    task.store(row, index, &transmute::<[__m256; 2], [f32; STRIP]>(sums));
+                let (fours, rest) = right.as_chunks::<4>();
+                for right in fours {
+                    step!(right[0]);
+                    step!(right[1]);
+                    step!(right[2]);
+                    step!(right[3]);
+                }
+                for right in rest {
+                    step!(*right);
                 }
             }
+            if task.columns < (strip + 1) * STRIP {
+                for (row, &sums) in sums.iter().enumerate() {
+                    task.store(row, strip, &transmute::<[__m256; 2], [f32; STRIP]>(sums));
+                }
+                return;
+            }
+            each_row!(R, |row| {
+                let (first, second) = (out(row), out(row).wrapping_add(STRIP / 2));
+                let mut sums = sums[row];
+                if let Some(added) = task.added(row, strip) {
+                    sums[0] = _mm256_add_ps(_mm256_loadu_ps(added), sums[0]);
+                    sums[1] = _mm256_add_ps(_mm256_loadu_ps(added.wrapping_add(STRIP / 2)), sums[1]);
+                }
+                _mm256_storeu_ps(first, sums[0]);
+                _mm256_storeu_ps(second, sums[1]);
+            });
         }
     }
 }
@@ -284,12 +350,22 @@ mod tests {
         let second = if columns > STRIP { of(second) } else { Vec::new() };
         let stride = columns + 3;
         let mut out = vec![T::from_f64(7.0); rows * stride];
-        for (add, times) in [(false, 1.0), (true, 2.0)] {
-            multiply_strips(Output::part(&mut out, rows, columns, stride), matrix, &of(first), &second, add);
+        let row: Vec<T> = (0..columns).map(|column| T::from_f64(column as f64)).collect();
+        let writes = [(Write::Replace, 1.0, 0.0), (Write::Add, 2.0, 0.0), (Write::WithRow(&row), 1.0, 1.0)];
+        for (write, times, of_row) in writes {
+            multiply_strips(
+                Output::part(&mut out, rows, columns, stride),
+                matrix,
+                &of(first),
+                &second,
+                write,
+            );
             for (place, found) in out.iter().enumerate() {
                 let (row, column) = (place / stride, place % stride);
-                let expected =
-                    if column < columns { times * plain(&left, &strips, steps, row, column) } else { 7.0 };
+                let expected = match column < columns {
+                    true => times * plain(&left, &strips, steps, row, column) + of_row * column as f64,
+                    false => 7.0,
+                };
                 assert!((found.to_f64() - expected).abs() < tolerance, "{row}, {column}: {found} {expected}");
             }
         }
@@ -315,18 +391,23 @@ mod tests {
         let (left, strips) = (numbers(rows * steps), numbers(2 * steps * STRIP));
         let (strips, _) = strips.as_chunks::<STRIP>();
         for columns in [5, 16, 17, 32] {
-            for add in [false, true] {
+            // The output itself, or a row.
+            for added in [None, Some(columns), Some(0)] {
                 let run = |multiply: &dyn Fn(&Task)| {
                     let mut out = vec![0.5_f32; rows * columns];
+                    let out_start = out.as_mut_ptr();
                     multiply(&Task {
                         left: left.as_ptr(),
                         row_stride: steps,
                         step_stride: 1,
                         right: [&strips[..steps], if columns > STRIP { &strips[steps..] } else { &[] }],
-                        out: out.as_mut_ptr(),
+                        out: out_start,
                         out_stride: columns,
                         columns,
-                        add,
+                        added: added.map(|stride| match stride {
+                            0 => (left.as_ptr(), 0),
+                            stride => (out_start.cast_const(), stride),
+                        }),
                     });
                     out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
                 };

@@ -1,7 +1,8 @@
 //! Turns rows into strips and back: sixteen rows of numbers become sixteen columns. Independent of what numbers are.
 //!
-//! One number at a time this takes longer than the arithmetic on weights, so machines with AVX-512 turn blocks of
-//! 16 x 16 numbers of 32 bits in registers. The plain loops are the twin, for all other machines and numbers.
+//! One number at a time this takes longer than the arithmetic on weights, so blocks of numbers of 32 bits are turned
+//! in registers: 16 x 16 numbers on machines with AVX-512, 8 x 8 on those with AVX2. The plain loops are the twin, for
+//! all other machines and numbers.
 
 use super::{storage::Plain, strips::STRIP};
 
@@ -19,6 +20,13 @@ pub fn into_strip<T: Plain>(numbers: &[T], rows: usize, stride: usize, strip: &m
         return unsafe {
             avx512::into_strip(numbers.as_ptr().cast(), stride, strip.as_mut_ptr().cast(), columns)
         };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if suits::<T>(rows, columns) && is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has AVX2, numbers have 32 bits, and all rows exist.
+        let done =
+            unsafe { avx2::into_strip(numbers.as_ptr().cast(), stride, strip.as_mut_ptr().cast(), columns) };
+        return into_strip_plain(&numbers[done..], rows, stride, &mut strip[done..]);
     }
     into_strip_plain(numbers, rows, stride, strip);
 }
@@ -43,6 +51,13 @@ pub fn from_strip<T: Plain>(strip: &[[T; STRIP]], rows: usize, stride: usize, nu
         return unsafe {
             avx512::from_strip(strip.as_ptr().cast(), columns, numbers.as_mut_ptr().cast(), stride)
         };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if suits::<T>(rows, columns) && is_x86_feature_detected!("avx2") {
+        // SAFETY: as above.
+        let done =
+            unsafe { avx2::from_strip(strip.as_ptr().cast(), columns, numbers.as_mut_ptr().cast(), stride) };
+        return from_strip_plain(&strip[done..], rows, stride, &mut numbers[done..]);
     }
     from_strip_plain(strip, rows, stride, numbers);
 }
@@ -152,6 +167,95 @@ mod avx512 {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::STRIP;
+
+    /// Rows and columns of a block.
+    const SIDE: usize = 8;
+
+    /// Turns whole blocks of columns, and returns how many columns these are.
+    ///
+    /// # Safety
+    /// `numbers` points to sixteen rows of `columns` words, `stride` apart, and `strip` to as many words; the machine
+    /// has AVX2.
+    #[target_feature(enable = "avx2")]
+    pub unsafe fn into_strip(numbers: *const i32, stride: usize, strip: *mut i32, columns: usize) -> usize {
+        let whole = columns / SIDE * SIDE;
+        for first in (0..whole).step_by(SIDE) {
+            for upper in (0..STRIP).step_by(SIDE) {
+                // SAFETY: guaranteed by the caller.
+                unsafe {
+                    turn(
+                        (numbers.add(upper * stride + first), stride),
+                        (strip.add(first * STRIP + upper), STRIP),
+                    );
+                }
+            }
+        }
+        whole
+    }
+
+    /// # Safety
+    /// As for [`into_strip`], which this reverses.
+    #[target_feature(enable = "avx2")]
+    pub unsafe fn from_strip(strip: *const i32, columns: usize, numbers: *mut i32, stride: usize) -> usize {
+        let whole = columns / SIDE * SIDE;
+        for first in (0..whole).step_by(SIDE) {
+            for upper in (0..STRIP).step_by(SIDE) {
+                // SAFETY: guaranteed by the caller.
+                unsafe {
+                    turn(
+                        (strip.add(first * STRIP + upper), STRIP),
+                        (numbers.add(upper * stride + first), stride),
+                    );
+                }
+            }
+        }
+        whole
+    }
+
+    /// Writes the transpose of a block, in three rounds: pairs of words, pairs of pairs, then halves of registers.
+    /// Both blocks are given by their start and by how many words apart their rows begin.
+    ///
+    /// # Safety
+    /// Both blocks exist, and the machine has AVX2.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn turn((from, from_apart): (*const i32, usize), (to, to_apart): (*mut i32, usize)) {
+        let zero = _mm256_setzero_si256();
+        let (mut block, mut pairs, mut fours) = ([zero; SIDE], [zero; SIDE], [zero; SIDE]);
+        for (row, words) in block.iter_mut().enumerate() {
+            // SAFETY: guaranteed by the caller.
+            *words = unsafe { _mm256_loadu_si256(from.add(row * from_apart).cast()) };
+        }
+        for row in (0..SIDE).step_by(2) {
+            pairs[row] = _mm256_unpacklo_epi32(block[row], block[row + 1]);
+            pairs[row + 1] = _mm256_unpackhi_epi32(block[row], block[row + 1]);
+        }
+        for row in (0..SIDE).step_by(4) {
+            fours[row] = _mm256_unpacklo_epi64(pairs[row], pairs[row + 2]);
+            fours[row + 1] = _mm256_unpackhi_epi64(pairs[row], pairs[row + 2]);
+            fours[row + 2] = _mm256_unpacklo_epi64(pairs[row + 1], pairs[row + 3]);
+            fours[row + 3] = _mm256_unpackhi_epi64(pairs[row + 1], pairs[row + 3]);
+        }
+        // Half h of `fours[4 i + c]` holds rows 4 i to 4 i + 3 of column 4 h + c.
+        for column in 0..SIDE / 2 {
+            let (upper, lower) = (fours[column], fours[4 + column]);
+            let halves = [
+                _mm256_permute2x128_si256::<0x20>(upper, lower),
+                _mm256_permute2x128_si256::<0x31>(upper, lower),
+            ];
+            for (half, words) in halves.into_iter().enumerate() {
+                // SAFETY: guaranteed by the caller.
+                unsafe { _mm256_storeu_si256(to.add((4 * half + column) * to_apart).cast(), words) };
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -193,6 +297,22 @@ mod tests {
         from_strip_plain(&plain, 16, 40, &mut plain_back);
         from_strip(&plain, 16, 40, &mut fast_back);
         assert_eq!(plain_back, fast_back);
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            let [mut strip, mut back] = [vec![0; 37 * STRIP], vec![0; 16 * 40]];
+            // SAFETY: rows exist, and the machine has AVX2.
+            unsafe {
+                assert_eq!(avx2::into_strip(numbers.as_ptr().cast(), 40, strip.as_mut_ptr(), 37), 32);
+                assert_eq!(avx2::from_strip(strip.as_ptr(), 37, back.as_mut_ptr(), 40), 32);
+            }
+            for (place, &found) in strip[..32 * STRIP].iter().enumerate() {
+                assert_eq!(found as u32, plain[place / STRIP][place % STRIP], "{place}");
+            }
+            for (place, &found) in back.iter().enumerate() {
+                let expected = if place % 40 < 32 { numbers[place] } else { 0 };
+                assert_eq!(found as u32, expected, "{place}");
+            }
+        }
         // Numbers of another size have only the plain loops.
         let wide: Vec<f64> = numbers.iter().map(|&x| f64::from(x)).collect();
         let mut strip = [[0.0_f64; STRIP]; 37];

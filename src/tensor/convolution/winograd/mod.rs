@@ -24,7 +24,7 @@ use scheme::{FourOutputs, Scheme, TwoOutputs};
 use tiles::{GAP, Layout, Tiles};
 
 use crate::tensor::cpu::{
-    operands::{Matrix, Output},
+    operands::{Matrix, Output, Write},
     patches::Windows,
     storage::{Number, resize_unwritten, unwritten},
     strips::{STRIP, multiply_strips},
@@ -235,7 +235,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
                 Matrix::part(values, rows, steps, of_values.tile),
                 &first[strip.clone()],
                 if strips == 2 { &second[strip] } else { &[] },
-                false,
+                Write::Replace,
             );
         }
         let groups = (2 * pair, strips);
@@ -310,7 +310,8 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
             let second = second.get(place * apart..place * apart + strip).unwrap_or(&[]);
             let left = Matrix::new(&values[..strip], count, STRIP).transposed();
             let out = Output::part(&mut sums[..STRIP * PAIR], STRIP, columns, PAIR);
-            multiply_strips(out, left, first, second, add);
+            let write = if add { Write::Add } else { Write::Replace };
+            multiply_strips(out, left, first, second, write);
         }
     }
 
