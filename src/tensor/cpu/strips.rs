@@ -219,8 +219,9 @@ mod avx512 {
                 });
                 left.advance(task.step_stride * size_of::<f32>());
             }
-            for (row, sums) in sums.iter().enumerate() {
-                for (strip, &sum) in sums.iter().enumerate() {
+            // Sums stay in registers only if the compiler knows every row that is asked for.
+            each_row!(R, |row| {
+                for (strip, &sum) in sums[row].iter().enumerate() {
                     let (out, mask) =
                         (task.out.add(row * task.out_stride).wrapping_add(strip * STRIP), masks[strip]);
                     let sum = match task.added(row, strip) {
@@ -229,7 +230,7 @@ mod avx512 {
                     };
                     _mm512_mask_storeu_ps(out, mask, sum);
                 }
-            }
+            });
         }
     }
 }
@@ -301,9 +302,9 @@ mod avx2 {
                 }
             }
             if task.columns < (strip + 1) * STRIP {
-                for (row, &sums) in sums.iter().enumerate() {
-                    task.store(row, strip, &transmute::<[__m256; 2], [f32; STRIP]>(sums));
-                }
+                each_row!(R, |row| {
+                    task.store(row, strip, &transmute::<[__m256; 2], [f32; STRIP]>(sums[row]));
+                });
                 return;
             }
             each_row!(R, |row| {
