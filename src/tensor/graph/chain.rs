@@ -8,7 +8,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    sync::{Mutex, PoisonError},
 };
 
 use candle_core::{
@@ -78,7 +79,8 @@ pub fn without_gradients(body: impl FnOnce() -> Result<Tensor>) -> Result<Tensor
     Ok(body()?.detach())
 }
 
-/// Returns `body(input)` as one node: its gradients can only be computed by [`gradients::backward`].
+/// Returns `body(input)` as one node: its gradients can only be computed by [`gradients::backward`], and only once,
+/// since the backward pass frees what it has used.
 ///
 /// # Errors
 /// Those of `body`.
@@ -105,7 +107,8 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
     let Some(variable) = arguments.find(|argument| argument.track_op()).cloned() else {
         return Ok(output);
     };
-    input.apply_op2(&variable, Chain { notes, output })
+    let results = notes.iter().map(|note| note.result.id).collect();
+    input.apply_op2(&variable, Chain { notes: Mutex::new(notes), results, output })
 }
 
 /// Applies `operation(arguments)`, as a node of Candle's graph, or as a note within a chain.
@@ -169,7 +172,10 @@ fn unsupported<T>(name: &str) -> Result<T> {
 }
 
 struct Chain {
-    notes: Vec<Note>,
+    /// Removed one by one by the backward pass: what an operation kept is freed before the next one needs memory.
+    notes: Mutex<Vec<Note>>,
+    /// Ids of the notes' results.
+    results: HashSet<TensorId>,
     output: Tensor,
 }
 
@@ -198,7 +204,7 @@ struct BackwardPass<'a> {
 impl BackwardPass<'_> {
     /// Returns whether a gradient with respect to this tensor is propagated further within the chain.
     fn is_inside(&self, id: TensorId) -> bool {
-        id == self.input || self.chain.notes.iter().any(|note| note.result.id == id)
+        id == self.input || self.chain.results.contains(&id)
     }
 
     fn add(&mut self, id: TensorId, gradient: Tensor) -> Result<()> {
@@ -274,9 +280,13 @@ impl CustomOp2 for Chain {
         if !gradients::is_running() {
             bail!("chain: its gradients are taken by tensor::backward, not by Candle's own")
         }
+        let mut notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        if notes.is_empty() {
+            bail!("chain: its gradients have been taken already; compute its result again")
+        }
         let mut open = BackwardPass { chain: self, input: input.id(), gradients: HashMap::new() };
         open.deliver(&Kept::new(&self.output, true)?, gradient.clone())?;
-        for note in self.notes.iter().rev() {
+        while let Some(note) = notes.pop() {
             let Some(gradient) = open.gradients.remove(&note.result.id) else { continue };
             let arguments: Vec<&Tensor> = note.arguments.iter().map(|kept| &kept.tensor).collect();
             let found = (note.backward)(&arguments, &note.result.tensor, &gradient)?;
@@ -298,10 +308,13 @@ impl CustomOp2 for Chain {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Weak};
+
     use candle_core::{DType, Device, Var};
     use checks::normal;
 
     use super::*;
+    use crate::tensor::graph::operation::OnCpu;
     use crate::tensor::{Geometry, add, backward, batch_norm, convolution, gelu, linear};
 
     /// Weights of [`network`], then its images.
@@ -373,6 +386,42 @@ mod tests {
             let [found, expected] = [&found, &expected].map(|found| bits(found.get(of).expect("a gradient")));
             assert_eq!(found?, expected?);
         }
+        Ok(())
+    }
+
+    /// Passes numbers on. Its backward pass fails if a later operation still exists.
+    struct Freed {
+        alive: Arc<()>,
+        later: Weak<()>,
+    }
+
+    impl Operation for Freed {
+        const NAME: &'static str = "freed";
+
+        fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+            Ok((arguments[0].0.clone(), arguments[0].1.shape().clone()))
+        }
+
+        fn backward(&self, _: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+            assert_eq!(Arc::strong_count(&self.alive), 1);
+            assert!(self.later.upgrade().is_none(), "what was used is kept");
+            Ok(vec![Some(gradient.clone())])
+        }
+    }
+
+    #[test]
+    fn what_the_backward_pass_has_used_is_freed_at_once() -> Result<()> {
+        let rows = normal("rows", &[4, 6], DType::F32)?;
+        let output = chain(&rows, |rows| {
+            let (first, second) = (Arc::new(()), Arc::new(()));
+            let later = Arc::downgrade(&second);
+            let rows = apply(&[rows], Freed { alive: first, later })?;
+            apply(&[&rows], Freed { alive: second, later: Weak::new() })
+        })?;
+        let loss = output.sum_all()?;
+        assert_eq!(bits(backward(&loss)?.get(&rows).expect("a gradient"))?, [1.0_f32.to_bits(); 24]);
+        let error = backward(&loss).expect_err("a second pass");
+        assert!(error.to_string().contains("have been taken already"), "{error}");
         Ok(())
     }
 
