@@ -636,6 +636,9 @@ mod tests {
         }
     }
 
+    /// A row's sums of two strips.
+    type Pair = [[f32; STRIP]; 2];
+
     #[test]
     fn all_kernels_give_the_same_bits() {
         let (left, right) = (numbers("left", 14 * 38), numbers("right", 38 * 32));
@@ -647,7 +650,7 @@ mod tests {
                 pair_stride: 2,
                 right: [right.strip(0), if strips == 2 { right.strip(1) } else { &[] }],
             };
-            let sums_of = |multiply: &dyn Fn(&mut [[[f32; STRIP]; 2]])| {
+            let sums_of = |multiply: &dyn Fn(&mut [Pair])| {
                 let mut sums = [[[0.0; STRIP]; 2]; ROWS];
                 multiply(&mut sums[..rows]);
                 sums.map(|sums| sums[..strips].concat())
