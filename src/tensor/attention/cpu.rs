@@ -26,7 +26,7 @@ pub fn attention(joined: &Tensor, heads: usize, queries: usize) -> Result<Tensor
 
 /// Attention as an operation.
 ///
-/// A head's numbers are widened once, and only results are rounded. The backward pass recomputes the probabilities:
+/// A head's numbers are widened once if they are bf16, and only results are rounded. The backward pass recomputes the probabilities:
 /// in cache that takes no longer than reading them from memory.
 struct Attention {
     heads: usize,
@@ -57,31 +57,73 @@ impl Sizes {
         T::from_f64(1.0 / (self.head_width() as f64).sqrt())
     }
 
-    /// Returns how many numbers one head's keys or values have.
-    fn head(self) -> usize {
-        self.tokens * self.head_width()
+    /// Returns the joined rows of an image, of a pair of an image and a head.
+    fn of_image<N>(self, joined: &[N], pair: usize) -> &[N] {
+        let image = self.tokens * 3 * self.width;
+        &joined[pair / self.heads * image..][..image]
     }
 
-    /// Returns how many numbers one head's queries or outputs have.
-    fn asking(self) -> usize {
-        self.queries * self.head_width()
+    /// Returns the queries of the tokens that attend, and the keys and values of all.
+    fn parts<'a, N: Number>(
+        self,
+        image: &'a [N],
+        head: usize,
+        wide: &'a mut [Vec<N::Sum>; 3],
+    ) -> [Matrix<'a, N::Sum>; 3] {
+        let mut part = 0;
+        wide.each_mut().map(|wide| {
+            let rows = if part == 0 { self.queries } else { self.tokens };
+            let first = part * self.width + head * self.head_width();
+            part += 1;
+            read(&image[first..], (rows, self.head_width()), 3 * self.width, wide)
+        })
     }
 
-    /// Copies and widens one head's part of rows that begin `stride` numbers apart.
-    fn widen<N: Number>(self, numbers: &[N], stride: usize, wide: &mut [N::Sum]) {
-        let width = self.head_width();
-        vectorised(
-            #[inline(always)]
-            || {
-                for (wide, numbers) in wide.chunks_exact_mut(width).zip(numbers.chunks(stride)) {
-                    wide.iter_mut().zip(numbers).for_each(|(wide, x)| *wide = x.widen());
-                }
-            },
-        );
+}
+
+/// Describes `rows` rows of `columns` numbers, `stride` apart, as numbers of the type of sums: where they are if they
+/// have that type, else copied to `wide`.
+fn read<'a, N: Number>(
+    numbers: &'a [N],
+    (rows, columns): (usize, usize),
+    stride: usize,
+    wide: &'a mut Vec<N::Sum>,
+) -> Matrix<'a, N::Sum> {
+    if let Some(numbers) = N::as_sums(numbers) {
+        return Matrix::part(numbers, rows, columns, stride);
+    }
+    // SAFETY: every number is written.
+    unsafe { resize_unwritten(wide, rows * columns) };
+    vectorised(
+        #[inline(always)]
+        || {
+            for (wide, numbers) in wide.chunks_exact_mut(columns.max(1)).zip(numbers.chunks(stride)) {
+                wide.iter_mut().zip(numbers).for_each(|(wide, x)| *wide = x.widen());
+            }
+        },
+    );
+    Matrix::new(wide, rows, columns)
+}
+
+/// `out = left right`, each number rounded once; `wide` is used if `out` is not of the type of sums.
+fn multiply_and_round<N: Number>(
+    out: Output<N>,
+    left: Matrix<N::Sum>,
+    right: Matrix<N::Sum>,
+    wide: &mut Vec<N::Sum>,
+) {
+    match N::output_of_sums(out) {
+        Ok(out) => multiply_into(out, left, right, Write::Replace),
+        Err(out) => {
+            // SAFETY: the product writes every number.
+            unsafe { resize_unwritten(wide, out.rows * out.columns) };
+            multiply(wide, left, right, Write::Replace);
+            narrow(wide, out);
+        }
     }
 }
 
-/// Rounds one head's numbers and writes them to their places.
+/// Rounds numbers and writes them to their places.
 fn narrow<N: Number>(wide: &[N::Sum], mut out: Output<N>) {
     let width = out.columns;
     vectorised(
@@ -125,8 +167,7 @@ impl Attention {
             .enumerate()
             .collect();
         pairs.into_par_iter().for_each_init(Head::default, |head, (pair, out)| {
-            head.read(sizes, joined, pair);
-            narrow(head.attend(sizes), out);
+            head.attend(sizes, sizes.of_image(joined, pair), pair % sizes.heads, out);
         });
         Ok((N::to_cpu_storage_owned(out), (batch, sizes.queries, sizes.width).into()))
     }
@@ -149,15 +190,9 @@ impl Attention {
                 }
             }
             let work = |head: &mut Head<N>, (pair, made): (usize, [Option<Output<N>>; 3])| {
-                head.read(sizes, joined, pair);
-                let (image, head_of) = (pair / sizes.heads, pair % sizes.heads);
-                let first = image * sizes.queries * sizes.width + head_of * sizes.head_width();
-                head.read_gradient(sizes, &gradient[first..]);
-                for (found, made) in head.backward(sizes).into_iter().zip(made) {
-                    if let Some(made) = made {
-                        narrow(found, made);
-                    }
-                }
+                let (image, index) = (pair / sizes.heads, pair % sizes.heads);
+                let gradient = &gradient[image * sizes.queries * sizes.width + index * sizes.head_width()..];
+                head.backward(sizes, sizes.of_image(joined, pair), index, gradient, made);
             };
             pairs.into_par_iter().enumerate().for_each_init(Head::default, work);
             Ok(())
@@ -166,20 +201,22 @@ impl Attention {
     }
 }
 
-/// One head's numbers, widened: queries, keys and values, the output's gradient, and buffers for results.
+/// Buffers for one head at a time.
 struct Head<N: Number> {
-    parts: Vec<N::Sum>,
+    /// Queries, keys and values, widened.
+    parts: [Vec<N::Sum>; 3],
+    /// The output's gradient, widened.
     gradient: Vec<N::Sum>,
     probabilities: Vec<N::Sum>,
     by_scores: Vec<N::Sum>,
-    /// The output, or gradients with respect to queries, keys and values.
+    /// A result that is to be rounded.
     made: Vec<N::Sum>,
 }
 
 impl<N: Number> Default for Head<N> {
     fn default() -> Self {
         Self {
-            parts: Vec::new(),
+            parts: Default::default(),
             gradient: Vec::new(),
             probabilities: Vec::new(),
             by_scores: Vec::new(),
@@ -189,105 +226,81 @@ impl<N: Number> Default for Head<N> {
 }
 
 impl<N: Number<Sum: Exponential>> Head<N> {
-    /// Reads the queries, keys and values of a pair of an image and a head from the joined rows of all images.
-    fn read(&mut self, sizes: Sizes, joined: &[N], pair: usize) {
-        let image = sizes.tokens * 3 * sizes.width;
-        let joined = &joined[pair / sizes.heads * image..][..image];
-        // SAFETY: `widen` writes every number.
-        unsafe { resize_unwritten(&mut self.parts, 3 * sizes.head()) };
-        for (part, wide) in self.parts.chunks_exact_mut(sizes.head().max(1)).enumerate() {
-            let first = part * sizes.width + pair % sizes.heads * sizes.head_width();
-            sizes.widen(&joined[first..], 3 * sizes.width, wide);
-        }
-    }
-
-    /// Reads the gradient with respect to the output of a head.
-    fn read_gradient(&mut self, sizes: Sizes, gradient: &[N]) {
-        // SAFETY: `widen` writes every number.
-        unsafe { resize_unwritten(&mut self.gradient, sizes.asking()) };
-        sizes.widen(gradient, sizes.width, &mut self.gradient);
-    }
-
-    /// Returns the queries of the tokens that attend, and the keys and values of all.
-    fn parts(&self, sizes: Sizes) -> [Matrix<'_, N::Sum>; 3] {
-        let head = sizes.head();
-        [(0, sizes.queries), (1, sizes.tokens), (2, sizes.tokens)].map(|(part, rows)| {
-            let numbers = &self.parts[part * head..][..rows * sizes.head_width()];
-            Matrix::new(numbers, rows, sizes.head_width())
-        })
-    }
-
-    /// Computes the softmax of the scores, each row padded with zeros.
-    fn find_probabilities(&mut self, sizes: Sizes) {
-        let (tokens, asking, row) = (sizes.tokens, sizes.queries, sizes.row());
-        let mut probabilities = std::mem::take(&mut self.probabilities);
-        // SAFETY: the product writes the scores, and `softmax` the padding behind them.
-        unsafe { resize_unwritten(&mut probabilities, asking * row) };
-        let [queries, keys, _] = self.parts(sizes);
-        let scores = Output::part(&mut probabilities, asking, tokens, row);
-        multiply_into(scores, queries, keys.transposed(), Write::Replace);
-        let scale = sizes.scale::<N::Sum>();
-        vectorised(
-            #[inline(always)]
-            || {
-                for row in probabilities.chunks_exact_mut(row) {
-                    softmax(row, tokens, scale);
-                }
-            },
-        );
-        self.probabilities = probabilities;
-    }
-
-    /// Computes the output.
-    fn attend(&mut self, sizes: Sizes) -> &[N::Sum] {
-        self.find_probabilities(sizes);
-        let mut made = std::mem::take(&mut self.made);
-        // SAFETY: the product writes every number.
-        unsafe { resize_unwritten(&mut made, sizes.asking()) };
-        let [_, _, values] = self.parts(sizes);
+    /// Computes the output of head `index` of an image with the joined rows `image`.
+    fn attend(&mut self, sizes: Sizes, image: &[N], index: usize, out: Output<N>) {
+        let [queries, keys, values] = sizes.parts(image, index, &mut self.parts);
+        find_probabilities(&mut self.probabilities, sizes, queries, keys);
         let probabilities = Matrix::part(&self.probabilities, sizes.queries, sizes.tokens, sizes.row());
-        multiply(&mut made, probabilities, values, Write::Replace);
-        self.made = made;
-        &self.made
+        multiply_and_round(out, probabilities, values, &mut self.made);
     }
 
-    /// Computes gradients with respect to queries, keys and values.
-    fn backward(&mut self, sizes: Sizes) -> [&[N::Sum]; 3] {
-        self.find_probabilities(sizes);
+    /// Computes gradients with respect to a head's queries, keys and values. `gradient` begins with the head's part of
+    /// the first row of the output's gradient.
+    fn backward(
+        &mut self,
+        sizes: Sizes,
+        image: &[N],
+        index: usize,
+        gradient: &[N],
+        made: [Option<Output<N>>; 3],
+    ) {
+        let [by_queries, by_keys, by_values] = made.map(|made| made.expect("a band for each part"));
         let Sizes { tokens, queries: asking, .. } = sizes;
-        let (row, width, head) = (sizes.row(), sizes.head_width(), sizes.head());
-        let (mut by_scores, mut made) = (std::mem::take(&mut self.by_scores), std::mem::take(&mut self.made));
-        by_scores.resize(asking * row, N::Sum::ZERO);
-        // SAFETY: products write every number.
-        unsafe { resize_unwritten(&mut made, 3 * head) };
-        let [queries, keys, values] = self.parts(sizes);
-        let (by_queries, rest) = made.split_at_mut(head);
-        let (by_keys, by_values) = rest.split_at_mut(head);
-        let by_out = Matrix::new(&self.gradient, asking, width);
+        let row = sizes.row();
+        let [queries, keys, values] = sizes.parts(image, index, &mut self.parts);
+        let by_out = read(gradient, (asking, sizes.head_width()), sizes.width, &mut self.gradient);
+        find_probabilities(&mut self.probabilities, sizes, queries, keys);
         let probabilities = Matrix::part(&self.probabilities, asking, tokens, row);
-        multiply(by_values, probabilities.transposed(), by_out, Write::Replace);
-        let product = Output::part(&mut by_scores, asking, tokens, row);
+        multiply_and_round(by_values, probabilities.transposed(), by_out, &mut self.made);
+        self.by_scores.resize(asking * row, N::Sum::ZERO);
+        let product = Output::part(&mut self.by_scores, asking, tokens, row);
         multiply_into(product, by_out, values.transposed(), Write::Replace);
         let scale = sizes.scale::<N::Sum>();
         vectorised(
             #[inline(always)]
             || {
-                let rows = by_scores.chunks_exact_mut(row).zip(self.probabilities.chunks_exact(row));
+                let rows = self.by_scores.chunks_exact_mut(row).zip(self.probabilities.chunks_exact(row));
                 rows.for_each(
                     #[inline(always)]
                     |(by_scores, probabilities)| softmax_gradient(by_scores, probabilities, scale),
                 );
             },
         );
-        let slopes = Matrix::part(&by_scores, asking, tokens, row);
+        let slopes = Matrix::part(&self.by_scores, asking, tokens, row);
+        multiply_and_round(by_keys, slopes.transposed(), queries, &mut self.made);
+        let (by_asking, by_others) = by_queries.split_rows(asking);
+        multiply_and_round(by_asking, slopes, keys, &mut self.made);
         // Queries of tokens that do not attend change nothing.
-        let (by_asking, by_others) = by_queries.split_at_mut(sizes.asking());
-        multiply(by_asking, slopes, keys, Write::Replace);
-        by_others.fill(N::Sum::ZERO);
-        multiply(by_keys, slopes.transposed(), queries, Write::Replace);
-        (self.by_scores, self.made) = (by_scores, made);
-        [0, 1, 2].map(|part| &self.made[part * head..][..head])
+        if let Some(mut by_others) = by_others {
+            by_others.each_row(
+                #[inline(always)]
+                |_, out| out.fill(N::ZERO),
+            );
+        }
     }
+}
+
+/// Computes the softmax of the scores, each row padded with zeros.
+fn find_probabilities<T: Exponential>(
+    probabilities: &mut Vec<T>,
+    sizes: Sizes,
+    queries: Matrix<T>,
+    keys: Matrix<T>,
+) {
+    let row = sizes.row();
+    // SAFETY: the product writes the scores, and `softmax` the padding behind them.
+    unsafe { resize_unwritten(probabilities, sizes.queries * row) };
+    let scores = Output::part(probabilities, sizes.queries, sizes.tokens, row);
+    multiply_into(scores, queries, keys.transposed(), Write::Replace);
+    let scale = sizes.scale::<T>();
+    vectorised(
+        #[inline(always)]
+        || {
+            for row in probabilities.chunks_exact_mut(row) {
+                softmax(row, sizes.tokens, scale);
+            }
+        },
+    );
 }
 
 /// Replaces a row of gradients with respect to probabilities, padded with zeros, by those with respect to scores:

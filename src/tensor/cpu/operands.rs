@@ -153,6 +153,22 @@ impl<'a, T> Output<'a, T> {
         (Self { start, rows, columns, row_stride, borrowed }, tail)
     }
 
+    /// Splits into the first `rows` rows, and the others if there are any.
+    ///
+    /// # Panics
+    /// If there are fewer rows.
+    pub fn split_rows(self, rows: usize) -> (Self, Option<Self>) {
+        assert!(rows <= self.rows, "{rows} of {} rows", self.rows);
+        let Self { start, columns, row_stride, borrowed, .. } = self;
+        let rest = self.rows - rows;
+        let tail = (rest > 0).then(|| {
+            // SAFETY: the row exists; both parts share none.
+            let start = Pointer(unsafe { start.0.add(rows * row_stride) });
+            Self { start, rows: rest, columns, row_stride, borrowed }
+        });
+        (Self { start, rows, columns, row_stride, borrowed }, tail)
+    }
+
     /// Splits the columns into bands of `width`, to be written independently.
     ///
     /// # Panics
@@ -239,6 +255,12 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "3 of 2 rows")]
+    fn an_output_is_split_within_its_rows() {
+        let _ = Output::new(&mut [0.0; 6], 2, 3).split_rows(3);
+    }
+
+    #[test]
     #[should_panic(expected = "bands of 2 in 3 columns")]
     fn bands_fill_the_columns() {
         let _ = Output::new(&mut [0.0; 6], 2, 3).bands(2);
@@ -252,6 +274,11 @@ mod tests {
         tail.expect("a third column").each_row(|row, out| out.fill(7 + row));
         assert_eq!(numbers, [1, 1, 7, 0, 2, 2, 8, 0]);
         assert!(Output::new(&mut numbers, 2, 4).split(4).1.is_none());
+        let (mut head, tail) = Output::part(&mut numbers, 2, 3, 4).split_rows(1);
+        head.each_row(|row, out| out.fill(3 + row));
+        tail.expect("a second row").each_row(|row, out| out.fill(5 + row));
+        assert_eq!(numbers, [3, 3, 3, 0, 5, 5, 5, 0]);
+        assert!(Output::new(&mut numbers, 2, 4).split_rows(2).1.is_none());
         // The middle row of a matrix, then transposed.
         let numbers = [1, 2, 3, 4, 5, 6];
         let middle = Matrix::new(&numbers, 3, 2).rows_within(1..2);

@@ -16,6 +16,9 @@ use super::{
 /// Number of elements from which on packing is parallelised (ours).
 const MANY: usize = 1 << 16;
 
+/// Number of columns of a product up to which its left side is not packed (ours).
+const FEW: usize = 4 * STRIP;
+
 /// A product's two sides.
 pub struct Packed<'a> {
     left: Left<'a>,
@@ -27,7 +30,8 @@ pub struct Packed<'a> {
 }
 
 enum Left<'a> {
-    Rows(Matrix<'a, f32>),
+    /// Read where it is: its rows are contiguous, or so few columns are made of it that packing takes longer.
+    Where(Matrix<'a, f32>),
     /// Sixteen numbers for every block of rows and step; only as many are used as the block has rows.
     Blocks(Vec<f32>),
 }
@@ -38,9 +42,9 @@ impl<'a> Packed<'a> {
         let (rows, steps, columns) = (left.rows, left.columns, right.columns);
         let strips =
             pack(right, columns.div_ceil(STRIP), |strip| strip * STRIP..columns.min((strip + 1) * STRIP));
-        let left = match left.as_rows() {
-            Some(_) => Left::Rows(left),
-            None => Left::Blocks(pack(left.transposed(), rows.div_ceil(rows_of_blocks()), |block| {
+        let left = match columns <= FEW || left.as_rows().is_some() {
+            true => Left::Where(left),
+            false => Left::Blocks(pack(left.transposed(), rows.div_ceil(rows_of_blocks()), |block| {
                 block_rows(block, rows)
             })),
         };
@@ -82,7 +86,7 @@ impl<'a> Packed<'a> {
                 multiply_strips(out, left, first, second, write);
             };
             match &self.left {
-                Left::Rows(left) => {
+                Left::Where(left) => {
                     let (start, end) = (
                         block_rows(blocks.start, self.rows).start,
                         block_rows(blocks.end - 1, self.rows).end,

@@ -5,6 +5,8 @@ use candle_core::{
 };
 use half::bf16;
 
+use super::operands::Output;
+
 /// Element types that operations compute in: `f32` to train, `f64` to check gradients.
 pub trait Real: Number<Sum = Self> + faer::traits::ComplexField {}
 
@@ -23,6 +25,15 @@ pub trait Number: WithDType + Plain + Default {
 
     /// Rounds to the nearest number, ties to even.
     fn narrow(number: Self::Sum) -> Self;
+
+    /// Returns the numbers as they are, if they have the type of sums.
+    fn as_sums(numbers: &[Self]) -> Option<&[Self::Sum]>;
+
+    /// Returns the output as it is, if it has the type of sums.
+    ///
+    /// # Errors
+    /// The output, if it has another type.
+    fn output_of_sums(out: Output<Self>) -> std::result::Result<Output<Self::Sum>, Output<Self>>;
 }
 
 /// Types for which every bit pattern is a valid value.
@@ -75,6 +86,14 @@ macro_rules! sums_are_of_itself {
             fn narrow(number: Self) -> Self {
                 number
             }
+
+            fn as_sums(numbers: &[Self]) -> Option<&[Self]> {
+                Some(numbers)
+            }
+
+            fn output_of_sums(out: Output<Self>) -> std::result::Result<Output<Self>, Output<Self>> {
+                Ok(out)
+            }
         })*
     };
 }
@@ -98,6 +117,14 @@ impl Number for bf16 {
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
         let quiet = bits >> 16 | 0x40;
         Self::from_bits(if number != number { quiet } else { rounded } as u16)
+    }
+
+    fn as_sums(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn output_of_sums(out: Output<Self>) -> std::result::Result<Output<f32>, Output<Self>> {
+        Err(out)
     }
 }
 
