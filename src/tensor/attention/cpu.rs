@@ -330,24 +330,21 @@ fn softmax<T: Exponential>(row: &mut [T], length: usize, scale: T) {
         }
     }
     let largest = largest.into_iter().fold(first, |most, x| if x > most { x } else { most });
-    for chunk in &mut *chunks {
+    for chunk in chunks {
         for x in chunk {
-            *x = T::exponential((*x - largest) * scale, T::zero());
+            // Minus zero, as adding it to a number never changes it.
+            *x = T::exponential((*x - largest) * scale, -T::zero());
         }
     }
     row[length..].fill(T::zero());
-    let (chunks, _) = row.as_chunks_mut::<LANES>();
-    let mut sums = [T::zero(); LANES];
-    for chunk in &*chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += x;
-        }
-    }
-    let share = T::one() / sums.into_iter().fold(T::zero(), |sum, x| sum + x);
-    for chunk in chunks {
-        for x in chunk {
-            *x *= share;
-        }
+    let share = T::one()
+        / sum(
+            [&*row],
+            #[inline(always)]
+            |[x]| x,
+        );
+    for x in row {
+        *x *= share;
     }
 }
 

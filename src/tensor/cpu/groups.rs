@@ -17,10 +17,6 @@ use super::{
 const MANY: usize = 1 << 16;
 /// Rows per task (ours).
 const ROWS: usize = 64;
-/// Groups that are filled together, row by row (ours): in as many places a core can write without driving them out of
-/// its caches, since groups may begin at distances of whole powers of two.
-const TOGETHER: usize = 8;
-
 /// Calls `fill` with every row, group and its slot; `fill` writes all of the slot that will be used. It must carry
 /// `#[inline(always)]`, as for [`vectorised`].
 pub fn fill_groups<T: Plain>(
@@ -37,14 +33,11 @@ pub fn fill_groups<T: Plain>(
         vectorised(
             #[inline(always)]
             || {
-                for (first, groups) in groups.chunks(TOGETHER).enumerate() {
-                    for row in rows.clone() {
-                        for (index, columns) in groups.iter().enumerate() {
-                            let at = (first * TOGETHER + index) * size + row * STRIP;
-                            // SAFETY: the group has sixteen numbers for this row, which no other task touches.
-                            let room = unsafe { &mut *room.0.add(at).cast::<[T; STRIP]>() };
-                            fill(row, columns, room);
-                        }
+                for row in rows.clone() {
+                    for (index, columns) in groups.iter().enumerate() {
+                        // SAFETY: the group has sixteen numbers for this row, which no other task touches.
+                        let room = unsafe { &mut *room.0.add(index * size + row * STRIP).cast::<[T; STRIP]>() };
+                        fill(row, columns, room);
                     }
                 }
             },
