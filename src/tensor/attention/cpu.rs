@@ -330,11 +330,9 @@ fn softmax<T: Exponential>(row: &mut [T], length: usize, scale: T) {
         }
     }
     let largest = largest.into_iter().fold(first, |most, x| if x > most { x } else { most });
-    for chunk in chunks {
-        for x in chunk {
-            // Minus zero, as adding it to a number never changes it.
-            *x = T::exponential((*x - largest) * scale, -T::zero());
-        }
+    for x in &mut *row {
+        // Minus zero, as adding it to a number never changes it.
+        *x = T::exponential((*x - largest) * scale, -T::zero());
     }
     row[length..].fill(T::zero());
     let share = T::one()

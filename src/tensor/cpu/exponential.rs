@@ -28,10 +28,12 @@ impl Exponential for f32 {
         let rounded = high.mul_add(std::f32::consts::LOG2_E, ROUNDER);
         let n = rounded - ROUNDER;
         let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, high)) + low;
-        let p = P[4].mul_add(r, P[3]).mul_add(r, P[2]).mul_add(r, P[1]).mul_add(r, P[0]);
+        // The order in which terms depend on each other is as short as possible.
+        let square = r * r;
+        let p = P[4].mul_add(r, P[3]).mul_add(square, P[2].mul_add(r, P[1])).mul_add(r, P[0]);
         // The low bits of `rounded` hold n; shifted into the exponent, they give 2^n.
         let power = Self::from_bits((rounded.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
-        p.mul_add(r, 1.0).mul_add(r, 1.0) * power
+        p.mul_add(square, r).mul_add(power, power)
     }
 }
 
