@@ -78,7 +78,6 @@ impl Sizes {
             read(&image[first..], (rows, self.head_width()), 3 * self.width, wide)
         })
     }
-
 }
 
 /// Describes `rows` rows of `columns` numbers, `stride` apart, as numbers of the type of sums: where they are if they

@@ -36,7 +36,8 @@ pub fn fill_groups<T: Plain>(
                 for row in rows.clone() {
                     for (index, columns) in groups.iter().enumerate() {
                         // SAFETY: the group has sixteen numbers for this row, which no other task touches.
-                        let room = unsafe { &mut *room.0.add(index * size + row * STRIP).cast::<[T; STRIP]>() };
+                        let room =
+                            unsafe { &mut *room.0.add(index * size + row * STRIP).cast::<[T; STRIP]>() };
                         fill(row, columns, room);
                     }
                 }
