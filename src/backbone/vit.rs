@@ -19,7 +19,7 @@ use super::{
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
-use crate::tensor::{add, attention, attention_of_first, chain, first_token, linear, pick_rows, widen};
+use crate::tensor::{add, attention, attention_of_first, chain, first_tokens, linear, pick_rows, widen};
 
 /// Size of a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,11 +232,7 @@ impl Backbone for Vit {
     fn embed(&self, images: &Tensor, _: Mode) -> Result<Tensor> {
         let first = chain(&self.embed_patches(images, None)?, |tokens| {
             // The other tokens are not needed after the last block.
-            let first = match self.blocks.as_slice() {
-                [blocks @ .., last] => last.forward_first(&TransformerBlock::forward_all(blocks, tokens)?)?,
-                [] => first_token(tokens)?,
-            };
-            self.norm.forward(&first)
+            self.norm.forward(&TransformerBlock::forward_to_first(&self.blocks, tokens, 1)?)
         })?;
         first.squeeze(1)
     }
@@ -319,9 +315,13 @@ impl TransformerBlock {
         blocks.iter().try_fold(tokens.clone(), |tokens, block| block.forward(&tokens))
     }
 
-    /// Returns the first token (batch, 1, width) of [`Self::forward`], without computing the others.
-    fn forward_first(&self, tokens: &Tensor) -> Result<Tensor> {
-        self.finish(&first_token(tokens)?, &attention_of_first(&self.join(tokens)?, self.heads)?)
+    /// Returns the first `count` tokens (batch, count, width) of [`Self::forward_all`], without computing the others in
+    /// the last block.
+    pub fn forward_to_first(blocks: &[Self], tokens: &Tensor, count: usize) -> Result<Tensor> {
+        let [blocks @ .., last] = blocks else { return first_tokens(tokens, count) };
+        let tokens = Self::forward_all(blocks, tokens)?;
+        let attended = attention_of_first(&last.join(&tokens)?, last.heads, count)?;
+        last.finish(&first_tokens(&tokens, count)?, &attended)
     }
 
     /// Returns queries, keys and values, side by side.

@@ -10,7 +10,7 @@
 //! second view, which is another crop. Each of these two deviations is also available alone. They are ablations,
 //! not methods.
 
-use candle_core::{Device, IndexOp, Result, Tensor, Var, bail};
+use candle_core::{DType, Device, IndexOp, Result, Tensor, Var, bail};
 use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
@@ -126,17 +126,12 @@ impl Mae {
         let visible = ((patches as f64 * self.constants.visible) as usize).max(1);
         let order: Vec<Vec<u32>> = noise.iter().map(|noise| argsort(noise)).collect();
         let kept: Vec<Vec<u32>> = order.iter().map(|order| order[..visible].to_vec()).collect();
+        if visible >= patches {
+            bail!("mae: the encoder sees all {patches} patches, so none is left to predict")
+        }
         let tokens = self.encoder.tokens(images, Some(&Tensor::new(kept, &Device::Cpu)?))?;
         let predictions = self.decoder.forward(&tokens, &order)?;
 
-        let hidden = order.iter().map(|order| {
-            let mut hidden = vec![1.0; patches];
-            order[..visible].iter().for_each(|&place| hidden[place as usize] = 0.0);
-            hidden
-        });
-        let hidden: Vec<Vec<f64>> = hidden.collect();
-        // Kept in main memory, where counting them does not have to wait for a GPU.
-        let hidden = Tensor::new(hidden, &Device::Cpu)?;
         let pixels = patchify(images, self.patch)?;
         let own = pixels.dim(0)? / views;
         // Views are stored one after the other, so the other view of a row lies half of all rows away.
@@ -152,8 +147,9 @@ impl Mae {
         };
         let loss = masked_mse(
             &predictions.narrow(0, 0, supervised)?,
-            &pixels.narrow(0, 0, supervised)?,
-            &hidden.narrow(0, 0, supervised)?,
+            &hidden_patches(&pixels, &order[..supervised], visible)?,
+            // Kept in main memory, where counting them does not have to wait for a GPU.
+            &Tensor::ones((supervised, patches - visible), DType::F64, &Device::Cpu)?,
             self.constants.normalise_pixels,
         )?;
         Ok(Step { loss, features: tokens.i((.., 0))?, embeddings: None, parts: Vec::new() })
@@ -177,6 +173,17 @@ impl Method for Mae {
     fn parameters(&self) -> &Parameters {
         &self.parameters
     }
+}
+
+/// Returns the hidden patches (images, hidden, numbers) of the first images in `pixels` (batch, patches, numbers); the
+/// first `visible` of each image's `order` are not hidden.
+fn hidden_patches(pixels: &Tensor, order: &[Vec<u32>], visible: usize) -> Result<Tensor> {
+    let (batch, patches, numbers) = pixels.dims3()?;
+    let picks = order.iter().enumerate().flat_map(|(image, order)| {
+        order[visible..].iter().map(move |&place| (image * patches) as u32 + place)
+    });
+    let rows = pixels.reshape((batch * patches, numbers))?;
+    pick_rows(&rows, &picks.collect::<Vec<_>>())?.reshape((order.len(), patches - visible, numbers))
 }
 
 /// Returns positions of `noise`, lowest first; ties keep their order.
@@ -230,35 +237,39 @@ impl Decoder {
         Ok(Self { embed, mask_token, positions, blocks, norm, predict })
     }
 
-    /// Maps tokens (batch, 1 + visible, encoder's width), whose patches are the first of `order` (batch, patches),
-    /// to pixels (batch, patches, patch x patch x 3), patches in the image's order.
+    /// Maps tokens (batch, 1 + visible, encoder's width), whose patches are the first of `order` (batch, patches), to
+    /// pixels of the hidden patches (batch, hidden, patch x patch x 3), in the rest of the order.
     fn forward(&self, tokens: &Tensor, order: &[Vec<u32>]) -> Result<Tensor> {
         let numbers = tokens.dtype();
         let tokens = widen(&self.embed.forward(tokens)?)?;
         let (batch, count, width) = tokens.dims3()?;
-        let (visible, patches) = (count - 1, order[0].len());
-        // Rows: all tokens of the batch, then one mask token. Every patch of the image selects its row.
+        let patches = order[0].len();
+        let (visible, hidden) = (count - 1, patches + 1 - count);
+        // Hidden patches come first in each image, then the class token, which is place 0, and the visible ones. Rows to
+        // choose from: all tokens of the batch, then one mask token.
         let rows = Tensor::cat(&[&tokens.reshape((batch * count, width))?, &self.mask_token.squeeze(0)?], 0)?;
         let mut picks = Vec::with_capacity(batch * (1 + patches));
+        let mut places = Vec::with_capacity(picks.capacity());
         for (image, order) in order.iter().enumerate() {
-            let start = picks.len();
-            picks.push((image * count) as u32);
-            picks.resize(start + 1 + patches, (batch * count) as u32);
-            for (rank, &place) in order[..visible].iter().enumerate() {
-                picks[start + 1 + place as usize] = (image * count + 1 + rank) as u32;
-            }
+            let (seen, unseen) = order.split_at(visible);
+            picks.extend(std::iter::repeat_n((batch * count) as u32, hidden));
+            picks.extend((image * count) as u32..((image + 1) * count) as u32);
+            places.extend(unseen.iter().map(|place| 1 + place));
+            places.push(0);
+            places.extend(seen.iter().map(|place| 1 + place));
         }
-        let tokens = pick_rows(&rows, &picks)?.reshape((batch, 1 + patches, width))?;
-        let tokens = tokens.broadcast_add(&self.positions)?.to_dtype(numbers)?;
-        let tokens = chain(&tokens, |tokens| TransformerBlock::forward_all(&self.blocks, tokens))?;
-        self.predict.forward(&self.norm.forward(&tokens)?.narrow(1, 1, patches)?.contiguous()?)
+        let tokens = (pick_rows(&rows, &picks)? + pick_rows(&self.positions.squeeze(0)?, &places)?)?;
+        let tokens = tokens.reshape((batch, 1 + patches, width))?.to_dtype(numbers)?;
+        // The last block computes only what is compared with pixels.
+        let tokens = chain(&tokens, |tokens| {
+            self.norm.forward(&TransformerBlock::forward_to_first(&self.blocks, tokens, hidden)?)
+        })?;
+        self.predict.forward(&tokens)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
-
     use super::*;
     use crate::backbone::{
         Mode, Stem,
@@ -446,6 +457,15 @@ mod tests {
         };
         let loss = |seen| number(model.step_with_noise(&batch.images, 1, &noise_of(seen)).unwrap());
         assert!((loss(4) - loss(16)).abs() < 1e-12 && (loss(3) - loss(16)).abs() > 1e-6);
+    }
+
+    #[test]
+    fn nothing_to_predict_is_an_error() {
+        let constants = Reconstruction { visible: 1.0, ..model(Supervision::All).constants };
+        let noise = vec![vec![0.0; 16]; IMAGES];
+        let model = Mae::new(constants, &foundation(2, 0)).unwrap();
+        let error = model.step_with_noise(&images(IMAGES), 1, &noise).unwrap_err().to_string();
+        assert!(error.contains("sees all 16 patches"), "{error}");
     }
 
     /// A batch may be a single image, although two are predicted.

@@ -41,6 +41,6 @@ pub use graph::{
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_of_gelu};
 pub use pooling::{global_mean, max_pool};
-pub use rows::{first_token, pick_rows};
+pub use rows::{first_tokens, pick_rows};
 pub use unit_rows::unit_rows;
 pub use updates::{AverageUpdate, move_average_plain, move_averages};

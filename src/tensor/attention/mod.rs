@@ -11,7 +11,7 @@ mod gpu;
 
 use candle_core::{D, Result, Tensor};
 
-use super::rows::first_token;
+use super::rows::first_tokens;
 
 /// Attends within each image: `joined` (batch, tokens, 3 width) holds queries, keys and values, each split into
 /// `heads` in order, as in timm's `qkv`; the result is (batch, tokens, width).
@@ -31,14 +31,15 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     cpu::attention(joined, heads, joined.dim(1)?)
 }
 
-/// Returns the first token (batch, 1, width) of [`attention`]'s result, without computing the others on the CPU.
+/// Returns the first `count` tokens (batch, count, width) of [`attention`]'s result, without computing the others on
+/// the CPU.
 ///
 /// # Errors
-/// If shapes do not fit each other, or there are no tokens.
-pub fn attention_of_first(joined: &Tensor, heads: usize) -> Result<Tensor> {
+/// If shapes do not fit each other, or there are fewer tokens.
+pub fn attention_of_first(joined: &Tensor, heads: usize, count: usize) -> Result<Tensor> {
     match joined.device().is_cpu() {
-        true => cpu::attention(joined, heads, 1),
-        false => first_token(&attention(joined, heads)?),
+        true => cpu::attention(joined, heads, count),
+        false => first_tokens(&attention(joined, heads)?, count),
     }
 }
 
@@ -60,6 +61,7 @@ pub fn attention_plain(joined: &Tensor, heads: usize) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Var};
     use checks::{assert_thread_independent, differentiate, distance, normal};
+    use rstest::rstest;
 
     use super::*;
     use crate::tensor::widen;
@@ -117,18 +119,18 @@ mod tests {
         Ok(())
     }
 
-    /// A single token that attends: the same values, and the same gradients as if the other results were not used.
-    #[test]
-    fn the_first_token_alone_attends_as_among_all() -> Result<()> {
+    /// Some tokens that attend: the same values, and the same gradients as if the other results were not used.
+    #[rstest]
+    fn the_first_tokens_alone_attend_as_among_all(#[values(1, 2, 14, 21)] count: usize) -> Result<()> {
         let joined = normal("joined", &[3, 21, 60], DType::F64)?;
         // In f64 products are summed in another order if they have other shapes.
         for (dtype, bound) in [(DType::F64, 1e-13), (DType::F32, 0.0), (DType::BF16, 0.0)] {
             let arguments = [Var::from_tensor(&joined.to_dtype(dtype)?)?];
-            let alone = |x: &[Tensor]| attention_of_first(&x[0], 2);
-            let among = |x: &[Tensor]| attention(&x[0], 2)?.narrow(1, 0, 1)?.contiguous();
+            let alone = |x: &[Tensor]| attention_of_first(&x[0], 2, count);
+            let among = |x: &[Tensor]| attention(&x[0], 2)?.narrow(1, 0, count)?.contiguous();
             let ((found, by_found), (expected, by_expected)) =
                 (differentiate(&alone, &arguments)?, differentiate(&among, &arguments)?);
-            assert_eq!(found.dims(), [3, 1, 20]);
+            assert_eq!(found.dims(), [3, count, 20]);
             assert!(distance(&widen(&found)?, &widen(&expected)?)? <= bound, "{dtype:?}");
             assert!(distance(&widen(&by_found[0])?, &widen(&by_expected[0])?)? <= bound, "{dtype:?}");
         }

@@ -8,7 +8,7 @@ mod members;
 
 use candle_core::{Result, Tensor, bail};
 
-pub use self::first::first_token;
+pub use self::first::first_tokens;
 
 /// Returns the rows `picks` of `rows` (count, width), in this order: (picks, width). A row may be picked
 /// repeatedly, or never.
