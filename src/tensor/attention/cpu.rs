@@ -26,8 +26,8 @@ pub fn attention(joined: &Tensor, heads: usize, queries: usize) -> Result<Tensor
 
 /// Attention as an operation.
 ///
-/// A head's numbers are widened once if they are bf16, and only results are rounded. The backward pass recomputes the probabilities:
-/// in cache that takes no longer than reading them from memory.
+/// A head's numbers are widened once if they are bf16, and only results are rounded. The backward pass recomputes the
+/// probabilities: in cache that takes no longer than reading them from memory.
 struct Attention {
     heads: usize,
     queries: usize,

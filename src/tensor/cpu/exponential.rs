@@ -1,8 +1,8 @@
 //! The exponential function in plain arithmetic, so that loops over it become vector code.
 //!
 //! For f32: e^x = 2^n e^r, n the nearest integer to x / ln 2, and e^r = 1 + r + r^2 P(r) on |r| <= ln(2) / 2 with P
-//! of degree 4, fitted by us for the least relative error (3e-9 before rounding). Every fused multiply-add is asked for
-//! by name, so every machine gives the same bits. For f64: libm's. Independent of tensors.
+//! of degree 4, fitted by us for the least relative error (3e-9 before rounding). Fused multiply-adds are asked for by
+//! name, so every machine gives the same bits. For f64: libm's. Independent of tensors.
 
 use super::storage::Real;
 
@@ -15,7 +15,7 @@ pub trait Exponential: Real {
 
 /// Adding and subtracting this rounds a small f32 to an integer: 1.5 * 2^23.
 const ROUNDER: f32 = 12_582_912.0;
-/// ln 2 = LN_2_HIGH + LN_2_LOW.
+/// ln 2 = LN_2_HIGH + LN_2_LOW; the first has nine bits, so that its products with integers are exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 const P: [f32; 5] = [0.499_999_94, 0.166_665_2, 0.041_668_404, 0.008_368_899, 0.001_381_422_3];

@@ -17,6 +17,7 @@ use super::{
 const MANY: usize = 1 << 16;
 /// Rows per task (ours).
 const ROWS: usize = 64;
+
 /// Calls `fill` with every row, group and its slot; `fill` writes all of the slot that will be used. It must carry
 /// `#[inline(always)]`, as for [`vectorised`].
 pub fn fill_groups<T: Plain>(
