@@ -464,7 +464,7 @@ mod tests {
         let constants = Reconstruction { visible: 1.0, ..model(Supervision::All).constants };
         let noise = vec![vec![0.0; 16]; IMAGES];
         let model = Mae::new(constants, &foundation(2, 0)).unwrap();
-        let error = model.step_with_noise(&images(IMAGES), 1, &noise).unwrap_err().to_string();
+        let error = model.step_with_noise(&images(IMAGES), 1, &noise).err().unwrap().to_string();
         assert!(error.contains("sees all 16 patches"), "{error}");
     }
 
