@@ -329,19 +329,24 @@ fn softmax<T: Exponential>(row: &mut [T], length: usize, scale: T) {
         }
     }
     let largest = largest.into_iter().fold(first, |most, x| if x > most { x } else { most });
-    for x in &mut *row {
-        // Minus zero, as adding it to a number never changes it.
-        *x = T::exponential((*x - largest) * scale, -T::zero());
+    for chunk in &mut *chunks {
+        for x in chunk {
+            *x = T::exponential((*x - largest) * scale, T::zero());
+        }
     }
     row[length..].fill(T::zero());
-    let share = T::one()
-        / sum(
-            [&*row],
-            #[inline(always)]
-            |[x]| x,
-        );
-    for x in row {
-        *x *= share;
+    let (chunks, _) = row.as_chunks_mut::<LANES>();
+    let mut sums = [T::zero(); LANES];
+    for chunk in &*chunks {
+        for (sum, &x) in sums.iter_mut().zip(chunk) {
+            *sum += x;
+        }
+    }
+    let share = T::one() / sums.into_iter().fold(T::zero(), |sum, x| sum + x);
+    for chunk in chunks {
+        for x in chunk {
+            *x *= share;
+        }
     }
 }
 

@@ -53,16 +53,16 @@ impl Normal for f32 {
         let size = if self.abs() < FAR { self.abs() } else { FAR };
         let high = Self::from_bits(size.to_bits() & 0xffff_f000);
         let e = Self::exponential(-0.5 * (high * high), -0.5 * ((size - high) * (size + high)));
-        let t = 1.0 / size.mul_add(0.3, 1.0);
+        let t = 1.0 / (1.0 + 0.3 * size);
         let mut r = R[8];
-        r = r.mul_add(t, R[7]);
-        r = r.mul_add(t, R[6]);
-        r = r.mul_add(t, R[5]);
-        r = r.mul_add(t, R[4]);
-        r = r.mul_add(t, R[3]);
-        r = r.mul_add(t, R[2]);
-        r = r.mul_add(t, R[1]);
-        r = r.mul_add(t, R[0]);
+        r = r * t + R[7];
+        r = r * t + R[6];
+        r = r * t + R[5];
+        r = r * t + R[4];
+        r = r * t + R[3];
+        r = r * t + R[2];
+        r = r * t + R[1];
+        r = r * t + R[0];
         let tail = r * e;
         (if self < 0.0 { tail } else { 1.0 - tail }, DENSITY_AT_ZERO as Self * e)
     }
