@@ -70,11 +70,10 @@ impl Sizes {
         head: usize,
         wide: &'a mut [Vec<N::Sum>; 3],
     ) -> [Matrix<'a, N::Sum>; 3] {
-        let mut part = 0;
-        wide.each_mut().map(|wide| {
-            let rows = if part == 0 { self.queries } else { self.tokens };
+        let [queries, keys, values] = wide;
+        let parts = [(0, self.queries, queries), (1, self.tokens, keys), (2, self.tokens, values)];
+        parts.map(|(part, rows, wide)| {
             let first = part * self.width + head * self.head_width();
-            part += 1;
             read(&image[first..], (rows, self.head_width()), 3 * self.width, wide)
         })
     }
