@@ -1,5 +1,5 @@
 //! Both sides of an f32 product, packed in the order in which kernels read them: the right side in strips, and the
-//! left side too if its rows are not contiguous. Independent of threads and of how a product is split.
+//! left side too if its rows are not contiguous and the product has many columns. Independent of threads and of how a product is split.
 
 use std::ops::Range;
 
